@@ -1,0 +1,78 @@
+# make train   environment, offline encoder, training on data/, export, two predictions
+# make test    the tests; make lint: the linter; make bench-train: speed and accuracy on real data
+# Needs python3 (3.9-3.12) and make; on Windows, and without make, the README has the plain pip and python lines.
+
+.DELETE_ON_ERROR:
+.PHONY: train predict test test-slow lint lock bench-train bench-quality clean-env
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+ENCODER := data/offline_encoder
+# Any paddlepaddle-gpu machine: make train REQUIREMENTS=requirements-gpu.txt
+REQUIREMENTS := requirements.txt
+TRAIN_FLAGS := --num_train_epochs 6 --learning_rate 1e-4
+
+# The base interpreter: python3 if it fits, else the first of the versions that do.
+FITS := import sys, venv; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))
+BASE_PYTHON := $(shell for p in python3 python3.11 python3.12 python3.10 python3.9; do \
+	$$p -c "$(FITS)" >/dev/null 2>&1 && { echo $$p; break; }; done)
+
+train: $(VENV)/.installed $(ENCODER)/config.json
+	$(PYTHON) train.py --do_train --do_eval --do_export \
+	    --model_name_or_path $(ENCODER) --output_dir checkpoint \
+	    --early_stopping True --early_stopping_patience 5 $(TRAIN_FLAGS) \
+	    --max_length 128 --per_device_eval_batch_size 32 --per_device_train_batch_size 32 \
+	    --metric_for_best_model accuracy --load_best_model_at_end --logging_steps 5 \
+	    --evaluation_strategy epoch --save_strategy epoch --save_total_limit 1
+	@$(MAKE) --no-print-directory predict
+
+predict: $(VENV)/.installed
+	$(PYTHON) -c 'from paddlenlp import Taskflow; \
+	    cls = Taskflow("text_classification", task_path="checkpoint/export", is_static_model=True); \
+	    [print(result) for result in cls(["黑苦荞茶的功效与作用及食用方法", "幼儿挑食的生理原因是"])]'
+
+test: $(VENV)/.installed-dev
+	$(PYTHON) -m pytest -m "not slow"
+
+# With ../shared beside the clone: what needs the real data, or minutes.
+test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json
+	$(PYTHON) -m pytest -m slow --timeout 3600
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+# Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
+DATA := ../shared/kuake_qic
+bench-train: $(VENV)/.installed $(ENCODER)/config.json .venv-torch/.installed
+	$(PYTHON) tests/bench_train.py speed --data_dir $(DATA) --torch_python .venv-torch/bin/python
+
+# Accuracy of three seeds beside TF-IDF + LinearSVC.
+bench-quality: $(VENV)/.installed $(ENCODER)/config.json
+	$(PYTHON) tests/bench_train.py quality --data_dir $(DATA)
+
+$(ENCODER)/config.json: data/build_encoder.py | $(VENV)/.installed
+	$(PYTHON) data/build_encoder.py --output_dir $(ENCODER)
+	@touch $@
+
+$(VENV)/.installed: $(wildcard requirements*.txt) constraints.txt
+	@test -n "$(BASE_PYTHON)" || { echo "No python3 of version 3.9 to 3.12 with the venv module was found;" \
+	    "install python3.11 and python3.11-venv (Debian, Ubuntu), or python@3.11 (Homebrew)." >&2; exit 2; }
+	test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+.venv-torch/.installed:
+	test -x .venv-torch/bin/python || $(BASE_PYTHON) -m venv .venv-torch
+	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check \
+	    torch==2.13.0 transformers==5.23.0 "numpy<2"
+	@touch $@
+
+# Rewrites constraints.txt after a change of requirements*.txt; needs uv. Versions that are there are kept.
+lock:
+	uv pip compile requirements.txt requirements-*.txt --universal --python-version 3.9 \
+	    --exclude-newer 2024-10-15 --no-annotate --no-header -o constraints.txt

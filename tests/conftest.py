@@ -1,0 +1,118 @@
+"""Shared parts of the tests: the repository on sys.path, a tiny ERNIE, a small data set, one trained checkpoint."""
+
+import importlib.util
+import os
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("PPNLP_HOME", str(ROOT / ".pytest_cache" / "ppnlp"))
+
+import utils  # noqa: E402
+
+utils.prepare_cpu()
+
+LABELS = ["病情诊断", "医疗费用", "就医建议"]
+
+
+def load_script(path):
+    """Import a script that is not in a package, by its path from the repository's root."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of real data, for slow tests."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("../shared is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_lines():
+    """Split -> lines of the shipped sample data that have one of the three LABELS."""
+    lines = {}
+    for split in ("train", "dev"):
+        text = (ROOT / "data" / f"{split}.txt").read_text(encoding="utf-8")
+        lines[split] = [line for line in text.splitlines() if line.split("\t")[1] in LABELS]
+    return lines
+
+
+@pytest.fixture
+def data_dir(tmp_path, sample_lines):
+    """A data folder of three labels: 48 training and 21 dev samples."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_data(folder, sample_lines["train"][:48], sample_lines["dev"][:21])
+    return folder
+
+
+def write_data(folder, train, dev, labels=tuple(LABELS)):
+    for name, lines in {"train": train, "dev": dev, "label": labels}.items():
+        (folder / f"{name}.txt").write_bytes(("\n".join(lines) + "\n").encode("utf-8"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory, sample_lines):
+    """A random ERNIE with 2 layers of 32 units and the characters of the sample data, as a directory."""
+    import paddle
+    from paddlenlp.transformers import ErnieConfig, ErnieModel, ErnieTokenizer
+
+    folder = tmp_path_factory.mktemp("tiny_ernie")
+    characters = sorted({char for lines in sample_lines.values() for line in lines for char in line.split("\t")[0]})
+    tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *(char for char in characters if char.strip())]
+    (folder / "vocab.txt").write_bytes("\n".join(dict.fromkeys(token.lower() for token in tokens[5:])).encode("utf-8"))
+    words = (folder / "vocab.txt").read_text(encoding="utf-8")
+    (folder / "vocab.txt").write_bytes(("\n".join(tokens[:5]) + "\n" + words + "\n").encode("utf-8"))
+    size = len((folder / "vocab.txt").read_text(encoding="utf-8").splitlines())
+    config = ErnieConfig(
+        vocab_size=size, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=64, type_vocab_size=2, use_task_id=False,
+    )  # fmt: skip
+    paddle.seed(0)
+    random.seed(0)
+    ErnieModel(config).save_pretrained(str(folder))
+    ErnieTokenizer(str(folder / "vocab.txt")).save_pretrained(str(folder))
+    return folder
+
+
+def train_flags(data, model, output, *more):
+    """Flags of a short training on the CPU; later ones win."""
+    return [
+        "--do_train", "--data_dir", str(data), "--model_name_or_path", str(model), "--output_dir", str(output),
+        "--device", "cpu", "--max_length", "32", "--learning_rate", "5e-3", "--num_train_epochs", "4",
+        "--per_device_train_batch_size", "8", "--per_device_eval_batch_size", "8", "--evaluation_strategy", "epoch",
+        "--save_strategy", "epoch", "--load_best_model_at_end", "--metric_for_best_model", "accuracy",
+        "--logging_steps", "2", "--disable_tqdm", "True", *map(str, more),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory, sample_lines, tiny_model):
+    """(data folder, checkpoint folder) of one training with evaluation and export, made once for all tests."""
+    import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "data").mkdir()
+    write_data(folder / "data", sample_lines["train"], sample_lines["dev"])
+    flags = train_flags(folder / "data", tiny_model, folder / "checkpoint", "--do_eval", "--do_export")
+    train.main([*flags, "--save_total_limit", "1"])
+    return folder / "data", folder / "checkpoint"
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path):
+    """A copy of trained_once that a test may change."""
+    data, checkpoint = trained_once
+    shutil.copytree(data, tmp_path / "data")
+    shutil.copytree(checkpoint, tmp_path / "checkpoint")
+    return tmp_path / "data", tmp_path / "checkpoint"

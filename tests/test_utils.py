@@ -1,0 +1,172 @@
+"""Data files, labels, arguments and safe writing: what must work before paddle is imported."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+import utils
+from utils import UsageError
+
+LABELS = ["甲", "乙"]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_file(data, name="train.txt"):
+        path = tmp_path / name
+        path.write_bytes(data if isinstance(data, bytes) else data.encode("utf-8"))
+        return path
+
+    return write_file
+
+
+def message(function, *args):
+    with pytest.raises(UsageError) as error:
+        function(*args)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["头疼\t甲\n发烧\t乙\n", "\ufeff头疼\t甲\r\n发烧\t乙\r\n", "头疼\t甲\n发烧\t乙", "头疼\t甲\n发烧\t乙\n\n \n"],
+)
+def test_accepts_bom_crlf_no_final_newline_and_blank_lines_at_the_end(write, content):
+    assert utils.read_examples(write(content), LABELS) == (["头疼", "发烧"], [0, 1])
+
+
+@pytest.mark.parametrize(
+    "content, line, problem",
+    [
+        ("头疼\t甲\n没有标签\n", 2, "no tab"),
+        ("头疼\t甲\n发\t烧\t乙\n", 2, "2 tabs"),
+        ("头疼\t甲\n\t乙\n", 2, "text is empty"),
+        ("头疼\t甲\n \t乙\n", 2, "text is empty"),
+        ("头疼\t甲\n\n发烧\t乙\n", 2, "blank line"),
+        ("头疼\t丙\n", 1, "unknown label '丙'"),
+        ("头疼\t\n", 1, "unknown label ''"),
+    ],
+)
+def test_bad_lines_are_named(write, content, line, problem):
+    path = write(content)
+    text = message(utils.read_examples, path, LABELS)
+    assert text.startswith(f"{path}:{line}: ") and problem in text and ";" in text
+
+
+def test_unknown_label_suggests_the_close_one(write):
+    assert "did you mean '医疗费用'" in message(utils.read_examples, write("多少钱\t医疗费\n"), ["医疗费用", "其他"])
+
+
+@pytest.mark.parametrize(
+    "data, where, problem",
+    [
+        ("头疼\t甲\n发烧怎么办\t乙\n".encode("gbk"), ":1:", "GBK"),
+        ("头疼\t甲\n".encode() + "发烧怎么办\t乙\n".encode("gbk"), ":2:", "is not UTF-8"),
+        ("头疼\t甲\n".encode("utf-16"), ":1:", "UTF-16"),
+        (b"", ":", "empty"),
+        (b"\xef\xbb\xbf", ":", "empty"),
+        (b"\n\n", ":", "empty"),
+    ],
+)
+def test_encodings_and_empty_files(write, data, where, problem):
+    path = write(data)
+    text = message(utils.read_examples, path, LABELS)
+    assert text.startswith(f"{path}{where}") and problem in text
+
+
+def test_missing_file_and_folder(tmp_path):
+    assert "no such file" in message(utils.read_lines, tmp_path / "train.txt")
+    assert "cannot be read" in message(utils.read_lines, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content, line, problem",
+    [("甲\n\n乙\n", 2, "blank line"), ("甲\n乙\n甲\n", 3, "already in line 1"), ("甲\n", 1, "only one label"),
+     ("甲\t1\n乙\n", 1, "a tab")],
+)  # fmt: skip
+def test_bad_label_files(write, content, line, problem):
+    path = write(content, "label.txt")
+    text = message(utils.read_labels, path)
+    assert text.startswith(f"{path}:{line}: ") and problem in text
+
+
+def test_labels_keep_their_order(write):
+    assert utils.read_labels(write("\ufeff乙\r\n甲\r\n", "label.txt")) == ["乙", "甲"]
+
+
+def test_staged_files_replace_whole_files_or_nothing(tmp_path):
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "mine").write_text("kept")
+    with pytest.raises(RuntimeError), utils.staged_files(tmp_path) as stage:
+        (stage / "a").write_text("new")
+        raise RuntimeError
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old", "mine": "kept"}
+    with utils.staged_files(tmp_path) as stage:
+        (stage / "a").write_text("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "mine": "kept"}
+
+
+def test_light_arguments_are_those_of_the_library():
+    """The fields read from the source files equal the imported class's: names, types and defaults."""
+    import dataclasses
+
+    from paddlenlp.trainer import CompressionArguments
+
+    def fields(cls):
+        return {
+            field.name: (str(getattr(field.default, "value", field.default)), field.metadata.get("help"))
+            for field in dataclasses.fields(cls)
+        }
+
+    _, light = utils.load_argument_classes()
+    assert fields(light) == fields(CompressionArguments)
+    assert len(fields(light)) > 100
+
+
+def run_cli(*arguments):
+    start = time.perf_counter()
+    run = subprocess.run([sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return run, time.perf_counter() - start
+
+
+def test_help_and_argument_errors_come_before_any_heavy_import():
+    run, seconds = run_cli("--help")
+    assert run.returncode == 0 and "--width_mult_list" in run.stdout and "(default: 128)" in run.stdout
+    assert seconds < 1
+    run, seconds = run_cli("--do_trian")
+    assert run.returncode == 2 and run.stderr == "unknown argument --do_trian; did you mean --do_train?\n"
+    assert seconds < 1
+    run, seconds = run_cli("--do_train", "--train_path", "no/such/train.txt")
+    assert run.returncode == 2 and run.stderr.startswith("no/such/train.txt: no such file") and seconds < 1
+
+
+@pytest.mark.parametrize(
+    "widths, expected", [(["3/4", "0.5"], ["3/4", "1/2"]), (["1/2"], ["1/2"]), (["2/3"], None), (["0.6"], None),
+                         (["0"], None), (["5/4"], None), (["x"], None), (["__import__('os')"], None), (["1/0"], None)]
+)  # fmt: skip
+def test_widths_must_leave_whole_heads(widths, expected):
+    if expected is None:
+        assert "the model has 4 heads; use some of: 1/4 1/2 3/4 1" in message(utils.check_widths, widths, 4)
+    else:
+        assert utils.check_widths(widths, 4) == expected
+
+
+def test_threads_default_to_the_cores_and_the_user_wins():
+    code = "import utils, os; utils.prepare_cpu(); print(os.environ['OMP_NUM_THREADS'])"
+
+    def threads(**variables):
+        environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+        run = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env={**environment, **variables}, capture_output=True, text=True
+        )
+        return int(run.stdout)
+
+    import psutil
+
+    cores = min(psutil.cpu_count(logical=False), len(os.sched_getaffinity(0)))
+    assert threads() == cores
+    assert threads(OMP_NUM_THREADS="7") == 7
+    assert threads(PADDLE_LOCAL_SIZE=str(cores)) == 1

@@ -1,0 +1,750 @@
+"""The parts of train.py that need paddle: loading, tokenising, batches, the Trainer, metrics and export.
+
+Where PaddleNLP 2.8.1 or Paddle 2.6.2 is wrong, the smallest piece is overridden here, and the comment says which
+fault it mends.
+"""
+
+import contextlib
+import copy
+import inspect
+import json
+import os
+import pickle
+import re
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddlenlp.data import DataCollatorWithPadding
+from paddlenlp.trainer import EarlyStoppingCallback, Trainer, TrainerCallback
+from paddlenlp.trainer.trainer_utils import set_seed  # noqa: F401  (train.py takes it from here)
+from paddlenlp.transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, export_model
+from paddlenlp.utils import serialization
+from paddlenlp.utils.log import logger
+
+from utils import RUN_FILE, UsageError, check_widths, read_run_file, staged_files, stored_labels, write_json
+
+MODEL_FILE = "model_state.pdparams"
+# Seconds until a name that must be downloaded is given up: a proxy that never answers would hang for minutes.
+DOWNLOAD_TIMEOUT = 25
+
+# ------------------------------------------------------------------------------------------------ safe unpickling
+
+# All that a file written by paddle.save or torch.save needs: arrays, tensors as (name, array), plain containers.
+SAFE_GLOBALS = {
+    ("builtins", "tuple"),
+    ("builtins", "list"),
+    ("builtins", "dict"),
+    ("builtins", "set"),
+    ("builtins", "bytearray"),
+    ("builtins", "slice"),
+    ("builtins", "complex"),
+    ("collections", "OrderedDict"),
+    ("collections", "defaultdict"),
+    ("_codecs", "encode"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("paddle.base.libpaddle", "GeneratorState"),  # a random generator's numbers, in rng_state.pth
+}
+
+
+class UnsafeFileError(UsageError):
+    """A pickled file asks for something that is neither a tensor nor a plain container."""
+
+
+def find_safe_class(module, name):
+    """Resolve a global of a pickle file when it is on the list.
+
+    Raises:
+        UnsafeFileError: it is not on the list.
+    """
+    module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
+    if (module, name) not in SAFE_GLOBALS:
+        raise UnsafeFileError(
+            f"the file calls {module}.{name} when it is loaded, which model weights never need: it may run foreign "
+            "code. Nothing of it was run. Use weights from a source you trust"
+        )
+    return getattr(__import__(module, fromlist=[name]), name)
+
+
+class SafeUnpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        return find_safe_class(module, name)
+
+
+class _SafePickle:
+    """Stands in for the pickle module inside paddle.load."""
+
+    def __getattr__(self, name):
+        return getattr(pickle, name)
+
+    @staticmethod
+    def load(file, **options):
+        try:
+            return SafeUnpickler(file, **options).load()
+        except UnsafeFileError as error:
+            raise UnsafeFileError(f"{getattr(file, 'name', 'weights')}: {error}") from None
+
+    @staticmethod
+    def loads(data, **options):
+        import io
+
+        return SafeUnpickler(io.BytesIO(data), **options).load()
+
+
+def guard_unpickling():
+    """Make paddle.load and PaddleNLP's reader of torch files build nothing but tensors and plain containers.
+
+    A .pdparams file is a pickle, and unpickling a stranger's runs their code (shown on PaddleNLP checkpoints at
+    Black Hat Asia 2024). Both libraries call pickle without a limit.
+    """
+    import paddle.framework.io
+    import paddle.framework.io_utils
+
+    paddle.framework.io.pickle = paddle.framework.io_utils.pickle = _SafePickle()
+    library_find_class = serialization.UnpicklerWrapperStage.find_class
+
+    def find_class(self, module, name):
+        if module in ("torch", "torch._utils") or module.startswith("torch.storage"):
+            return library_find_class(self, module, name)
+        return find_safe_class(module, name)
+
+    if not getattr(library_find_class, "is_safe", False):
+        find_class.is_safe = True
+        serialization.UnpicklerWrapperStage.find_class = find_class
+
+
+guard_unpickling()
+
+
+# --------------------------------------------------------------------------------------------- models, tokenizers
+
+
+def _no_model_message(name, why):
+    return (
+        f"--model_name_or_path {name}: not a local directory, and it could not be downloaded ({why}). Two ways out: "
+        "give the path of a directory with config.json, the weights and the tokenizer; or build the offline encoder "
+        "with `python data/build_encoder.py` and give data/offline_encoder"
+    )
+
+
+def load_config(name):
+    """Load a model's configuration from a directory or, within DOWNLOAD_TIMEOUT seconds, by name.
+
+    Raises:
+        UsageError: no such directory, a broken config.json, or a name that cannot be downloaded.
+    """
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file() and not (Path(name) / "model_config.json").is_file():
+            raise UsageError(f"{name}: no config.json in this directory; give the directory of a saved model")
+        try:
+            return AutoConfig.from_pretrained(name)
+        except Exception as error:
+            raise UsageError(
+                f"{name}/config.json: cannot be read ({_first_line(error)}); save the model again"
+            ) from error
+    if re.match(r"[./~]|[A-Za-z]:[\\/]", str(name)):
+        raise UsageError(f"--model_name_or_path {name}: no such directory; give the directory of a saved model")
+    result = {}
+
+    def download():
+        try:
+            result["config"] = AutoConfig.from_pretrained(name)
+        except BaseException as error:
+            result["error"] = error
+
+    thread = threading.Thread(target=download, daemon=True)
+    thread.start()
+    thread.join(DOWNLOAD_TIMEOUT)
+    if "config" in result:
+        return result["config"]
+    why = _first_line(result["error"]) if "error" in result else f"no answer within {DOWNLOAD_TIMEOUT} s"
+    raise UsageError(_no_model_message(name, why)) from None
+
+
+def _first_line(error):
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200]
+
+
+def load_tokenizer(name):
+    """Load the tokenizer of a directory or a name; raises UsageError when there is none."""
+    try:
+        return AutoTokenizer.from_pretrained(name)
+    except UsageError:
+        raise
+    except Exception as error:
+        if Path(name).is_dir():
+            raise UsageError(
+                f"{name}: no usable tokenizer ({_first_line(error)}); copy vocab.txt and "
+                "tokenizer_config.json beside the weights"
+            ) from error
+        raise UsageError(_no_model_message(name, _first_line(error))) from error
+
+
+def max_positions(config):
+    """The longest input in tokens that the model has position embeddings for, or None where there is no limit."""
+    positions = getattr(config, "max_position_embeddings", None)
+    # ERNIE-M and RoBERTa-like models start counting behind the padding id.
+    offset = 2 if config.model_type in ("ernie_m", "roberta") else 0
+    return positions - offset if positions else None
+
+
+def load_model(name, config, labels):
+    """Load a classifier for `labels`; weights without a classifier head, or with another one, get a fresh head.
+
+    Args:
+        name (str): directory or model name.
+        config: what load_config returned.
+        labels (list[str]): label names in class order.
+
+    Returns:
+        PretrainedModel: forward(input_ids, …) gives logits of shape [batch, len(labels)].
+
+    Raises:
+        UsageError: missing, broken or unsafe weights; a name that cannot be downloaded.
+    """
+    old_labels = stored_labels(config.to_dict())
+    options = {"num_labels": len(labels), "ignore_mismatched_sizes": True}
+    if "use_cache" in inspect.signature(AutoModelForSequenceClassification.from_pretrained).parameters:
+        options["use_cache"] = False
+    try:
+        with _loadable_directory(name) as (directory, more_options):
+            model = AutoModelForSequenceClassification.from_pretrained(directory, **options, **more_options)
+    except UsageError:
+        raise
+    except Exception as error:
+        if Path(name).is_dir():
+            raise UsageError(
+                f"{name}: the weights cannot be loaded ({_first_line(error)}); the file is missing, cut "
+                "short or of another model: save or download it again"
+            ) from error
+        raise UsageError(_no_model_message(name, _first_line(error))) from error
+    if old_labels is not None and old_labels != labels:
+        logger.warning(
+            f"{name} was trained on other labels ({len(old_labels)}: {' '.join(old_labels[:12])}); its encoder is "
+            f"kept, the classifier head is initialised anew for {len(labels)} labels"
+        )
+        reset_head(model)
+    # ignore_mismatched_sizes leaves LABEL_n names behind.
+    model.config.id2label = dict(enumerate(labels))
+    model.config.label2id = {label: index for index, label in enumerate(labels)}
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False
+    return model
+
+
+def reset_head(model):
+    """Draw the classifier's weights anew, as at the model's creation: normal(0, initializer_range), bias 0."""
+    scale = getattr(model.config, "initializer_range", 0.02)
+    head = model.classifier
+    for layer in [head] if isinstance(head, paddle.nn.Linear) else head.sublayers():
+        if isinstance(layer, paddle.nn.Linear):
+            layer.weight.set_value(paddle.normal(0.0, scale, layer.weight.shape))
+            layer.bias.set_value(paddle.zeros_like(layer.bias))
+
+
+@contextlib.contextmanager
+def _loadable_directory(name):
+    """Yield a directory that from_pretrained can read, and the options it needs.
+
+    A HuggingFace directory needs convert_from_torch, which writes model_state.pdparams beside the source's weights:
+    it is given a temporary directory of links instead.
+    """
+    source = Path(name)
+    torch_files = ("model.safetensors", "pytorch_model.bin")
+    is_torch = source.is_dir() and not (source / MODEL_FILE).exists() and not (source / "model.pdparams").exists()
+    if not is_torch or not any((source / file).exists() for file in torch_files):
+        yield name, {}
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for path in source.iterdir():
+            if path.is_file():
+                try:
+                    os.symlink(path.resolve(), Path(folder) / path.name)
+                except OSError:
+                    shutil.copy(path, folder)
+        yield folder, {"convert_from_torch": True}
+
+
+# ----------------------------------------------------------------------------------------------- tokens and batches
+
+
+class TextDataset(paddle.io.Dataset):
+    """Tokenised samples in memory: dicts of input_ids, token_type_ids (where the model has them) and labels.
+
+    Texts are tokenised when the data set is made, not when a batch is: paddle's DataLoader hangs for ever when a
+    data set raises inside it (dataloader_iter.py, _thread_loop).
+    """
+
+    def __init__(self, texts, label_ids, encode):
+        self.texts = texts
+        self.label_ids = label_ids
+        self.features = encode(texts)
+        for feature, label_id in zip(self.features, label_ids):
+            feature["labels"] = label_id
+        self.lengths = np.array([len(feature["input_ids"]) for feature in self.features])
+
+    def __len__(self):
+        return len(self.features)
+
+    def __getitem__(self, index):
+        return self.features[index]
+
+
+def uses_token_types(model_class):
+    """False for models such as ERNIE-M whose forward takes no token_type_ids."""
+    return "token_type_ids" in inspect.signature(model_class.forward).parameters
+
+
+def make_encoder(tokenizer, max_length, token_types, texts_to_prove=()):
+    """Return a function from texts to features, with the Rust tokenizer where it gives PaddleNLP's own ids.
+
+    Args:
+        tokenizer: PaddleNLP's tokenizer, which decides what is right.
+        max_length (int): tokens kept of a text, [CLS] and [SEP] included.
+        token_types (bool): whether the model takes token_type_ids.
+        texts_to_prove (list[str]): texts on which both must agree before the fast one is used.
+
+    Returns:
+        Callable[[list[str]], list[dict]]: one dict a text.
+    """
+
+    def encode_slowly(texts):
+        if not texts:
+            return []
+        encoded = tokenizer(
+            list(texts), max_length=max_length, truncation=True, return_token_type_ids=token_types,
+            return_attention_mask=False,
+        )  # fmt: skip
+        names = ["input_ids", "token_type_ids"] if token_types else ["input_ids"]
+        return [{name: encoded[name][index] for name in names} for index in range(len(texts))]
+
+    fast = rust_tokenizer(tokenizer, max_length)
+    if fast is None:
+        return encode_slowly
+
+    def encode_fast(texts):
+        features = []
+        for encoding in fast.encode_batch(list(texts)):
+            feature = {"input_ids": encoding.ids}
+            if token_types:
+                feature["token_type_ids"] = encoding.type_ids
+            features.append(feature)
+        return features
+
+    step = max(1, len(texts_to_prove) // 500)
+    probe = list(texts_to_prove[::step]) + ["ＡＢＣ abc１２３，。①Ⅲ℃ β-受体 é\u3000x" * 20, "中" * max_length]
+    return encode_fast if encode_fast(probe) == encode_slowly(probe) else encode_slowly
+
+
+def rust_tokenizer(tokenizer, max_length):
+    """Build HuggingFace's Rust WordPiece tokenizer like a BERT or ERNIE tokenizer, or None for other kinds.
+
+    PaddleNLP's BasicTokenizer takes symbols (Unicode class S) and a few letters for punctuation, which BERT's
+    original does not: they are split off before BERT's own rules apply.
+    """
+    if type(tokenizer).__name__ not in ("ErnieTokenizer", "BertTokenizer"):
+        return None
+    from tokenizers import BertWordPieceTokenizer, Regex
+    from tokenizers.pre_tokenizers import BertPreTokenizer, Sequence, Split
+
+    vocab = {token: index for index, token in enumerate(tokenizer.vocab.idx_to_token.values())}
+    special = {"unk_token": "[UNK]", "sep_token": "[SEP]", "cls_token": "[CLS]", "pad_token": "[PAD]"}
+    if any(getattr(tokenizer, name) != token or token not in vocab for name, token in special.items()):
+        return None
+    lowercase = bool(tokenizer.init_kwargs.get("do_lower_case", True))
+    fast = BertWordPieceTokenizer(vocab, lowercase=lowercase)
+    odd = Split(Regex(r"[\p{S}\u00AD\u00B2\u00BA\u3007\u00B5\u00D8\u014B\u01B1]"), "isolated")
+    fast._tokenizer.pre_tokenizer = Sequence([odd, BertPreTokenizer()])
+    fast.enable_truncation(max_length)
+    return fast
+
+
+class LengthGroupedBatchSampler(paddle.io.DistributedBatchSampler):
+    """Batches of similar length: shuffled, sorted by length inside chunks, and the batches shuffled again.
+
+    The cost of a step follows the longest text of its batch, and a random batch of short queries nearly always
+    holds a long one. The order depends on (seed, epoch) alone, so a resumed run goes on with the order it had:
+    the Trainer calls set_epoch because this is a DistributedBatchSampler.
+
+    Args:
+        lengths (np.ndarray): tokens of each sample.
+        batch_size (int): samples of a batch on one process.
+        seed (int): with the epoch, fixes the order.
+        num_replicas, rank (int): processes, and which of them this is. Samples are repeated, at most
+            num_replicas - 1 of them, so that all processes get equally many.
+        drop_last (bool): leave out a last batch that is not full.
+        group (bool): False gives plain random batches.
+        batches_per_chunk (int): larger chunks pad less, smaller ones mix more.
+    """
+
+    def __init__(
+        self, lengths, batch_size, seed, num_replicas=1, rank=0, drop_last=False, group=True, batches_per_chunk=50
+    ):
+        self.lengths = np.asarray(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.nranks = num_replicas
+        self.local_rank = rank
+        self.drop_last = drop_last
+        self.group = group
+        self.chunk_size = batches_per_chunk * batch_size * num_replicas
+        self.epoch = 0
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+    def global_batches(self):
+        """The epoch's batches over all processes, as arrays of sample indices."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lengths))
+        if self.group:
+            chunks = [order[start : start + self.chunk_size] for start in range(0, len(order), self.chunk_size)]
+            order = np.concatenate([chunk[np.argsort(self.lengths[chunk], kind="stable")] for chunk in chunks])
+        size = self.batch_size * self.nranks
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        if self.drop_last and len(batches[-1]) < size:
+            batches.pop()
+        return [batches[index] for index in rng.permutation(len(batches))] if self.group else batches
+
+    def __iter__(self):
+        for batch in self.global_batches():
+            short = -len(batch) % self.nranks
+            batch = np.concatenate([batch, np.resize(batch, short)])
+            share = len(batch) // self.nranks
+            yield batch[self.local_rank * share : (self.local_rank + 1) * share].tolist()
+
+    def __len__(self):
+        size = self.batch_size * self.nranks
+        return len(self.lengths) // size if self.drop_last else -(-len(self.lengths) // size)
+
+
+class LengthSortedBatchSampler(LengthGroupedBatchSampler):
+    """Batches for evaluation: all samples once, longest first, so that a lack of memory shows at the start.
+
+    What the processes compute, joined batch by batch, comes in the order of `order`; repeated samples come last
+    and are cut off by the Trainer.
+    """
+
+    def __init__(self, lengths, batch_size, num_replicas=1, rank=0):
+        super().__init__(lengths, batch_size, seed=0, num_replicas=num_replicas, rank=rank)
+        self.order = np.argsort(-self.lengths, kind="stable")
+
+    def global_batches(self):
+        size = self.batch_size * self.nranks
+        return [self.order[start : start + size] for start in range(0, len(self.order), size)]
+
+
+# ------------------------------------------------------------------------------------------------------- metrics
+
+
+def compute_metrics(prediction):
+    """Accuracy and macro-averaged precision, recall and F1, as fractions of 1.
+
+    Args:
+        prediction (EvalPrediction): logits [samples, classes] and label ids [samples] or [samples, 1].
+    """
+    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+    logits, label_ids = prediction.predictions, np.asarray(prediction.label_ids).reshape(-1)
+    predicted = logits.argmax(axis=-1)
+    classes = np.arange(logits.shape[-1])
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        label_ids, predicted, labels=classes, average="macro", zero_division=0
+    )
+    return {
+        "accuracy": float(accuracy_score(label_ids, predicted)),
+        "macro_precision": float(precision),
+        "macro_recall": float(recall),
+        "macro_f1": float(f1),
+    }
+
+
+def softmax(logits):
+    """Probabilities along the last axis; logits of shape [..., classes]."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+# ----------------------------------------------------------------------------------------------------- checkpoints
+
+
+def checkpoint_step(path):
+    """The step in the name `checkpoint-<step>`, or None."""
+    match = re.fullmatch(r"checkpoint-(\d+)", Path(path).name)
+    return int(match[1]) if match else None
+
+
+def what_is_incomplete(checkpoint):
+    """Say what a checkpoint lacks, or None when all of it is there.
+
+    run.json is written last and holds every file's size, so files that are missing or cut short are seen without
+    loading them.
+    """
+    run = read_run_file(checkpoint)
+    if run is None:
+        return f"{RUN_FILE}, which is written last, is missing"
+    for name, size in run.get("files", {}).items():
+        path = Path(checkpoint) / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes instead of {size}"
+    return None
+
+
+def find_checkpoints(output_dir):
+    """All checkpoint-<step> folders, the latest first."""
+    folders = [path for path in Path(output_dir).glob("checkpoint-*") if path.is_dir() and checkpoint_step(path)]
+    return sorted(folders, key=checkpoint_step, reverse=True)
+
+
+class RunCallback(TrainerCallback):
+    """Make a resumed run equal to one without a break, which the library forgets."""
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        # The best checkpoint is stored with the path of the output_dir as it was called then.
+        if state.best_model_checkpoint is not None:
+            moved = os.path.join(args.output_dir, Path(state.best_model_checkpoint).name)
+            if not os.path.exists(state.best_model_checkpoint) and os.path.exists(moved):
+                state.best_model_checkpoint = moved
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        checkpoint, self.trainer.resumed_from = self.trainer.resumed_from, None
+        if checkpoint is not None:
+            # The sum of losses starts at 0 again, but is divided by all steps in the end.
+            self.trainer._total_loss_scalar = (read_run_file(checkpoint) or {}).get("total_loss", 0.0)
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        # Paddle pickles only the seed of a CPU generator, not its state, so dropout could not go on where it was:
+        # each step's dropout is a function of (seed, step, process) instead.
+        words = np.random.SeedSequence([args.seed, state.global_step, max(0, args.dataset_rank)]).generate_state(1)
+        paddle.seed(int(words[0]))
+
+
+class ResumableEarlyStopping(EarlyStoppingCallback):
+    """EarlyStoppingCallback whose count of evaluations without progress survives a resume."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        super().on_train_begin(args, state, control, **kwargs)
+        metric = args.metric_for_best_model
+        metric = metric if metric.startswith("eval_") else f"eval_{metric}"
+        values = [entry[metric] for entry in state.log_history if metric in entry]
+        if values:
+            best = int(np.argmax(values) if args.greater_is_better else np.argmin(values))
+            self.early_stopping_patience_counter = len(values) - 1 - best
+
+
+# -------------------------------------------------------------------------------------------------------- Trainer
+
+
+class ClassificationTrainer(Trainer):
+    """PaddleNLP's Trainer with length-grouped batches, checkpoints that are known to be whole, and rotation.
+
+    Args:
+        group_by_length (bool): see LengthGroupedBatchSampler.
+        max_length (int): tokens kept of a text; stored with what is exported.
+        fingerprint (dict | None): what makes a run this run; stored in its checkpoints.
+        **kwargs: the Trainer's own.
+    """
+
+    def __init__(self, *args, group_by_length=True, max_length=128, fingerprint=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.max_length = max_length
+        self.group_by_length = group_by_length
+        self.fingerprint = fingerprint
+        self.resumed_from = None
+        self.add_callback(RunCallback(self))
+
+    def _get_train_sampler(self):
+        return LengthGroupedBatchSampler(
+            self.train_dataset.lengths,
+            self.args.per_device_train_batch_size,
+            seed=self.args.seed,
+            num_replicas=max(1, self.args.dataset_world_size),
+            rank=max(0, self.args.dataset_rank),
+            drop_last=self.args.dataloader_drop_last,
+            group=self.group_by_length,
+        )
+
+    def _get_eval_sampler(self, eval_dataset):
+        return LengthSortedBatchSampler(
+            eval_dataset.lengths,
+            self.args.per_device_eval_batch_size,
+            num_replicas=max(1, self.args.dataset_world_size),
+            rank=max(0, self.args.dataset_rank),
+        )
+
+    def evaluation_loop(self, dataloader, *args, **kwargs):
+        """Run the library's loop over the sorted batches and put logits and labels back into file order."""
+        output = super().evaluation_loop(dataloader, *args, **kwargs)
+        order = dataloader.batch_sampler.order
+
+        def restore(values):
+            if values is None or len(values) != len(order):
+                return values
+            restored = np.empty_like(values)
+            restored[order] = values
+            return restored
+
+        return output._replace(predictions=restore(output.predictions), label_ids=restore(output.label_ids))
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        self.resumed_from = resume_from_checkpoint
+        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _save_checkpoint(self, model, metrics=None):
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save and (folder / RUN_FILE).exists():
+            os.remove(folder / RUN_FILE)
+        super()._save_checkpoint(model, metrics=metrics)
+        if self.args.should_save:
+            files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
+            run = {"fingerprint": self.fingerprint, "total_loss": self._total_loss_scalar, "files": files}
+            with staged_files(folder) as stage:
+                write_json(stage / RUN_FILE, run)
+            self._delete_old_checkpoints()
+
+    def _rotate_checkpoints(self, use_mtime=False, output_dir=None):
+        """Left to _delete_old_checkpoints: the library does nothing in one process (it asks for local_rank 0,
+        which is -1 there), and in several it deletes every checkpoint-* it finds, other runs' too."""
+
+    def _delete_old_checkpoints(self):
+        """Keep the last save_total_limit checkpoints of this run, and the best one."""
+        limit = self.args.save_total_limit
+        if not limit or limit < 1:
+            return
+        own = [
+            path
+            for path in find_checkpoints(self.args.output_dir)
+            if (read_run_file(path) or {}).get("fingerprint") == self.fingerprint
+        ]
+        best = Path(self.state.best_model_checkpoint).name if self.state.best_model_checkpoint else None
+        keep = {own[0].name, best}
+        for path in own:
+            if len(keep - {None}) < limit:
+                keep.add(path.name)
+        for path in own:
+            if path.name not in keep:
+                logger.info(f"Deleting older checkpoint [{path}] due to args.save_total_limit")
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def make_collator(tokenizer):
+    """Pad a batch to its longest text, in numpy: paddle tensors made in a worker process crash it."""
+    return DataCollatorWithPadding(tokenizer, return_tensors="np")
+
+
+# --------------------------------------------------------------------------------------------------------- export
+
+
+class TruncatingClassifier(paddle.nn.Layer):
+    """A classifier that cuts its input to max_length tokens itself, the last one kept being [SEP].
+
+    Whoever runs the exported graph, with whatever limit (Taskflow cuts at 512), gets the answer that the model
+    gave in training, and a text longer than the position embeddings is no error.
+    """
+
+    def __init__(self, model, max_length, pad_token_id, sep_token_id):
+        super().__init__()
+        self.model = model
+        self.max_length = max_length
+        self.pad_token_id = pad_token_id
+        self.sep_token_id = sep_token_id
+
+    def forward(self, input_ids, token_type_ids=None):
+        lengths = (input_ids != self.pad_token_id).astype("int64").sum(axis=1, keepdim=True)
+        input_ids = input_ids[:, : self.max_length]
+        positions = paddle.ones_like(input_ids[:1]).cumsum(axis=1)
+        is_cut = paddle.logical_and(lengths > self.max_length, positions == self.max_length)
+        input_ids = paddle.where(is_cut, paddle.full_like(input_ids, self.sep_token_id), input_ids)
+        if token_type_ids is None:
+            return self.model(input_ids)
+        return self.model(input_ids, token_type_ids=token_type_ids[:, : self.max_length])
+
+
+def export_classifier(model, tokenizer, labels, max_length, export_dir):
+    """Write a static graph with all that a predictor needs: model.*, tokenizer files, id2label.json.
+
+    Args:
+        model: a classifier; it is put into evaluation mode.
+        tokenizer: its tokenizer; saved with model_max_length = max_length.
+        labels (list[str]): label names in class order.
+        max_length (int): tokens that training kept of a text; stored in the graph and in tokenizer_config.json.
+        export_dir: the folder; its other files stay.
+    """
+    model.eval()
+    token_types = uses_token_types(type(model))
+    names = ["input_ids", "token_type_ids"] if token_types else ["input_ids"]
+    spec = [paddle.static.InputSpec(shape=[None, None], dtype="int64", name=name) for name in names]
+    wrapped = TruncatingClassifier(model, max_length, tokenizer.pad_token_id, tokenizer.sep_token_id)
+    wrapped.eval()
+    with staged_files(export_dir) as stage:
+        export_model(model=wrapped, input_spec=spec, path=str(stage))
+        save_labels_and_tokenizer(stage, tokenizer, labels, max_length)
+
+
+def save_labels_and_tokenizer(folder, tokenizer, labels, max_length):
+    """Write the tokenizer's files, with model_max_length = max_length, and id2label.json into `folder`."""
+    tokenizer.save_pretrained(str(folder))
+    config_file = folder / "tokenizer_config.json"
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    config["model_max_length"] = max_length
+    # Taskflow opens these in the machine's own encoding, which on Chinese Windows is GBK.
+    write_json(config_file, config, ascii_only=True)
+    write_json(folder / "id2label.json", {str(i): label for i, label in enumerate(labels)}, ascii_only=True)
+
+
+# ---------------------------------------------------------------------------------------------------- compression
+
+
+def compress(trainer, labels):
+    """Prune the trained model with DynaBERT (arXiv 2004.04037), or quantise it, by PaddleNLP's Trainer.compress.
+
+    Args:
+        trainer (ClassificationTrainer): with the trained model and both data sets.
+        labels (list[str]): label names in class order.
+    """
+    import paddlenlp.trainer.trainer_compress as library
+    from paddleslim.nas.ofa import layers as ofa_layers
+
+    args = trainer.args
+    if "dynabert" in args.strategy:
+        widths = args.width_mult_list or ["3/4"]
+        args.width_mult_list = check_widths(widths, trainer.model.base_model.config["num_attention_heads"])
+
+    # paddleslim unpacks three results from layer_norm, which returns one (ofa/layers.py).
+    def layer_norm_forward(self, input):
+        return paddle.nn.functional.layer_norm(
+            input, self._normalized_shape, self.weight, self.bias, epsilon=self._epsilon
+        )
+
+    ofa_layers.SuperLayerNorm.forward = layer_norm_forward
+    # The library prunes one and the same model again for each width: 2/3 of 3/4, and so on.
+    if not hasattr(library, "_prune_in_place"):
+        library._prune_in_place = library._get_dynabert_model
+        library._get_dynabert_model = lambda model, width: library._prune_in_place(copy.deepcopy(model), width)
+    # A scheduler left over from training ends at 0, and a run shorter than save_steps would save nothing.
+    trainer.reset_optimizer_and_scheduler()
+    steps = args.max_steps if args.max_steps > 0 else len(trainer.get_train_dataloader()) * args.num_train_epochs
+    args.save_steps = max(1, min(args.save_steps, int(steps)))
+    trainer.compress()
+
+    folders = sorted(Path(args.output_dir).glob("width_mult_*")) if "dynabert" in args.strategy else [args.output_dir]
+    for folder in map(Path, folders):
+        for path in folder.glob("model.pd*"):
+            os.replace(path, folder / path.name.replace("model", "pruned_model", 1))
+        save_labels_and_tokenizer(folder, trainer.tokenizer, labels, trainer.max_length)

@@ -1,0 +1,359 @@
+"""What the scripts share before any heavy import: errors, data files, arguments, CPU settings, safe writing.
+
+Nothing here imports paddle or paddlenlp, which take seconds: a wrong flag or a bad line is reported at once.
+What needs them is in trainer.py.
+"""
+
+import argparse
+import ast
+import contextlib
+import ctypes
+import dataclasses
+import difflib
+import enum
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import typing
+from fractions import Fraction
+from pathlib import Path
+
+# A small number of label names in a message is help, a large one is noise.
+MAX_NAMES_IN_MESSAGE = 20
+
+# Names that --metric_for_best_model may have, with or without eval_ before them.
+METRIC_NAMES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss")
+
+# What training it was: in output_dir when it is finished, and in each complete checkpoint.
+RUN_FILE = "run.json"
+
+# Compression strategies that run on this stack.
+SUPPORTED_STRATEGIES = ("dynabert", "qat", "dynabert+qat")
+
+
+class UsageError(Exception):
+    """Something the user can mend; the message says where, what is wrong and how to mend it."""
+
+
+@contextlib.contextmanager
+def exit_on_usage_error():
+    """Turn a UsageError into its message on stderr and exit code 2, without a traceback."""
+    try:
+        yield
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+# ---------------------------------------------------------------------------------------------------- data files
+
+
+def read_lines(path):
+    """Read a UTF-8 text file, with or without BOM, with LF or CRLF ends, into its lines.
+
+    Blank lines at the end of the file are dropped, others are kept so that line numbers stay right.
+
+    Raises:
+        UsageError: no such file, not a file, empty, or not UTF-8 (with the line).
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; create it or give another path") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); give the path of a readable file") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(_describe_encoding(path, data, error.start)) from None
+    lines = [line[:-1] if line.endswith("\r") else line for line in text.split("\n")]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise UsageError(f"{path}: the file is empty; write one sample a line")
+    return lines
+
+
+def _describe_encoding(path, data, position):
+    line = data.count(b"\n", 0, position) + 1
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return f"{path}:1: the file is UTF-16, not UTF-8; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"
+    try:
+        data.decode("gb18030")
+        guess = "it looks like GBK; convert it: iconv -f GB18030 -t UTF-8"
+    except UnicodeDecodeError:
+        guess = "save the file as UTF-8"
+    return f"{path}:{line}: byte 0x{data[position]:02X} is not UTF-8; {guess}"
+
+
+def read_labels(path):
+    """Read label.txt: one label a line; its order gives the class ids.
+
+    Returns:
+        list[str]: the labels, at least two.
+
+    Raises:
+        UsageError: a blank, repeated or tab-bearing line, or fewer than two labels.
+    """
+    first_line = {}
+    for number, line in enumerate(read_lines(path), 1):
+        label = line.strip()
+        if not label:
+            raise UsageError(f"{path}:{number}: blank line; delete it, since every line is one class")
+        if "\t" in label:
+            raise UsageError(f"{path}:{number}: a tab inside the label {label!r}; write one label a line")
+        if label in first_line:
+            raise UsageError(f"{path}:{number}: label {label!r} is already in line {first_line[label]}; delete one")
+        first_line[label] = number
+    if len(first_line) < 2:
+        raise UsageError(f"{path}:1: only one label; a classifier needs at least two, one a line")
+    return list(first_line)
+
+
+def read_examples(path, labels):
+    """Read `<text>\\t<label>` lines.
+
+    Args:
+        path: train.txt, dev.txt or test.txt.
+        labels (list[str]): the labels in the order of their class ids.
+
+    Returns:
+        tuple[list[str], list[int]]: texts and class ids, in file order.
+
+    Raises:
+        UsageError: a line without a tab, with two tabs, with an empty text or with an unknown label.
+    """
+    label2id = {label: index for index, label in enumerate(labels)}
+    texts, ids = [], []
+    for number, line in enumerate(read_lines(path), 1):
+        where = f"{path}:{number}:"
+        if not line.strip():
+            raise UsageError(f"{where} blank line; delete it")
+        text, *rest = line.split("\t")
+        if not rest:
+            raise UsageError(f"{where} no tab; write <text>, a tab, <label>")
+        if len(rest) > 1:
+            raise UsageError(f"{where} {len(rest)} tabs; keep the one before the label, put spaces inside the text")
+        text, label = text.strip(), rest[0].strip()
+        if not text:
+            raise UsageError(f"{where} the text is empty; write one or delete the line")
+        if label not in label2id:
+            raise UsageError(f"{where} unknown label {label!r}; {_suggest_label(label, labels)}")
+        texts.append(text)
+        ids.append(label2id[label])
+    return texts, ids
+
+
+def _suggest_label(label, labels):
+    close = difflib.get_close_matches(label, labels, n=1)
+    if close:
+        return f"did you mean {close[0]!r}? Correct it, or add the label to the label file"
+    known = " ".join(labels[:MAX_NAMES_IN_MESSAGE]) + (" …" if len(labels) > MAX_NAMES_IN_MESSAGE else "")
+    return f"use one of: {known}; or add it to the label file"
+
+
+def read_model_config(model_dir):
+    """Read config.json of a model directory.
+
+    Returns:
+        dict | None: its content; None when there is no such file (a model name, or a directory of another kind).
+
+    Raises:
+        UsageError: it is there but is not a JSON object.
+    """
+    path = Path(model_dir) / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path}: not readable as JSON ({error}); save the model again") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"{path}: not a JSON object; save the model again")
+    return config
+
+
+def stored_labels(config):
+    """The label names in a model's config in class order, or None where it has only LABEL_n or none at all."""
+    id2label = config.get("id2label") or {}
+    try:
+        names = [str(name) for _, name in sorted((int(index), name) for index, name in id2label.items())]
+    except (AttributeError, ValueError):
+        raise UsageError("config.json: id2label is not a map from class ids to names; save the model again") from None
+    return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
+
+
+def read_run_file(folder):
+    """The content of run.json, or None where there is none that can be read."""
+    try:
+        content = json.loads((Path(folder) / RUN_FILE).read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else None
+    except (OSError, ValueError):
+        return None
+
+
+def check_widths(width_mult_list, num_heads):
+    """Refuse a width that leaves a fraction of an attention head.
+
+    Args:
+        width_mult_list (list[str]): such as 3/4 or 0.75.
+        num_heads (int): attention heads of the full model.
+
+    Returns:
+        list[str]: the widths as fractions in lowest terms, which PaddleNLP's own evaluation of them takes.
+
+    Raises:
+        UsageError: naming the widths that are possible.
+    """
+    widths = []
+    for text in width_mult_list:
+        try:
+            width = Fraction(text)
+        except (ValueError, ZeroDivisionError):
+            width = Fraction(0)
+        if not 0 < width <= 1 or (width * num_heads).denominator != 1:
+            possible = " ".join(str(Fraction(heads, num_heads)) for heads in range(1, num_heads + 1))
+            raise UsageError(f"--width_mult_list {text}: the model has {num_heads} heads; use some of: {possible}")
+        widths.append(str(width))
+    return widths
+
+
+# ------------------------------------------------------------------------------------------------- safe writing
+
+
+@contextlib.contextmanager
+def staged_files(target_dir):
+    """Yield an empty folder; when the block ends well, move its files into `target_dir`, each by one rename.
+
+    Files of the same names are replaced, everything else in `target_dir` stays. When the block fails,
+    `target_dir` is as it was.
+    """
+    target_dir = Path(target_dir)
+    try:
+        target_dir.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=".writing-", dir=target_dir))
+    except OSError as error:
+        raise UsageError(f"{target_dir}: cannot write there ({error.strerror}); choose another folder") from None
+    try:
+        yield stage
+        for path in sorted(stage.iterdir()):
+            os.replace(path, target_dir / path.name)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def write_json(path, value, ascii_only=False):
+    """Write indented UTF-8 JSON; `ascii_only` for files that others open in the machine's own encoding."""
+    Path(path).write_bytes((json.dumps(value, ensure_ascii=ascii_only, indent=2) + "\n").encode("utf-8"))
+
+
+# --------------------------------------------------------------------------------------------------- CPU settings
+
+
+def prepare_cpu():
+    """Set what Paddle reads at start-up so that it uses this CPU well. Call before the first `import paddle`.
+
+    - Threads: Paddle sets OMP_NUM_THREADS to 1 when it is unset; here it becomes the physical cores that this
+      process may use, shared among the processes of one launch. A value set by the user wins.
+    - AMD processors: the MKL that Paddle ships (mklml, 2019) gives them its slowest code path unless it is told
+      that AVX2 is there. 2.0x in training on an EPYC 9xx4.
+    - Paddle 2.6 makes transposes views, and its copies of non-contiguous views are slow: 5 % of a training step.
+    - glibc: blocks above 128 KB go back to the kernel on every free, so each activation is page-faulted anew.
+    """
+    import psutil
+
+    cores = psutil.cpu_count(logical=False) or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = min(cores, len(os.sched_getaffinity(0)))
+    local_processes = int(os.environ.get("PADDLE_LOCAL_SIZE", os.environ.get("PADDLE_TRAINERS_NUM", "1")))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // max(1, local_processes))))
+    os.environ.setdefault("FLAGS_use_stride_kernel", "0")
+    if platform.system() != "Linux":
+        return
+    with contextlib.suppress(OSError):
+        cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        if "AuthenticAMD" in cpu and " avx2 " in cpu:
+            os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "gnu_get_libc_version"):
+        m_trim_threshold, m_mmap_threshold = -1, -3
+        libc.mallopt(m_mmap_threshold, 1 << 30)
+        libc.mallopt(m_trim_threshold, (1 << 31) - 1)
+
+
+# ------------------------------------------------------------------------------------------------------ arguments
+
+
+def load_argument_classes():
+    """Give PaddleNLP's argument parser and CompressionArguments without importing PaddleNLP.
+
+    Importing them the usual way imports paddle: 4 to 10 seconds before `--help` or a typing error is answered.
+    Their fields are plain declarations, so they are read from the installed source files; checks that need paddle
+    (`__post_init__`) are left out and run later, when the real class is made.
+
+    Returns:
+        tuple[type, type]: PdArgumentParser and a dataclass with the fields of CompressionArguments.
+
+    Raises:
+        UsageError: paddlenlp is not installed.
+    """
+    spec = importlib.util.find_spec("paddlenlp")
+    if spec is None:
+        raise UsageError("paddlenlp is not installed; run: pip install -r requirements.txt")
+    folder = Path(spec.submodule_search_locations[0]) / "trainer"
+    parser_spec = importlib.util.spec_from_file_location("_paddlenlp_argparser", folder / "argparser.py")
+    parser_module = importlib.util.module_from_spec(parser_spec)
+    parser_spec.loader.exec_module(parser_module)
+
+    namespace = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Union")}
+    namespace.update(dataclass=dataclasses.dataclass, field=dataclasses.field, Enum=enum.Enum, __name__=__name__)
+    for file in ("trainer_utils.py", "training_args.py", "compression_args.py"):
+        tree = ast.parse((folder / file).read_text(encoding="utf-8"), str(folder / file))
+        wanted = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_declaration(node)]
+        exec(compile(ast.Module(wanted, []), str(folder / file), "exec"), namespace)
+    return parser_module.PdArgumentParser, namespace["CompressionArguments"]
+
+
+def _is_declaration(node):
+    """Keep enums as they are and argument classes reduced to their fields."""
+    if node.name in ("TrainingArguments", "CompressionArguments"):
+        node.body = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+        return True
+    return node.name == "ExplicitEnum" or any(getattr(base, "id", None) == "ExplicitEnum" for base in node.bases)
+
+
+# Where our defaults are not the library's: output_dir is required there, and its dynabert+ptq does not run.
+DEFAULTS = {"output_dir": "checkpoint", "strategy": "dynabert"}
+
+
+def parse_arguments(parser_class, classes, argv, description):
+    """Parse `argv` into one object a class.
+
+    Raises:
+        UsageError: an unknown flag, a missing or malformed value.
+    """
+
+    class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        pass
+
+    parser = parser_class(classes, description=description, formatter_class=HelpFormatter, allow_abbrev=False)
+    flags = []
+    for action in parser._actions:
+        flags += action.option_strings
+        if action.dest in DEFAULTS:
+            action.required, action.default = False, DEFAULTS[action.dest]
+
+    def fail(message):
+        raise UsageError(f"{message}; see --help")
+
+    parser.error = fail
+    *objects, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    if unknown:
+        close = difflib.get_close_matches(unknown[0].split("=")[0], flags, n=1)
+        hint = f"did you mean {close[0]}?" if close else "see --help"
+        raise UsageError(f"unknown argument {unknown[0]}; {hint}")
+    return objects
