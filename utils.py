@@ -69,7 +69,7 @@ def read_lines(path):
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(_describe_encoding(path, data, error.start)) from None
+        raise UsageError(describe_encoding(path, data, error.start)) from None
     lines = [line[:-1] if line.endswith("\r") else line for line in text.split("\n")]
     while lines and not lines[-1].strip():
         lines.pop()
@@ -78,7 +78,8 @@ def read_lines(path):
     return lines
 
 
-def _describe_encoding(path, data, position):
+def describe_encoding(path, data, position):
+    """The message for bytes that are not UTF-8: the line of `position`, the byte, and what the file may be instead."""
     line = data.count(b"\n", 0, position) + 1
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return f"{path}:1: the file is UTF-16, not UTF-8; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"
