@@ -1,0 +1,196 @@
+"""Speed and accuracy of training, on real data; run by `make bench-train` and `make bench-quality`.
+
+    python tests/bench_train.py speed --data_dir ../shared/kuake_qic --torch_python .venv-torch/bin/python
+    python tests/bench_train.py quality --data_dir ../shared/kuake_qic --seeds 1 2 3
+
+speed: one epoch (or --steps of it: batches are in random order, so any number of them is a fair sample) of
+  plain    PaddleNLP as it comes: random batches, one thread, no setting of utils.prepare_cpu
+  ours     train.py with its defaults
+  torch    HuggingFace transformers + PyTorch, the same architecture, tokens, batch size, dropout, AdamW, clipping:
+           random batches with dynamic padding, and the length-grouped batches of train.py
+quality: dev accuracy of train.py for each seed, beside TF-IDF (characters, 1-3-grams) + LinearSVC.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ENCODER = ROOT / "data" / "offline_encoder"
+BATCH_SIZE = 32
+QUALITY_FLAGS = ["--num_train_epochs", "4", "--learning_rate", "1e-4"]
+
+
+def train_command(data_dir, output_dir, *flags, without_cpu_settings=False):
+    patch = "utils.prepare_cpu = lambda: None; " if without_cpu_settings else ""
+    code = f"import sys, utils; {patch}import train; sys.argv[0] = 'train.py'; train.main(sys.argv[1:])"
+    return [
+        sys.executable, "-c", code, "--do_train", "--data_dir", data_dir, "--model_name_or_path", ENCODER,
+        "--output_dir", output_dir, "--device", "cpu", "--per_device_train_batch_size", BATCH_SIZE,
+        "--per_device_eval_batch_size", BATCH_SIZE, "--max_length", "128", "--disable_tqdm", "True", *flags,
+    ]  # fmt: skip
+
+
+def run(command, **environment):
+    """Run a command in the repository; None as a variable's value removes it. Prints its output when it fails."""
+    variables = {**os.environ, **{key: value for key, value in environment.items() if value is not None}}
+    for key in [key for key, value in environment.items() if value is None]:
+        variables.pop(key, None)
+    result = subprocess.run([str(part) for part in command], cwd=ROOT, env=variables, capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(result.stdout[-3000:] + result.stderr[-3000:])
+    return result.stdout
+
+
+def paddle_speed(data_dir, steps, plain):
+    """Samples a second of train.py, as its Trainer reports them."""
+    with tempfile.TemporaryDirectory() as folder:
+        flags = ["--num_train_epochs", "1", "--evaluation_strategy", "no", "--save_strategy", "no"]
+        flags += ["--logging_steps", "1000", "--learning_rate", "1e-4"]
+        flags += ["--max_steps", steps] if steps else []
+        flags += ["--group_by_length", "False"] if plain else []
+        variables = dict.fromkeys(["MKL_DEBUG_CPU_TYPE", "FLAGS_use_stride_kernel", "OMP_NUM_THREADS"])
+        if plain:
+            variables["OMP_NUM_THREADS"] = "1"
+        run(train_command(data_dir, folder, *flags, without_cpu_settings=plain), **variables)
+        return json.loads((Path(folder) / "train_results.json").read_text())["train_samples_per_second"]
+
+
+def torch_speed(torch_python, batches, threads):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "batches.json"
+        path.write_text(
+            json.dumps(
+                {"batches": batches, "threads": threads, "config": json.loads((ENCODER / "config.json").read_text())}
+            )
+        )
+        return float(run([torch_python, __file__, "torch", "--batches", path]).split()[-1])
+
+
+def torch_main(path):
+    """Runs in the environment with PyTorch: one pass over the batches given, in their order."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, get_linear_schedule_with_warmup
+
+    content = json.loads(Path(path).read_text())
+    torch.manual_seed(0)
+    torch.set_num_threads(content["threads"])
+    foreign = {"architectures", "model_type", "paddlenlp_version"}
+    shape = {name: value for name, value in content["config"].items() if name not in foreign}
+    config = BertConfig(**shape, num_labels=11)
+    model = BertForSequenceClassification(config).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0)
+    scheduler = get_linear_schedule_with_warmup(optimizer, 0, len(content["batches"]))
+    start, samples = time.perf_counter(), 0
+    for batch in content["batches"]:
+        width = max(len(ids) for ids, _ in batch)
+        ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in batch])
+        labels = torch.tensor([label for _, label in batch])
+        model(input_ids=ids, attention_mask=(ids != 0).long(), labels=labels).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        samples += len(batch)
+    print(samples / (time.perf_counter() - start))
+
+
+def speed(args):
+    sys.path.insert(0, str(ROOT))
+    import utils
+
+    utils.prepare_cpu()
+    import trainer
+
+    labels = utils.read_labels(Path(args.data_dir) / "label.txt")
+    texts, ids = utils.read_examples(Path(args.data_dir) / "train.txt", labels)
+    encode = trainer.make_encoder(trainer.load_tokenizer(str(ENCODER)), 128, True, texts)
+    dataset = trainer.TextDataset(texts, ids, encode)
+    threads = int(os.environ["OMP_NUM_THREADS"])
+
+    def batches(group):
+        sampler = trainer.LengthGroupedBatchSampler(dataset.lengths, BATCH_SIZE, seed=42, group=group)
+        chosen = list(sampler)[: args.steps or None]
+        return [[(dataset[index]["input_ids"], dataset[index]["labels"]) for index in batch] for batch in chosen]
+
+    def padding(group):
+        rows = [len(batch) * max(len(tokens) for tokens, _ in batch) for batch in batches(group)]
+        return sum(rows) / sum(len(tokens) for batch in batches(group) for tokens, _ in batch)
+
+    print(f"{platform.processor() or platform.machine()}, {cpu_name()}, {threads} threads; {len(texts)} texts, "
+          f"{dataset.lengths.mean():.1f} tokens each; {args.steps or 'all'} steps of {BATCH_SIZE}; padded tokens a "
+          f"real one: {padding(False):.2f} random, {padding(True):.2f} grouped", flush=True)  # fmt: skip
+    result = {}
+
+    def report(name, value):
+        result[name] = value
+        print(f"{name:45s} {value:7.1f} samples/s", flush=True)
+
+    report("ours", paddle_speed(args.data_dir, args.steps, plain=False))
+    if args.torch_python:
+        report("PyTorch, random batches", torch_speed(args.torch_python, batches(False), threads))
+        report("PyTorch, length-grouped batches", torch_speed(args.torch_python, batches(True), threads))
+    report("PaddleNLP plain, random batches, 1 thread", paddle_speed(args.data_dir, args.steps, plain=True))
+    for name, value in result.items():
+        if name != "ours":
+            print(f"ours / {name}: {result['ours'] / value:.2f}")
+
+
+def cpu_name():
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def quality(args):
+    import numpy as np
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import LinearSVC
+
+    sys.path.insert(0, str(ROOT))
+    import utils
+
+    labels = utils.read_labels(Path(args.data_dir) / "label.txt")
+    splits = [utils.read_examples(Path(args.data_dir) / f"{split}.txt", labels) for split in ("train", "dev")]
+    baseline = make_pipeline(TfidfVectorizer(analyzer="char", ngram_range=(1, 3)), LinearSVC()).fit(*splits[0])
+    print(f"TF-IDF + LinearSVC: dev accuracy {baseline.score(*splits[1]):.2%}", flush=True)
+    scores = []
+    for seed in args.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            flags = ["--do_eval", *QUALITY_FLAGS, "--evaluation_strategy", "epoch", "--save_strategy", "epoch",
+                     "--save_total_limit", "1", "--load_best_model_at_end", "--metric_for_best_model", "accuracy",
+                     "--logging_steps", "20", "--seed", seed]  # fmt: skip
+            start = time.perf_counter()
+            run(train_command(args.data_dir, folder, *flags))
+            history = json.loads((Path(folder) / "trainer_state.json").read_text())["log_history"]
+            scores.append(json.loads((Path(folder) / "all_results.json").read_text())["eval_accuracy"])
+        epochs = " ".join(f"{entry['eval_accuracy']:.2%}" for entry in history if "eval_accuracy" in entry)
+        minutes = (time.perf_counter() - start) / 60
+        print(f"seed {seed}: dev accuracy {scores[-1]:.2%} (by epoch: {epochs}; {minutes:.1f} minutes)", flush=True)
+    spread = np.std(scores, ddof=1) if len(scores) > 1 else float("nan")
+    print(f"mean of {len(scores)} seeds: {np.mean(scores):.2%}, standard deviation {spread * 100:.2f} points")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("speed")
+    command.add_argument("--data_dir", required=True)
+    command.add_argument("--torch_python", help="python of an environment with torch and transformers")
+    command.add_argument("--steps", type=int, default=0, help="batches to run; 0: the whole epoch")
+    command = commands.add_parser("quality")
+    command.add_argument("--data_dir", required=True)
+    command.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    command = commands.add_parser("torch")
+    command.add_argument("--batches", required=True)
+    args = parser.parse_args()
+    if args.command == "torch":
+        torch_main(args.batches)
+    else:
+        {"speed": speed, "quality": quality}[args.command](args)

@@ -1,0 +1,400 @@
+"""Batches, tokenizers, safe loading, foreign models, export and Taskflow."""
+
+import json
+import pickle
+import zipfile
+
+import numpy as np
+import paddle
+import pytest
+from conftest import LABELS, ROOT, train_flags
+
+import train
+import trainer
+from utils import UsageError
+
+# -------------------------------------------------------------------------------------------------- batches
+
+
+@pytest.mark.parametrize("samples, size, ranks", [(61, 8, 1), (61, 8, 2), (64, 8, 2), (5, 8, 2), (61, 4, 3)])
+def test_training_batches_cover_every_sample_and_ranks_agree(samples, size, ranks):
+    lengths = np.random.default_rng(0).integers(3, 40, samples)
+    make = lambda rank: trainer.LengthGroupedBatchSampler(lengths, size, seed=7, num_replicas=ranks, rank=rank)  # noqa: E731
+    batches = [list(make(rank)) for rank in range(ranks)]
+    assert len({len(rank_batches) for rank_batches in batches}) == 1 and len(batches[0]) == len(make(0))
+    seen = [index for rank_batches in batches for batch in rank_batches for index in batch]
+    assert set(seen) == set(range(samples)) and len(seen) - samples < ranks
+    assert all(len(batch) == len(other) for step in zip(*batches) for batch, other in [(step[0], step[-1])])
+
+
+def test_training_order_depends_on_seed_and_epoch_alone():
+    lengths = np.arange(100) % 17
+    sampler = trainer.LengthGroupedBatchSampler(lengths, 8, seed=1)
+    first = list(sampler)
+    assert first == list(trainer.LengthGroupedBatchSampler(lengths, 8, seed=1))
+    assert first != list(trainer.LengthGroupedBatchSampler(lengths, 8, seed=2))
+    sampler.set_epoch(1)
+    assert first != list(sampler)
+
+
+def test_grouping_cuts_the_padding():
+    rng = np.random.default_rng(0)
+    lengths = np.minimum(128, 5 + rng.exponential(12, 5000)).astype(int)
+
+    def padded(group):
+        return sum(
+            lengths[batch].max() * len(batch)
+            for batch in trainer.LengthGroupedBatchSampler(lengths, 32, seed=0, group=group)
+        )
+
+    assert padded(True) < 1.1 * lengths.sum() and padded(False) > 2 * lengths.sum()
+
+
+def test_drop_last():
+    sampler = trainer.LengthGroupedBatchSampler(np.arange(61), 8, seed=0, drop_last=True)
+    assert [len(batch) for batch in sampler] == [8] * 7 and len(sampler) == 7
+
+
+@pytest.mark.parametrize("samples, size, ranks", [(61, 8, 1), (61, 8, 2), (37, 8, 2), (5, 4, 3), (1, 8, 2)])
+def test_evaluation_order_joined_over_ranks_is_the_sorted_order(samples, size, ranks):
+    lengths = np.random.default_rng(0).integers(3, 40, samples)
+    samplers = [trainer.LengthSortedBatchSampler(lengths, size, ranks, rank) for rank in range(ranks)]
+    joined = [index for step in zip(*samplers) for batch in step for index in batch]
+    assert joined[:samples] == samplers[0].order.tolist()
+    assert sorted(joined[:samples]) == list(range(samples))
+    assert len({len(list(sampler)) for sampler in samplers}) == 1
+
+
+def test_predictions_come_in_file_order(trained_once):
+    """Of texts sorted by length inside; also, predict must not return None (a fault without compute_metrics)."""
+    data, checkpoint = trained_once
+    flags = ["--do_eval", "--debug", "True", "--device", "cpu", "--model_name_or_path", str(checkpoint), "--data_dir",
+             str(data), "--output_dir", str(checkpoint), "--disable_tqdm", "True"]  # fmt: skip
+    arguments = train.parse_all(flags)
+    tokenizer = trainer.load_tokenizer(str(checkpoint))
+    model = trainer.load_model(str(checkpoint), trainer.load_config(str(checkpoint)), arguments.texts.labels)
+    runner = train.make_trainer(trainer, model, tokenizer, arguments)
+    output = runner.predict(runner.test_dataset)
+    assert np.asarray(output.label_ids).reshape(-1).tolist() == arguments.texts.test[1]
+    model.eval()
+    for index in (0, 7, 20):
+        feature = runner.test_dataset[index]
+        with paddle.no_grad():
+            logits = model(paddle.to_tensor([feature["input_ids"]]), paddle.to_tensor([feature["token_type_ids"]]))
+        np.testing.assert_allclose(output.predictions[index], logits.numpy()[0], atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------ tokenizer
+
+HARD_TEXTS = [
+    "HPV18阳性，25岁ABC", "ＡＢＣ１２３", "β-受体阻滞剂", "①③Ⅲ度", "37.5℃", "é è ü ñ", "a\u3000b\xa0c", "O(∩_∩)O",
+    "²º\u00ad〇µØŋ", "👍🏻很好", "\u200b零宽",
+    "~!@#$%^&*()_+`-={}|[]\\:\";'<>?,./", "…—·「」『』《》", "", " ", "中" * 300,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("max_length", [16, 128])
+def test_the_rust_tokenizer_gives_paddlenlp_s_ids(tiny_model, max_length, sample_lines):
+    tokenizer = trainer.load_tokenizer(str(tiny_model))
+    texts = HARD_TEXTS + [line.split("\t")[0] for lines in sample_lines.values() for line in lines]
+    encode = trainer.make_encoder(tokenizer, max_length, True, texts)
+    assert encode.__name__ == "encode_fast"
+    slow = tokenizer(texts, max_length=max_length, truncation=True)
+    fast = encode(texts)
+    assert [feature["input_ids"] for feature in fast] == slow["input_ids"]
+    assert [feature["token_type_ids"] for feature in fast] == slow["token_type_ids"]
+
+
+def test_another_tokenizer_is_not_replaced(tiny_model, monkeypatch):
+    tokenizer = trainer.load_tokenizer(str(tiny_model))
+    monkeypatch.setattr(type(tokenizer), "tokenize", lambda self, text, **kwargs: ["[MASK]"])
+    assert trainer.make_encoder(tokenizer, 16, True, ["头疼"]).__name__ == "encode_slowly"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("max_length", [16, 128])
+def test_the_rust_tokenizer_on_all_real_texts(shared, max_length):
+    encoder = ROOT / "data" / "offline_encoder"
+    if not encoder.is_dir():
+        pytest.skip("data/offline_encoder is not built")
+    tokenizer = trainer.load_tokenizer(str(encoder))
+    texts = [
+        line.split("\t")[0]
+        for name in ("train", "dev", "data")
+        for line in (shared / "kuake_qic" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    ]
+    encode = trainer.make_encoder(tokenizer, max_length, True, texts)
+    assert encode.__name__ == "encode_fast" and len(texts) == 10880
+    slow = tokenizer(texts, max_length=max_length, truncation=True)["input_ids"]
+    assert [feature["input_ids"] for feature in encode(texts)] == slow
+
+
+# --------------------------------------------------------------------------------------------- safe loading
+
+
+class Hostile:
+    """Unpickling it creates a marker file."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (open, (str(self.marker), "w"))
+
+
+class HostileEval:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (eval, (f"open({str(self.marker)!r}, 'w')",))
+
+
+@pytest.mark.parametrize("kind", [Hostile, HostileEval])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_hostile_checkpoint_is_refused(trained, tmp_path, kind, protocol):
+    _, checkpoint = trained
+    marker = tmp_path / "marker"
+    weights = checkpoint / "model_state.pdparams"
+    state = paddle.load(str(weights), return_numpy=True)
+    weights.write_bytes(pickle.dumps({**state, "extra": kind(marker)}, protocol))
+    flags = [
+        "--do_export",
+        "--device",
+        "cpu",
+        "--model_name_or_path",
+        str(checkpoint),
+        "--output_dir",
+        str(checkpoint),
+    ]
+    with pytest.raises(UsageError, match=r"model_state.pdparams: the file calls (io\.open|builtins\.\w+)"):
+        train.main(flags)
+    assert not marker.exists()
+    pickle.loads(pickle.dumps(kind(marker)))
+    assert marker.exists()  # the attack itself works
+
+
+def test_a_hostile_optimizer_file_is_refused_on_resume(trained, tmp_path, tiny_model):
+    data, checkpoint = trained
+    folder = max(checkpoint.glob("checkpoint-*"), key=trainer.checkpoint_step)
+    marker = tmp_path / "marker"
+    (folder / "optimizer.pdopt").write_bytes(pickle.dumps({"a": Hostile(marker)}))
+    run = json.loads((folder / "run.json").read_text())
+    run["files"]["optimizer.pdopt"] = (folder / "optimizer.pdopt").stat().st_size
+    (folder / "run.json").write_text(json.dumps(run))
+    flags = train_flags(data, tiny_model, tmp_path / "out", "--resume_from_checkpoint", folder)
+    with pytest.raises(UsageError, match="optimizer.pdopt: the file calls"):
+        train.main(flags)
+    assert not marker.exists()
+
+
+def test_a_hostile_torch_file_is_refused(tmp_path):
+    marker = tmp_path / "marker"
+    path = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"w": Hostile(marker)}, 2))
+        archive.writestr("archive/version", "3")
+    with pytest.raises(UsageError, match="the file calls"):
+        trainer.serialization.load_torch(str(path))
+    assert not marker.exists()
+
+
+def test_what_paddle_saves_still_loads(tmp_path):
+    layer = paddle.nn.Linear(3, 2)
+    state = {"layer": layer.state_dict(), "nested": [1, (2.0, "x"), {"y"}], "random": np.random.get_state()}
+    paddle.save(state, str(tmp_path / "state"))
+    loaded = paddle.load(str(tmp_path / "state"))
+    np.testing.assert_array_equal(loaded["layer"]["weight"].numpy(), layer.weight.numpy())
+    assert loaded["nested"] == [1, (2.0, "x"), {"y"}] and loaded["random"][0] == "MT19937"
+
+
+def test_broken_weights_get_a_message(trained):
+    _, checkpoint = trained
+    weights = checkpoint / "model_state.pdparams"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    flags = [
+        "--do_export",
+        "--device",
+        "cpu",
+        "--model_name_or_path",
+        str(checkpoint),
+        "--output_dir",
+        str(checkpoint),
+    ]
+    with pytest.raises(UsageError, match="weights cannot be loaded"):
+        train.main(flags)
+    (checkpoint / "config.json").write_text("{")
+    with pytest.raises(UsageError, match="config.json: not readable as JSON"):
+        train.main(flags)
+
+
+# -------------------------------------------------------------------------------------------- other models
+
+
+def test_a_huggingface_bert_directory_trains_and_stays_untouched(data_dir, tiny_model, tmp_path):
+    from safetensors.numpy import save_file
+
+    bert = tmp_path / "bert"
+    bert.mkdir()
+    vocab = (tiny_model / "vocab.txt").read_text(encoding="utf-8")
+    (bert / "vocab.txt").write_text(vocab, encoding="utf-8")
+    size, rng = len(vocab.splitlines()), np.random.default_rng(0)
+    config = {
+        "architectures": ["BertModel"], "model_type": "bert", "vocab_size": size, "hidden_size": 32,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 64,
+        "type_vocab_size": 2, "hidden_act": "gelu", "pad_token_id": 0,
+    }  # fmt: skip
+    (bert / "config.json").write_text(json.dumps(config))
+    (bert / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 64})
+    )
+    shapes = {
+        "embeddings.word_embeddings.weight": (size, 32), "embeddings.position_embeddings.weight": (64, 32),
+        "embeddings.token_type_embeddings.weight": (2, 32), "embeddings.LayerNorm.weight": (32,),
+        "embeddings.LayerNorm.bias": (32,), "pooler.dense.weight": (32, 32), "pooler.dense.bias": (32,),
+    }  # fmt: skip
+    for layer in range(2):
+        prefix = f"encoder.layer.{layer}."
+        for name, (rows, columns) in {
+            "attention.self.query": (32, 32), "attention.self.key": (32, 32), "attention.self.value": (32, 32),
+            "attention.output.dense": (32, 32), "intermediate.dense": (64, 32), "output.dense": (32, 64),
+        }.items():  # fmt: skip
+            shapes[f"{prefix}{name}.weight"], shapes[f"{prefix}{name}.bias"] = (rows, columns), (rows,)
+        for name in ("attention.output.LayerNorm", "output.LayerNorm"):
+            shapes[f"{prefix}{name}.weight"] = shapes[f"{prefix}{name}.bias"] = (32,)
+    weights = {name: (rng.standard_normal(shape) * 0.1).astype(np.float32) for name, shape in shapes.items()}
+    save_file(weights, str(bert / "model.safetensors"), metadata={"format": "pt"})
+    before = {path.name: path.read_bytes() for path in bert.iterdir()}
+
+    train.main(train_flags(data_dir, bert, tmp_path / "out", "--num_train_epochs", "1", "--learning_rate", "1e-9",
+                           "--do_export"))  # fmt: skip
+    assert {path.name: path.read_bytes() for path in bert.iterdir()} == before
+    state = paddle.load(str(tmp_path / "out" / "model_state.pdparams"), return_numpy=True)
+    query = weights["encoder.layer.1.attention.self.query.weight"].T
+    np.testing.assert_allclose(state["bert.encoder.layers.1.self_attn.q_proj.weight"], query, atol=1e-5)
+    assert (tmp_path / "out" / "export" / "model.pdmodel").exists()
+
+
+def test_ernie_m_is_exported_without_token_types(tmp_path, tiny_model):
+    from paddlenlp.transformers import ErnieMConfig, ErnieMForSequenceClassification
+
+    config = ErnieMConfig(
+        vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=66, num_labels=3,
+    )  # fmt: skip
+    model = ErnieMForSequenceClassification(config)
+    assert not trainer.uses_token_types(type(model)) and trainer.max_positions(config) == 64
+    tokenizer = trainer.load_tokenizer(str(tiny_model))
+    trainer.export_classifier(model, tokenizer, LABELS, 16, tmp_path / "export")
+    predictor = load_predictor(tmp_path / "export")
+    assert predictor.get_input_names() == ["input_ids"]
+    ids = np.array([[1, 9, 8, 7, 2]])
+    with paddle.no_grad():
+        expected = model(paddle.to_tensor(ids)).numpy()
+    np.testing.assert_allclose(run_predictor(predictor, ids), expected, atol=1e-5)
+
+
+# --------------------------------------------------------------------------------------- export and Taskflow
+
+
+def load_predictor(folder):
+    from paddle.inference import Config, create_predictor
+
+    config = Config(str(folder / "model.pdmodel"), str(folder / "model.pdiparams"))
+    config.disable_gpu()
+    config.disable_glog_info()
+    return create_predictor(config)
+
+
+def run_predictor(predictor, *inputs):
+    for name, value in zip(predictor.get_input_names(), inputs):
+        predictor.get_input_handle(name).copy_from_cpu(value.astype(np.int64))
+    predictor.run()
+    return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+
+
+@pytest.fixture(scope="module")
+def static_and_dynamic(trained_once):
+    from paddlenlp.transformers import AutoModelForSequenceClassification
+
+    _, checkpoint = trained_once
+    model = AutoModelForSequenceClassification.from_pretrained(str(checkpoint))
+    model.eval()
+
+    def dynamic(ids):
+        with paddle.no_grad():
+            return model(paddle.to_tensor(ids), token_type_ids=paddle.zeros(ids.shape, dtype="int64")).numpy()
+
+    predictor = load_predictor(checkpoint / "export")
+    return lambda ids: run_predictor(predictor, ids, np.zeros_like(ids)), dynamic
+
+
+def test_static_graph_equals_dynamic_graph(static_and_dynamic):
+    static, dynamic = static_and_dynamic
+    rng = np.random.default_rng(0)
+    for length in (3, 17, 32):
+        ids = rng.integers(5, 60, (4, length))
+        ids[1, length // 2 :] = 0
+        np.testing.assert_allclose(static(ids), dynamic(ids), atol=1e-5)
+
+
+def test_the_graph_cuts_long_texts_as_training_did(static_and_dynamic):
+    """Longer than max_length (32), and longer than the position embeddings (64)."""
+    static, dynamic = static_and_dynamic
+    rng = np.random.default_rng(1)
+    ids = rng.integers(5, 60, (3, 100))
+    ids[:, 0] = 1
+    ids[0, 99] = 2  # 100 tokens, cut
+    ids[1, 31], ids[1, 32:] = 2, 0  # exactly 32, whole
+    ids[2, 10], ids[2, 11:] = 2, 0  # short
+    cut = ids[:, :32].copy()
+    cut[0, 31] = 2
+    np.testing.assert_allclose(static(ids), dynamic(cut), atol=1e-5)
+
+
+@pytest.fixture
+def taskflow():
+    from paddlenlp import Taskflow
+
+    return lambda path, **options: Taskflow("text_classification", task_path=str(path), **options)
+
+
+def test_taskflow_on_the_export_and_on_the_checkpoint(trained, taskflow):
+    data, checkpoint = trained
+    rows = [line.split("\t") for line in (data / "dev.txt").read_text(encoding="utf-8").splitlines()]
+    texts = [text for text, _ in rows]
+    static = taskflow(checkpoint / "export", is_static_model=True)(texts)
+    assert [result["text"] for result in static] == texts
+    labels = [result["predictions"][0]["label"] for result in static]
+    accuracy = sum(label == truth for label, (_, truth) in zip(labels, rows)) / len(rows)
+    expected = json.loads((checkpoint / "all_results.json").read_text())["eval_accuracy"]
+    assert accuracy == pytest.approx(expected, abs=1e-9)
+    json.dumps(static)  # label names, not numpy integers
+
+    dynamic = taskflow(checkpoint, is_static_model=False, batch_size=8, max_length=32)(texts)
+    for one, other in zip(static, dynamic):
+        assert one["predictions"][0]["label"] == other["predictions"][0]["label"]
+        assert one["predictions"][0]["score"] == pytest.approx(other["predictions"][0]["score"], abs=1e-4)
+    renamed = taskflow(checkpoint / "export", is_static_model=True, id2label={0: "A", 1: "B", 2: "C"})(texts[:1])
+    assert renamed[0]["predictions"][0]["label"] == "ABC"[LABELS.index(labels[0])]
+
+
+def test_taskflow_cuts_a_long_text_as_training_did(trained, taskflow):
+    _, checkpoint = trained
+    text = "孩子发烧咳嗽是怎么回事" * 40
+    classify = taskflow(checkpoint / "export", is_static_model=True, max_length=1024)
+    cut = taskflow(checkpoint / "export", is_static_model=True, max_length=32)
+    score = lambda results: results[0]["predictions"][0]["score"]  # noqa: E731
+    assert score(classify([text])) == pytest.approx(score(cut([text])), abs=1e-6)
+
+
+def test_metrics_against_a_count_by_hand():
+    from types import SimpleNamespace
+
+    logits = np.eye(3)[[0, 0, 1, 1, 1, 0]]
+    metrics = trainer.compute_metrics(
+        SimpleNamespace(predictions=logits, label_ids=np.array([[0], [0], [1], [0], [1], [2]]))
+    )
+    assert metrics["accuracy"] == pytest.approx(4 / 6)
+    assert metrics["macro_precision"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
+    assert metrics["macro_recall"] == pytest.approx((2 / 3 + 1 + 0) / 3)
