@@ -293,6 +293,7 @@ def build(data, output_dir, num_hidden_layers=None):
     state = convert(source, rows, kept_layers(source.num_layers, num_hidden_layers))
 
     prepare_cpu()
+    import paddle
     from paddlenlp.transformers import ErnieConfig, ErnieModel, ErnieTokenizer
 
     config = ErnieConfig(
@@ -310,6 +311,7 @@ def build(data, output_dir, num_hidden_layers=None):
         use_task_id=False,
         layer_norm_eps=source.layer_norm_eps,
     )
+    paddle.utils.unique_name.switch()  # the file holds the parameters' names, which count up in a process
     model = ErnieModel(config)
     missing, unexpected = model.set_state_dict(state)
     if missing or unexpected:
