@@ -362,20 +362,33 @@ def make_trainer(lib, model, tokenizer, arguments):
     return trainer
 
 
+# Training arguments that do not change what is learnt, beside all that begin with do_, log and skip_.
+WITHOUT_EFFECT = {
+    "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "save_total_limit", "run_name", "report_to",
+    "device", "disable_tqdm", "dataloader_num_workers", "per_device_eval_batch_size", "eval_accumulation_steps",
+    "local_rank",
+}  # fmt: skip
+
+
 def run_fingerprint(model_args, data_args, args, data):
-    """What decides the result of a training: two runs with equal ones may continue each other."""
+    """What decides the result of a training: two runs with equal ones may continue each other.
+
+    Returns:
+        dict: JSON values by name.
+    """
+    from paddlenlp.trainer import TrainingArguments
+
     content = json.dumps([data.labels, data.train, data.dev], ensure_ascii=False)
-    return {
-        "data": hashlib.sha256(content.encode("utf-8")).hexdigest(),
-        "model_name_or_path": model_args.model_name_or_path,
-        "max_length": data_args.max_length,
-        "group_by_length": data_args.group_by_length,
-        "learning_rate": args.learning_rate,
-        "num_train_epochs": args.num_train_epochs,
-        "max_steps": args.max_steps,
-        "train_batch_size": args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size,
-        "seed": args.seed,
-    }
+    names = [name for name in TrainingArguments.__dataclass_fields__ if not name.startswith(("do_", "log", "skip_"))]
+    values = {name: plain(getattr(args, name, None)) for name in names if name not in WITHOUT_EFFECT}
+    names = ("max_length", "group_by_length", "early_stopping", "early_stopping_patience")
+    values.update({name: getattr(data_args, name) for name in names})
+    values.update(
+        data=hashlib.sha256(content.encode("utf-8")).hexdigest(),
+        model_name_or_path=model_args.model_name_or_path,
+        processes=args.world_size,
+    )
+    return json.loads(json.dumps(values, default=str))
 
 
 def is_finished(args, fingerprint):

@@ -63,20 +63,19 @@ def write_data(folder, train, dev, labels=tuple(LABELS)):
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory, sample_lines):
-    """A random ERNIE with 2 layers of 32 units and the characters of the sample data, as a directory."""
+    """A random ERNIE with 2 layers of 48 units and 12 heads and the characters of the sample data, as a directory."""
     import paddle
     from paddlenlp.transformers import ErnieConfig, ErnieModel, ErnieTokenizer
 
     folder = tmp_path_factory.mktemp("tiny_ernie")
     characters = sorted({char for lines in sample_lines.values() for line in lines for char in line.split("\t")[0]})
-    tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *(char for char in characters if char.strip())]
-    (folder / "vocab.txt").write_bytes("\n".join(dict.fromkeys(token.lower() for token in tokens[5:])).encode("utf-8"))
-    words = (folder / "vocab.txt").read_text(encoding="utf-8")
-    (folder / "vocab.txt").write_bytes(("\n".join(tokens[:5]) + "\n" + words + "\n").encode("utf-8"))
-    size = len((folder / "vocab.txt").read_text(encoding="utf-8").splitlines())
+    characters = dict.fromkeys(char.lower() for char in characters if char.strip())
+    tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *characters]
+    (folder / "vocab.txt").write_bytes(("\n".join(tokens) + "\n").encode("utf-8"))
+    size = len(tokens)
     config = ErnieConfig(
-        vocab_size=size, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-        max_position_embeddings=64, type_vocab_size=2, use_task_id=False,
+        vocab_size=size, hidden_size=48, num_hidden_layers=2, num_attention_heads=12, intermediate_size=96,
+        max_position_embeddings=128, type_vocab_size=2, use_task_id=False,
     )  # fmt: skip
     paddle.seed(0)
     random.seed(0)

@@ -339,12 +339,12 @@ def test_static_graph_equals_dynamic_graph(static_and_dynamic):
 
 
 def test_the_graph_cuts_long_texts_as_training_did(static_and_dynamic):
-    """Longer than max_length (32), and longer than the position embeddings (64)."""
+    """Longer than max_length (32), and longer than the position embeddings (128)."""
     static, dynamic = static_and_dynamic
     rng = np.random.default_rng(1)
-    ids = rng.integers(5, 60, (3, 100))
+    ids = rng.integers(5, 60, (3, 150))
     ids[:, 0] = 1
-    ids[0, 99] = 2  # 100 tokens, cut
+    ids[0, 149] = 2  # 150 tokens, cut
     ids[1, 31], ids[1, 32:] = 2, 0  # exactly 32, whole
     ids[2, 10], ids[2, 11:] = 2, 0  # short
     cut = ids[:, :32].copy()

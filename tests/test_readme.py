@@ -1,0 +1,88 @@
+"""The READMEs' commands run as they stand, but for the device, the model path and the number of epochs."""
+
+import ast
+import re
+import shlex
+import shutil
+
+import pytest
+from conftest import ROOT
+
+import train
+
+READMES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_en.md")}
+
+
+def blocks(language, name="README.md"):
+    return re.findall(rf"```{language}\n(.*?)```", READMES[name], re.DOTALL)
+
+
+def train_commands():
+    """The argument lists of the one-process train.py commands, in order."""
+    texts = [block.replace("\\\n", " ").strip() for block in blocks("shell")]
+    return [shlex.split(text)[2:] for text in texts if text.startswith("python train.py")]
+
+
+def replaced(flags, **values):
+    for name, value in values.items():
+        flags[flags.index(f"--{name}") + 1] = str(value)
+    return flags
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, tiny_model):
+    """A folder with the shipped data, where the README's relative paths work."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "data").mkdir()
+    for path in (ROOT / "data").glob("*.txt"):
+        shutil.copy(path, folder / "data")
+    return folder
+
+
+def test_both_languages_show_the_same_commands():
+    for language in ("shell", "bat", "python"):
+        chinese, english = ([re.sub(r"(#|::).*", "", block) for block in blocks(language, name)] for name in READMES)
+        assert [block.split() for block in chinese] == [block.split() for block in english]
+
+
+def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
+    monkeypatch.chdir(workplace)
+    training, debug, compress = train_commands()
+    train.main(replaced(training, device="cpu", model_name_or_path=tiny_model, num_train_epochs=2))
+    for path in ("export/model.pdmodel", "export/id2label.json", "config.json", "model_state.pdparams", "vocab.txt"):
+        assert (workplace / "checkpoint" / path).is_file()
+    train.main(replaced(debug, device="cpu"))
+    header = (workplace / "data" / "bad_case.txt").read_text(encoding="utf-8").splitlines()[0]
+    assert header == "Text\tLabel\tPrediction\tScore"
+    train.main(replaced(compress, device="cpu"))
+    for width in ("0.75", "0.67", "0.5"):
+        assert (workplace / "checkpoint" / "prune" / f"width_mult_{width}" / "pruned_model.pdmodel").is_file()
+
+    namespace = {}
+    for block in blocks("python"):
+        code = re.sub(r"\n# \[.*", "", block, flags=re.DOTALL)
+        exec(compile(ast.parse(code), "README.md", "exec"), namespace)
+        result = namespace["cls"](["黑苦荞茶的功效与作用及食用方法", "幼儿挑食的生理原因是"])
+        assert [set(row) for row in result] == [{"predictions", "text"}] * 2
+        labels = (workplace / "data" / "label.txt").read_text(encoding="utf-8").split()
+        assert all(row["predictions"][0]["label"] in labels for row in result)
+
+
+def test_several_cards_use_the_flags_of_one():
+    text = next(block for block in blocks("shell") if "paddle.distributed.launch" in block).replace("\\\n", " ")
+    launch = shlex.split(text.splitlines()[1])
+    assert launch[:6] == ["python", "-m", "paddle.distributed.launch", "--gpus", "0,1", "train.py"]
+    assert launch[6:] == train_commands()[0]
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for text in READMES.values():
+        for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_file_named_exists():
+    for text in READMES.values():
+        for name in re.findall(r"python ((?:data/|tests/)?\w+\.py)", text):
+            assert (ROOT / name).is_file(), name
