@@ -443,6 +443,8 @@ def choose_checkpoint(args, fingerprint):
 def train(lib, trainer, args, checkpoint):
     """Train, then write the model (the best one, with --load_best_model_at_end), metrics and state to output_dir."""
     run_file = Path(args.output_dir) / RUN_FILE
+    if args.world_size > 1:
+        lib.paddle.distributed.barrier()  # all ranks have looked at run.json by now
     if args.should_save and run_file.exists():
         run_file.unlink()  # from here on, output_dir holds an unfinished training
     result = trainer.train(resume_from_checkpoint=checkpoint)
