@@ -308,13 +308,12 @@ def run(arguments):
         name = args.output_dir
     checkpoint = choose_checkpoint(args, arguments.fingerprint) if args.do_train and not finished else None
 
-    config = lib.load_config(name)
+    config, tokenizer = lib.load_config_and_tokenizer(name)
     positions = lib.max_positions(config)
     if positions and data_args.max_length > positions:
         raise UsageError(
             f"--max_length {data_args.max_length}: {name} has positions for {positions}; use at most that"
         )
-    tokenizer = lib.load_tokenizer(name)
     model = lib.load_model(name, config, data.labels)
     trainer = make_trainer(lib, model, tokenizer, arguments)
 

@@ -137,58 +137,59 @@ def _no_model_message(name, why):
     )
 
 
-def load_config(name):
-    """Load a model's configuration from a directory or, within DOWNLOAD_TIMEOUT seconds, by name.
+def load_config_and_tokenizer(name):
+    """Load the small files of a model: from a directory, or by name within DOWNLOAD_TIMEOUT seconds.
+
+    Returns:
+        tuple: PaddleNLP's config and tokenizer.
 
     Raises:
-        UsageError: no such directory, a broken config.json, or a name that cannot be downloaded.
+        UsageError: no such directory, a broken config.json, no tokenizer, or a name that cannot be downloaded.
     """
     if Path(name).is_dir():
-        if not (Path(name) / "config.json").is_file() and not (Path(name) / "model_config.json").is_file():
-            raise UsageError(f"{name}: no config.json in this directory; give the directory of a saved model")
-        try:
-            return AutoConfig.from_pretrained(name)
-        except Exception as error:
-            raise UsageError(
-                f"{name}/config.json: cannot be read ({_first_line(error)}); save the model again"
-            ) from error
+        return _load_local_config(name), _load_local_tokenizer(name)
     if re.match(r"[./~]|[A-Za-z]:[\\/]", str(name)):
         raise UsageError(f"--model_name_or_path {name}: no such directory; give the directory of a saved model")
     result = {}
 
     def download():
         try:
-            result["config"] = AutoConfig.from_pretrained(name)
+            result["loaded"] = AutoConfig.from_pretrained(name), AutoTokenizer.from_pretrained(name)
         except BaseException as error:
             result["error"] = error
 
     thread = threading.Thread(target=download, daemon=True)
     thread.start()
     thread.join(DOWNLOAD_TIMEOUT)
-    if "config" in result:
-        return result["config"]
-    why = _first_line(result["error"]) if "error" in result else f"no answer within {DOWNLOAD_TIMEOUT} s"
-    raise UsageError(_no_model_message(name, why)) from None
+    if "loaded" in result:
+        return result["loaded"]
+    why = _in_short(result["error"]) if "error" in result else f"no answer within {DOWNLOAD_TIMEOUT} s"
+    raise UsageError(_no_model_message(name, why))
 
 
-def _first_line(error):
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200]
+def _load_local_config(name):
+    if not any((Path(name) / file).is_file() for file in ("config.json", "model_config.json")):
+        raise UsageError(f"{name}: no config.json in this directory; give the directory of a saved model")
+    try:
+        return AutoConfig.from_pretrained(name)
+    except Exception as error:
+        raise UsageError(f"{name}/config.json: cannot be read ({_in_short(error)}); save the model again") from error
 
 
-def load_tokenizer(name):
-    """Load the tokenizer of a directory or a name; raises UsageError when there is none."""
+def _load_local_tokenizer(name):
     try:
         return AutoTokenizer.from_pretrained(name)
-    except UsageError:
-        raise
     except Exception as error:
-        if Path(name).is_dir():
-            raise UsageError(
-                f"{name}: no usable tokenizer ({_first_line(error)}); copy vocab.txt and "
-                "tokenizer_config.json beside the weights"
-            ) from error
-        raise UsageError(_no_model_message(name, _first_line(error))) from error
+        why = _in_short(error)
+        raise UsageError(
+            f"{name}: no usable tokenizer ({why}); copy vocab.txt and tokenizer_config.json beside the weights"
+        ) from error
+
+
+def _in_short(error):
+    """The first sentence of a library's message, without a trailing half word."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).split(". ")[0][:300]
 
 
 def max_positions(config):
@@ -225,10 +226,10 @@ def load_model(name, config, labels):
     except Exception as error:
         if Path(name).is_dir():
             raise UsageError(
-                f"{name}: the weights cannot be loaded ({_first_line(error)}); the file is missing, cut "
+                f"{name}: the weights cannot be loaded ({_in_short(error)}); the file is missing, cut "
                 "short or of another model: save or download it again"
             ) from error
-        raise UsageError(_no_model_message(name, _first_line(error))) from error
+        raise UsageError(_no_model_message(name, _in_short(error))) from error
     if old_labels is not None and old_labels != labels:
         logger.warning(
             f"{name} was trained on other labels ({len(old_labels)}: {' '.join(old_labels[:12])}); its encoder is "
@@ -591,6 +592,11 @@ class ClassificationTrainer(Trainer):
     def evaluation_loop(self, dataloader, *args, **kwargs):
         """Run the library's loop over the sorted batches and put logits and labels back into file order."""
         output = super().evaluation_loop(dataloader, *args, **kwargs)
+        for callback in self.callback_handler.callbacks:
+            # predict leaves its progress bar open, and the next log line behind it.
+            if getattr(callback, "prediction_bar", None) is not None:
+                callback.prediction_bar.close()
+                callback.prediction_bar = None
         order = dataloader.batch_sampler.order
 
         def restore(values):

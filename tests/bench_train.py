@@ -110,7 +110,8 @@ def speed(args):
 
     labels = utils.read_labels(Path(args.data_dir) / "label.txt")
     texts, ids = utils.read_examples(Path(args.data_dir) / "train.txt", labels)
-    encode = trainer.make_encoder(trainer.load_tokenizer(str(ENCODER)), 128, True, texts)
+    _, tokenizer = trainer.load_config_and_tokenizer(str(ENCODER))
+    encode = trainer.make_encoder(tokenizer, 128, True, texts)
     dataset = trainer.TextDataset(texts, ids, encode)
     threads = int(os.environ["OMP_NUM_THREADS"])
 

@@ -310,16 +310,17 @@ def test_renamed_labels_get_a_fresh_head(trained, tmp_path, log):
     assert any("classifier head is initialised anew for 3 labels" in line for line in log)
 
 
-def test_a_model_name_that_cannot_be_downloaded(data_dir, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["ernie-3.0-tiny-medium-v2-zh", "ernie-3.0-of-nobody"])
+def test_a_model_name_that_cannot_be_downloaded(data_dir, tmp_path, monkeypatch, name):
     """A proxy that accepts and never answers: one message within 30 s, naming both ways out."""
     import socket
 
     server = socket.create_server(("127.0.0.1", 0))
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{server.getsockname()[1]}")
+    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{server.getsockname()[1]}")
     monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
     start = time.monotonic()
-    text = refusal(*train_flags(data_dir, "ernie-3.0-tiny-nano-v2-zh-absent", tmp_path / "out"))
+    text = refusal(*train_flags(data_dir, name, tmp_path / "out"))
     server.close()
     assert time.monotonic() - start < 30
     assert "local directory" in text and "data/build_encoder.py" in text and "\n" not in text

@@ -71,8 +71,8 @@ def test_predictions_come_in_file_order(trained_once):
     flags = ["--do_eval", "--debug", "True", "--device", "cpu", "--model_name_or_path", str(checkpoint), "--data_dir",
              str(data), "--output_dir", str(checkpoint), "--disable_tqdm", "True"]  # fmt: skip
     arguments = train.parse_all(flags)
-    tokenizer = trainer.load_tokenizer(str(checkpoint))
-    model = trainer.load_model(str(checkpoint), trainer.load_config(str(checkpoint)), arguments.texts.labels)
+    config, tokenizer = trainer.load_config_and_tokenizer(str(checkpoint))
+    model = trainer.load_model(str(checkpoint), config, arguments.texts.labels)
     runner = train.make_trainer(trainer, model, tokenizer, arguments)
     output = runner.predict(runner.test_dataset)
     assert np.asarray(output.label_ids).reshape(-1).tolist() == arguments.texts.test[1]
@@ -95,7 +95,7 @@ HARD_TEXTS = [
 
 @pytest.mark.parametrize("max_length", [16, 128])
 def test_the_rust_tokenizer_gives_paddlenlp_s_ids(tiny_model, max_length, sample_lines):
-    tokenizer = trainer.load_tokenizer(str(tiny_model))
+    _, tokenizer = trainer.load_config_and_tokenizer(str(tiny_model))
     texts = HARD_TEXTS + [line.split("\t")[0] for lines in sample_lines.values() for line in lines]
     encode = trainer.make_encoder(tokenizer, max_length, True, texts)
     assert encode.__name__ == "encode_fast"
@@ -106,7 +106,7 @@ def test_the_rust_tokenizer_gives_paddlenlp_s_ids(tiny_model, max_length, sample
 
 
 def test_another_tokenizer_is_not_replaced(tiny_model, monkeypatch):
-    tokenizer = trainer.load_tokenizer(str(tiny_model))
+    _, tokenizer = trainer.load_config_and_tokenizer(str(tiny_model))
     monkeypatch.setattr(type(tokenizer), "tokenize", lambda self, text, **kwargs: ["[MASK]"])
     assert trainer.make_encoder(tokenizer, 16, True, ["头疼"]).__name__ == "encode_slowly"
 
@@ -117,7 +117,7 @@ def test_the_rust_tokenizer_on_all_real_texts(shared, max_length):
     encoder = ROOT / "data" / "offline_encoder"
     if not encoder.is_dir():
         pytest.skip("data/offline_encoder is not built")
-    tokenizer = trainer.load_tokenizer(str(encoder))
+    _, tokenizer = trainer.load_config_and_tokenizer(str(encoder))
     texts = [
         line.split("\t")[0]
         for name in ("train", "dev", "data")
@@ -284,7 +284,7 @@ def test_ernie_m_is_exported_without_token_types(tmp_path, tiny_model):
     )  # fmt: skip
     model = ErnieMForSequenceClassification(config)
     assert not trainer.uses_token_types(type(model)) and trainer.max_positions(config) == 64
-    tokenizer = trainer.load_tokenizer(str(tiny_model))
+    _, tokenizer = trainer.load_config_and_tokenizer(str(tiny_model))
     trainer.export_classifier(model, tokenizer, LABELS, 16, tmp_path / "export")
     predictor = load_predictor(tmp_path / "export")
     assert predictor.get_input_names() == ["input_ids"]
