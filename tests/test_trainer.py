@@ -150,6 +150,11 @@ class HostileEval:
         return (eval, (f"open({str(self.marker)!r}, 'w')",))
 
 
+def export_flags(checkpoint):
+    folder = str(checkpoint)
+    return ["--do_export", "--device", "cpu", "--model_name_or_path", folder, "--output_dir", folder]
+
+
 @pytest.mark.parametrize("kind", [Hostile, HostileEval])
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_a_hostile_checkpoint_is_refused(trained, tmp_path, kind, protocol):
@@ -158,15 +163,7 @@ def test_a_hostile_checkpoint_is_refused(trained, tmp_path, kind, protocol):
     weights = checkpoint / "model_state.pdparams"
     state = paddle.load(str(weights), return_numpy=True)
     weights.write_bytes(pickle.dumps({**state, "extra": kind(marker)}, protocol))
-    flags = [
-        "--do_export",
-        "--device",
-        "cpu",
-        "--model_name_or_path",
-        str(checkpoint),
-        "--output_dir",
-        str(checkpoint),
-    ]
+    flags = export_flags(checkpoint)
     with pytest.raises(UsageError, match=r"model_state.pdparams: the file calls (io\.open|builtins\.\w+)"):
         train.main(flags)
     assert not marker.exists()
@@ -212,15 +209,7 @@ def test_broken_weights_get_a_message(trained):
     _, checkpoint = trained
     weights = checkpoint / "model_state.pdparams"
     weights.write_bytes(weights.read_bytes()[:1000])
-    flags = [
-        "--do_export",
-        "--device",
-        "cpu",
-        "--model_name_or_path",
-        str(checkpoint),
-        "--output_dir",
-        str(checkpoint),
-    ]
+    flags = export_flags(checkpoint)
     with pytest.raises(UsageError, match="weights cannot be loaded"):
         train.main(flags)
     (checkpoint / "config.json").write_text("{")
@@ -398,3 +387,38 @@ def test_metrics_against_a_count_by_hand():
     assert metrics["accuracy"] == pytest.approx(4 / 6)
     assert metrics["macro_precision"] == pytest.approx((2 / 3 + 2 / 3 + 0) / 3)
     assert metrics["macro_recall"] == pytest.approx((2 / 3 + 1 + 0) / 3)
+
+
+def test_ernie_m_from_training_to_taskflow(data_dir, tmp_path, taskflow):
+    """No token_type_ids, SentencePiece tokens, positions that start behind the padding."""
+    import sentencepiece
+    from paddlenlp.transformers import ErnieMConfig, ErnieMModel, ErnieMTokenizer
+
+    folder = tmp_path / "ernie_m"
+    folder.mkdir()
+    (tmp_path / "texts").write_text((data_dir / "train.txt").read_text(encoding="utf-8"), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "texts"), model_prefix=str(tmp_path / "sp"), vocab_size=600, hard_vocab_limit=False,
+        model_type="unigram", minloglevel=2,
+    )  # fmt: skip
+    pieces = [line.split("\t")[0] for line in (tmp_path / "sp.vocab").read_text(encoding="utf-8").splitlines()]
+    tokens = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]", *pieces[3:]]
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    tokenizer = ErnieMTokenizer(str(folder / "vocab.txt"), str(tmp_path / "sp.model"))
+    tokenizer.save_pretrained(str(folder))
+    config = ErnieMConfig(
+        vocab_size=len(tokens), hidden_size=48, num_hidden_layers=1, num_attention_heads=12, intermediate_size=64,
+        max_position_embeddings=66,
+    )  # fmt: skip
+    ErnieMModel(config).save_pretrained(str(folder))
+
+    flags = train_flags(data_dir, folder, tmp_path / "out", "--do_eval", "--do_export", "--num_train_epochs", "1")
+    train.main(flags)
+    assert load_predictor(tmp_path / "out" / "export").get_input_names() == ["input_ids"]
+    texts = ["孩子发烧咳嗽是怎么回事", "挂什么科" * 40]
+    # One text a batch: PaddleNLP's ERNIE-M attends to padding (its mask looks for id 0, its padding is id 1).
+    static = taskflow(tmp_path / "out" / "export", is_static_model=True, batch_size=1)(texts)
+    dynamic = taskflow(tmp_path / "out", is_static_model=False, max_length=32)(texts)
+    for one, other in zip(static, dynamic):
+        assert one["predictions"][0]["label"] in LABELS
+        assert one["predictions"][0]["score"] == pytest.approx(other["predictions"][0]["score"], abs=1e-4)
