@@ -7,6 +7,7 @@ fault it mends.
 import contextlib
 import copy
 import inspect
+import io
 import json
 import os
 import pickle
@@ -96,8 +97,6 @@ class _SafePickle:
 
     @staticmethod
     def loads(data, **options):
-        import io
-
         return SafeUnpickler(io.BytesIO(data), **options).load()
 
 
@@ -114,7 +113,9 @@ def guard_unpickling():
     library_find_class = serialization.UnpicklerWrapperStage.find_class
 
     def find_class(self, module, name):
-        if module in ("torch", "torch._utils") or module.startswith("torch.storage"):
+        # These the library replaces by its own array builders; everything else it would import.
+        is_storage = module in ("torch", "torch.storage") and name in serialization._storage_type_to_dtype_to_map()
+        if is_storage or module == "torch._utils":
             return library_find_class(self, module, name)
         return find_safe_class(module, name)
 
@@ -205,7 +206,7 @@ def load_model(name, config, labels):
 
     Args:
         name (str): directory or model name.
-        config: what load_config returned.
+        config: the model's config.
         labels (list[str]): label names in class order.
 
     Returns:
@@ -216,8 +217,6 @@ def load_model(name, config, labels):
     """
     old_labels = stored_labels(config.to_dict())
     options = {"num_labels": len(labels), "ignore_mismatched_sizes": True}
-    if "use_cache" in inspect.signature(AutoModelForSequenceClassification.from_pretrained).parameters:
-        options["use_cache"] = False
     try:
         with _loadable_directory(name) as (directory, more_options):
             model = AutoModelForSequenceClassification.from_pretrained(directory, **options, **more_options)
@@ -239,8 +238,7 @@ def load_model(name, config, labels):
     # ignore_mismatched_sizes leaves LABEL_n names behind.
     model.config.id2label = dict(enumerate(labels))
     model.config.label2id = {label: index for index, label in enumerate(labels)}
-    if hasattr(model.config, "use_cache"):
-        model.config.use_cache = False
+    model.config.use_cache = False  # a HuggingFace config says True, and fine-tuning fails on it
     return model
 
 

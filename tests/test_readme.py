@@ -1,4 +1,4 @@
-"""The READMEs' commands run as they stand, but for the device, the model path and the number of epochs."""
+"""The READMEs' commands run as they stand, but for the device and the model path."""
 
 import ast
 import re
@@ -48,7 +48,7 @@ def test_both_languages_show_the_same_commands():
 def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
     monkeypatch.chdir(workplace)
     training, debug, compress = train_commands()
-    train.main(replaced(training, device="cpu", model_name_or_path=tiny_model, num_train_epochs=2))
+    train.main(replaced(training, device="cpu", model_name_or_path=tiny_model))
     for path in ("export/model.pdmodel", "export/id2label.json", "config.json", "model_state.pdparams", "vocab.txt"):
         assert (workplace / "checkpoint" / path).is_file()
     train.main(replaced(debug, device="cpu"))

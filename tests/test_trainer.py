@@ -196,6 +196,36 @@ def test_a_hostile_torch_file_is_refused(tmp_path):
     assert not marker.exists()
 
 
+@pytest.mark.parametrize(
+    "module, name", [("torch.storage", "_load_from_bytes"), ("torch", "load"), ("torch.hub", "load")]
+)
+def test_torch_s_own_loaders_are_refused(tmp_path, module, name):
+    """They unpickle without a limit in turn."""
+    path = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        call = b"\x80\x02c" + f"{module}\n{name}\n".encode() + b"U\x01xq\x00\x85q\x01R."
+        archive.writestr("archive/data.pkl", call)
+        archive.writestr("archive/version", "3")
+    with pytest.raises(UsageError, match=f"the file calls {module}.{name}"):
+        trainer.serialization.load_torch(str(path))
+
+
+def test_a_real_torch_file_loads(tmp_path):
+    """Written as torch.save does: a dict of tensors over one storage a tensor."""
+    weights = np.arange(6, dtype=np.float32)
+    tensor = (
+        b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000"
+        b"X\x03\x00\x00\x00cpuK\x06tQK\x00K\x02K\x03\x86K\x03K\x01\x86\x89ccollections\nOrderedDict\n)RtR"
+    )
+    path = tmp_path / "pytorch_model.bin"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}X\x01\x00\x00\x00w" + tensor + b"s.")
+        archive.writestr("archive/data/0", weights.tobytes())
+        archive.writestr("archive/version", "3")
+    loaded = trainer.serialization.load_torch(str(path))
+    np.testing.assert_array_equal(loaded["w"], weights.reshape(2, 3))
+
+
 def test_what_paddle_saves_still_loads(tmp_path):
     layer = paddle.nn.Linear(3, 2)
     state = {"layer": layer.state_dict(), "nested": [1, (2.0, "x"), {"y"}], "random": np.random.get_state()}
