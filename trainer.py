@@ -332,18 +332,30 @@ def make_encoder(tokenizer, max_length, token_types, texts_to_prove=()):
     if fast is None:
         return encode_slowly
 
+    def encode_all_fast(texts):
+        names = {"input_ids": "ids", "token_type_ids": "type_ids"} if token_types else {"input_ids": "ids"}
+        encodings = fast.encode_batch(list(texts))
+        return [{name: getattr(encoding, field) for name, field in names.items()} for encoding in encodings]
+
+    known, strange = set(), set()
+
     def encode_fast(texts):
-        features = []
-        for encoding in fast.encode_batch(list(texts)):
-            feature = {"input_ids": encoding.ids}
-            if token_types:
-                feature["token_type_ids"] = encoding.type_ids
-            features.append(feature)
+        # Each new character is tried once: the two know different versions of Unicode, so that they differ on some.
+        new = sorted(set().union(*texts) - known)
+        probes = [f"头{character}疼a{character}b" for character in new]
+        pairs = zip(new, encode_all_fast(probes), encode_slowly(probes))
+        strange.update(character for character, one, other in pairs if one != other)
+        known.update(new)
+        features = encode_all_fast(texts)
+        if strange:
+            odd = [index for index, text in enumerate(texts) if not strange.isdisjoint(text)]
+            for index, feature in zip(odd, encode_slowly([texts[index] for index in odd])):
+                features[index] = feature
         return features
 
     step = max(1, len(texts_to_prove) // 500)
-    probe = list(texts_to_prove[::step]) + ["ＡＢＣ abc１２３，。①Ⅲ℃ β-受体 é\u3000x" * 20, "中" * max_length]
-    return encode_fast if encode_fast(probe) == encode_slowly(probe) else encode_slowly
+    probe = [*texts_to_prove[::step], "ＡＢＣ abc１２３，。①Ⅲ℃ β-受体 é\u3000x" * 20, "中" * max_length]
+    return encode_fast if encode_all_fast(probe) == encode_slowly(probe) else encode_slowly
 
 
 def rust_tokenizer(tokenizer, max_length):
@@ -357,7 +369,7 @@ def rust_tokenizer(tokenizer, max_length):
     from tokenizers import BertWordPieceTokenizer, Regex
     from tokenizers.pre_tokenizers import BertPreTokenizer, Sequence, Split
 
-    vocab = {token: index for index, token in enumerate(tokenizer.vocab.idx_to_token.values())}
+    vocab = dict(tokenizer.vocab.token_to_idx)
     special = {"unk_token": "[UNK]", "sep_token": "[SEP]", "cls_token": "[CLS]", "pad_token": "[PAD]"}
     if any(getattr(tokenizer, name) != token or token not in vocab for name, token in special.items()):
         return None
