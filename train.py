@@ -460,17 +460,18 @@ def train(lib, trainer, args, checkpoint):
 
 def evaluate_in_detail(lib, trainer, data_args, data):
     """Log precision, recall and F1 of every class, and write the wrongly predicted samples with their scores."""
-    from sklearn.metrics import classification_report
+    from scipy.special import softmax
+    from sklearn.metrics import accuracy_score, classification_report
 
     output = trainer.predict(trainer.test_dataset)
     if not trainer.is_world_process_zero():
         return
     texts, truth = data.test
-    probabilities = lib.softmax(output.predictions)
+    probabilities = softmax(output.predictions, axis=1)
     predicted = probabilities.argmax(axis=1)
     ids = list(range(len(data.labels)))
     report = classification_report(truth, predicted, labels=ids, output_dict=True, zero_division=0)
-    accuracy = sum(int(a == b) for a, b in zip(truth, predicted)) / len(truth)
+    accuracy = accuracy_score(truth, predicted)
 
     split = "dev" if os.path.realpath(data_args.test_path) == os.path.realpath(data_args.dev_path) else "test"
     info = lib.logger.info

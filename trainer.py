@@ -481,12 +481,6 @@ def compute_metrics(prediction):
     }
 
 
-def softmax(logits):
-    """Probabilities along the last axis; logits of shape [..., classes]."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
-
-
 # ----------------------------------------------------------------------------------------------------- checkpoints
 
 

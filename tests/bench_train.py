@@ -22,6 +22,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+import utils  # noqa: E402
+
 ENCODER = ROOT / "data" / "offline_encoder"
 BATCH_SIZE = 32
 QUALITY_FLAGS = ["--num_train_epochs", "4", "--learning_rate", "1e-4"]
@@ -102,9 +105,6 @@ def torch_main(path):
 
 
 def speed(args):
-    sys.path.insert(0, str(ROOT))
-    import utils
-
     utils.prepare_cpu()
     import trainer
 
@@ -154,9 +154,6 @@ def quality(args):
     from sklearn.pipeline import make_pipeline
     from sklearn.svm import LinearSVC
 
-    sys.path.insert(0, str(ROOT))
-    import utils
-
     labels = utils.read_labels(Path(args.data_dir) / "label.txt")
     splits = [utils.read_examples(Path(args.data_dir) / f"{split}.txt", labels) for split in ("train", "dev")]
     features = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True)
@@ -192,7 +189,8 @@ if __name__ == "__main__":
     command = commands.add_parser("torch")
     command.add_argument("--batches", required=True)
     args = parser.parse_args()
-    if args.command == "torch":
-        torch_main(args.batches)
-    else:
-        {"speed": speed, "quality": quality}[args.command](args)
+    with utils.exit_on_usage_error():
+        if args.command == "torch":
+            torch_main(args.batches)
+        else:
+            {"speed": speed, "quality": quality}[args.command](args)
