@@ -282,8 +282,8 @@ def prepare_cpu():
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):
         m_trim_threshold, m_mmap_threshold = -1, -3
-        libc.mallopt(m_mmap_threshold, 1 << 30)
-        libc.mallopt(m_trim_threshold, (1 << 31) - 1)
+        libc.mallopt(m_mmap_threshold, 32 << 20)
+        libc.mallopt(m_trim_threshold, 512 << 20)
 
 
 # ------------------------------------------------------------------------------------------------------ arguments
