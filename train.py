@@ -263,8 +263,7 @@ def trained_labels(model_dir, labels, label_path):
 
 def trained_max_length(model_dir):
     """The --max_length of a checkpoint's training, or None where it is not known."""
-    run = read_run_file(model_dir) or {}
-    return (run.get("fingerprint") or {}).get("max_length")
+    return (read_run_file(model_dir).get("fingerprint") or {}).get("max_length")
 
 
 # ------------------------------------------------------------------------------------------- with paddle imported
@@ -392,9 +391,8 @@ def run_fingerprint(model_args, data_args, args, data):
 
 def is_finished(args, fingerprint):
     """True when output_dir holds the result of a training with this fingerprint."""
-    run_file = read_run_file(args.output_dir)
     asked_for = args.overwrite_output_dir or args.resume_from_checkpoint is not None
-    return not asked_for and run_file is not None and run_file.get("fingerprint") == fingerprint
+    return not asked_for and read_run_file(args.output_dir).get("fingerprint") == fingerprint
 
 
 def choose_checkpoint(args, fingerprint):
@@ -416,18 +414,18 @@ def choose_checkpoint(args, fingerprint):
         return asked
     if args.overwrite_output_dir or (asked or "").lower() == "false":
         return None
-    is_result = read_run_file(args.output_dir) is not None
+    is_result = bool(read_run_file(args.output_dir))
     for path in lib.find_checkpoints(args.output_dir):
         lacks = lib.what_is_incomplete(path)
         if lacks:
             lib.logger.warning(f"{path} is skipped: not complete ({lacks})")
             continue
-        other = read_run_file(path)["fingerprint"]
+        other = read_run_file(path).get("fingerprint") or {}
         if other == fingerprint:
             lib.logger.info(f"Continuing the interrupted training from {path}; --overwrite_output_dir starts over.")
             return str(path)
         if not is_result:
-            changed = ", ".join(sorted(key for key in fingerprint if (other or {}).get(key) != fingerprint[key]))
+            changed = ", ".join(sorted(key for key in fingerprint if other.get(key) != fingerprint[key]))
             raise UsageError(
                 f"{args.output_dir}: holds an unfinished training with another {changed}; add --overwrite_output_dir "
                 f"to start over, --resume_from_checkpoint {path} to continue it, or choose another --output_dir"
@@ -461,7 +459,7 @@ def train(lib, trainer, args, checkpoint):
 def evaluate_in_detail(lib, trainer, data_args, data):
     """Log precision, recall and F1 of every class, and write the wrongly predicted samples with their scores."""
     from scipy.special import softmax
-    from sklearn.metrics import accuracy_score, classification_report
+    from sklearn.metrics import classification_report
 
     output = trainer.predict(trainer.test_dataset)
     if not trainer.is_world_process_zero():
@@ -471,14 +469,13 @@ def evaluate_in_detail(lib, trainer, data_args, data):
     predicted = probabilities.argmax(axis=1)
     ids = list(range(len(data.labels)))
     report = classification_report(truth, predicted, labels=ids, output_dict=True, zero_division=0)
-    accuracy = accuracy_score(truth, predicted)
 
     split = "dev" if os.path.realpath(data_args.test_path) == os.path.realpath(data_args.dev_path) else "test"
     info = lib.logger.info
     macro = report["macro avg"]
     info("-----Evaluate model-------")
     info(f"{split.capitalize()} dataset size: {len(truth)}")
-    info(f"Accuracy in {split} dataset: {accuracy:.2%}")
+    info(f"Accuracy in {split} dataset: {output.metrics['test_accuracy']:.2%}")
     info(
         f"Macro average | precision: {macro['precision'] * 100:.2f} | recall: {macro['recall'] * 100:.2f} | "
         f"F1 score {macro['f1-score'] * 100:.2f}"

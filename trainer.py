@@ -68,7 +68,7 @@ def find_safe_class(module, name):
     Raises:
         UnsafeFileError: it is not on the list.
     """
-    module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
+    module = "builtins" if module == "__builtin__" else module  # its name in pickles of protocol 2
     if (module, name) not in SAFE_GLOBALS:
         raise UnsafeFileError(
             f"the file calls {module}.{name} when it is loaded, which model weights never need: it may run foreign "
@@ -286,8 +286,6 @@ class TextDataset(paddle.io.Dataset):
     """
 
     def __init__(self, texts, label_ids, encode):
-        self.texts = texts
-        self.label_ids = label_ids
         self.features = encode(texts)
         for feature, label_id in zip(self.features, label_ids):
             feature["labels"] = label_id
@@ -497,7 +495,7 @@ def what_is_incomplete(checkpoint):
     loading them.
     """
     run = read_run_file(checkpoint)
-    if run is None:
+    if not run:
         return f"{RUN_FILE}, which is written last, is missing"
     for name, size in run.get("files", {}).items():
         path = Path(checkpoint) / name
@@ -531,7 +529,7 @@ class RunCallback(TrainerCallback):
         checkpoint, self.trainer.resumed_from = self.trainer.resumed_from, None
         if checkpoint is not None:
             # The sum of losses starts at 0 again, but is divided by all steps in the end.
-            self.trainer._total_loss_scalar = (read_run_file(checkpoint) or {}).get("total_loss", 0.0)
+            self.trainer._total_loss_scalar = read_run_file(checkpoint).get("total_loss", 0.0)
 
     def on_step_begin(self, args, state, control, **kwargs):
         # Paddle pickles only the seed of a CPU generator, not its state, so dropout could not go on where it was:
@@ -640,7 +638,7 @@ class ClassificationTrainer(Trainer):
         own = [
             path
             for path in find_checkpoints(self.args.output_dir)
-            if (read_run_file(path) or {}).get("fingerprint") == self.fingerprint
+            if read_run_file(path).get("fingerprint") == self.fingerprint
         ]
         best = Path(self.state.best_model_checkpoint).name if self.state.best_model_checkpoint else None
         keep = {own[0].name, best}

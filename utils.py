@@ -189,12 +189,12 @@ def stored_labels(config):
 
 
 def read_run_file(folder):
-    """The content of run.json, or None where there is none that can be read."""
+    """The content of run.json; empty where there is none that can be read."""
     try:
         content = json.loads((Path(folder) / RUN_FILE).read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else None
+        return content if isinstance(content, dict) else {}
     except (OSError, ValueError):
-        return None
+        return {}
 
 
 def check_widths(width_mult_list, num_heads):

@@ -121,8 +121,8 @@ def speed(args):
         return [[(dataset[index]["input_ids"], dataset[index]["labels"]) for index in batch] for batch in chosen]
 
     def padding(group):
-        rows = [len(batch) * max(len(tokens) for tokens, _ in batch) for batch in batches(group)]
-        return sum(rows) / sum(len(tokens) for batch in batches(group) for tokens, _ in batch)
+        lengths = [[len(tokens) for tokens, _ in batch] for batch in batches(group)]
+        return sum(len(batch) * max(batch) for batch in lengths) / sum(map(sum, lengths))
 
     print(f"{platform.processor() or platform.machine()}, {cpu_name()}, {threads} threads; {len(texts)} texts, "
           f"{dataset.lengths.mean():.1f} tokens each; {args.steps or 'all'} steps of {BATCH_SIZE}; padded tokens a "

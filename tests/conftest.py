@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import random
 import shutil
 import sys
 from pathlib import Path
@@ -72,13 +71,11 @@ def tiny_model(tmp_path_factory, sample_lines):
     characters = dict.fromkeys(char.lower() for char in characters if char.strip())
     tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *characters]
     (folder / "vocab.txt").write_bytes(("\n".join(tokens) + "\n").encode("utf-8"))
-    size = len(tokens)
     config = ErnieConfig(
-        vocab_size=size, hidden_size=48, num_hidden_layers=2, num_attention_heads=12, intermediate_size=96,
+        vocab_size=len(tokens), hidden_size=48, num_hidden_layers=2, num_attention_heads=12, intermediate_size=96,
         max_position_embeddings=128, type_vocab_size=2, use_task_id=False,
     )  # fmt: skip
     paddle.seed(0)
-    random.seed(0)
     ErnieModel(config).save_pretrained(str(folder))
     ErnieTokenizer(str(folder / "vocab.txt")).save_pretrained(str(folder))
     return folder
