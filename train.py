@@ -22,7 +22,10 @@ from pathlib import Path
 from typing import Optional
 
 from utils import (
+    EXPORT_FILE,
+    EXPORT_TYPES,
     METRIC_NAMES,
+    REFUSED_STRATEGIES,
     RUN_FILE,
     SUPPORTED_STRATEGIES,
     UsageError,
@@ -32,6 +35,7 @@ from utils import (
     parse_arguments,
     prepare_cpu,
     read_examples,
+    read_json,
     read_labels,
     read_model_config,
     read_run_file,
@@ -88,6 +92,20 @@ class ModelArguments:
     export_model_dir: Optional[str] = field(
         default=None, metadata={"help": "Folder for the static graph; None means <output_dir>/export."}
     )
+    export_type: list[str] = field(
+        default_factory=lambda: ["paddle"],
+        metadata={
+            "help": "Formats of an export or a pruned model, one or more of paddle, onnx, onnx_int8 (8-bit integers, "
+            "calibrated on dev). The Paddle graph is always written."
+        },
+    )
+    do_parity: bool = field(
+        default=False,
+        metadata={
+            "help": "Compare all formats of an export folder with the model itself on dev. The folder is "
+            "--export_model_dir, <model_name_or_path>/export, or the model's own where it holds a static graph."
+        },
+    )
 
 
 @dataclass
@@ -126,6 +144,8 @@ def parse_all(argv):
     classes = (ModelArguments, DataArguments)
     model_args, data_args, light_args = parse_arguments(parser_class, (*classes, light_arguments), argv, __doc__)
     check_arguments(model_args, data_args, light_args)
+    # The parity check is an evaluation that also looks at the export.
+    light_args.do_eval = light_args.do_eval or model_args.do_parity
     if not light_args.do_train and not any(flag.split("=")[0] == "--max_length" for flag in argv or sys.argv[1:]):
         data_args.max_length = trained_max_length(model_args.model_name_or_path) or data_args.max_length
     texts = read_data(model_args, data_args, light_args)
@@ -152,8 +172,8 @@ def check_arguments(model_args, data_args, args):
         UsageError: naming all that is wrong.
     """
     problems = []
-    if not (args.do_train or args.do_eval or args.do_export or args.do_compress):
-        problems.append("nothing to do; add --do_train, --do_eval, --do_export or --do_compress")
+    if not (args.do_train or args.do_eval or args.do_export or args.do_compress or model_args.do_parity):
+        problems.append("nothing to do; add --do_train, --do_eval, --do_export, --do_compress or --do_parity")
     if args.do_predict:
         problems.append("--do_predict: not used here; see --do_eval --debug True, or predict with Taskflow")
     metric = args.metric_for_best_model
@@ -174,7 +194,12 @@ def check_arguments(model_args, data_args, args):
     if plain(args.optim) != "adamw":
         problems.append("--optim: this PaddleNLP only has adamw")
     if args.do_compress and args.strategy not in SUPPORTED_STRATEGIES:
-        problems.append(f"--strategy {args.strategy}: not supported; use one of {', '.join(SUPPORTED_STRATEGIES)}")
+        parts = args.strategy.split("+")
+        reason = next((REFUSED_STRATEGIES[part] for part in parts if part in REFUSED_STRATEGIES), "not a strategy")
+        problems.append(f"--strategy {args.strategy}: {reason}; use one of {', '.join(SUPPORTED_STRATEGIES)}")
+    unknown = [name for name in model_args.export_type if name not in EXPORT_TYPES]
+    if unknown:
+        problems.append(f"--export_type {' '.join(unknown)}: not known; use some of {', '.join(EXPORT_TYPES)}")
     if args.do_compress and int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
         problems.append("--do_compress works in one process only; run it without paddle.distributed.launch")
     minimum = {
@@ -212,7 +237,8 @@ def read_data(model_args, data_args, args):
     Returns:
         Data: texts and class ids a split.
     """
-    needs_examples = args.do_train or args.do_eval or args.do_compress
+    calibrates = args.do_export and "onnx_int8" in model_args.export_type
+    needs_examples = args.do_train or args.do_eval or args.do_compress or calibrates
     labels = read_labels(data_args.label_path) if needs_examples else None
     if not args.do_train:
         labels = trained_labels(model_args.model_name_or_path, labels, data_args.label_path)
@@ -221,10 +247,11 @@ def read_data(model_args, data_args, args):
 
     needs_train = args.do_train or args.do_compress
     debug_only = data_args.debug and not needs_train
+    needs_dev = calibrates or model_args.do_parity or (uses_dev(args) and not debug_only)
     return Data(
         labels=labels,
         train=read_examples(data_args.train_path, labels) if needs_train else None,
-        dev=None if debug_only or not uses_dev(args) else read_examples(data_args.dev_path, labels),
+        dev=read_examples(data_args.dev_path, labels) if needs_dev else None,
         test=read_examples(data_args.test_path, labels) if data_args.debug else None,
     )
 
@@ -263,7 +290,8 @@ def trained_labels(model_dir, labels, label_path):
 
 def trained_max_length(model_dir):
     """The --max_length of a checkpoint's training, or None where it is not known."""
-    return (read_run_file(model_dir).get("fingerprint") or {}).get("max_length")
+    trained = (read_run_file(model_dir).get("fingerprint") or {}).get("max_length")
+    return trained or read_json(Path(model_dir) / EXPORT_FILE).get("max_length")  # the latter for a pruned model
 
 
 # ------------------------------------------------------------------------------------------- with paddle imported
@@ -325,11 +353,46 @@ def run(arguments):
         trainer.log_metrics("eval", metrics)
         trainer.save_metrics("eval", metrics)
     if args.do_export and args.should_save:
-        export_dir = arguments.model.export_model_dir or os.path.join(args.output_dir, "export")
-        lib.export_classifier(trainer.model, tokenizer, data.labels, data_args.max_length, export_dir)
-        lib.logger.info(f"Exported model, tokenizer and labels to {export_dir}")
+        export(trainer, data.labels, arguments.model, args)
     if args.do_compress:
-        lib.compress(trainer, data.labels)
+        from compress import compress
+
+        compress(trainer, data.labels, arguments.model.export_type)
+    if arguments.model.do_parity and not check_parity(trainer, arguments.model, args):
+        sys.exit(1)
+
+
+def export(trainer, labels, model_args, args):
+    """Write the export folder; where dev is at hand and there are several formats, compare them."""
+    from export import dynamic_logits, export_classifier, parity_table, verify_export
+    from trainer import logger
+
+    folder = model_args.export_model_dir or os.path.join(args.output_dir, "export")
+    dev, types = trainer.eval_dataset, model_args.export_type
+    export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, types=types, dev=dev)
+    logger.info(f"Exported model, tokenizer and labels to {folder}")
+    if dev is not None:
+        for line in parity_table(verify_export(folder, dev, dynamic_logits(trainer, trainer.model))):
+            logger.info(line)
+
+
+def check_parity(trainer, model_args, args):
+    """Print how far each format of an export folder is from the model in dygraph, on dev.
+
+    Returns:
+        bool: whether the formats in float32 give the same labels, and logits within 1e-4.
+    """
+    from export import dynamic_logits, is_exact, parity_table, verify_export
+    from predictor import EXACT_FORMATS
+    from trainer import logger
+
+    model_dir = Path(model_args.model_name_or_path)
+    folder = model_args.export_model_dir or (model_dir if any(model_dir.glob("*.pdmodel")) else model_dir / "export")
+    rows = verify_export(folder, trainer.eval_dataset, dynamic_logits(trainer, trainer.model))
+    logger.info(f"{folder}, {len(trainer.eval_dataset)} samples of dev:")
+    for line in parity_table(rows):
+        logger.info(line)
+    return all(is_exact(row) for row in rows if row["format"] in EXACT_FORMATS)
 
 
 def make_trainer(lib, model, tokenizer, arguments):

@@ -1,14 +1,12 @@
-"""The parts of train.py that need paddle: loading, tokenising, batches, the Trainer, metrics and export.
+"""The parts of train.py that need paddle: loading, tokenising, batches, the Trainer and metrics.
 
 Where PaddleNLP 2.8.1 or Paddle 2.6.2 is wrong, the smallest piece is overridden here, and the comment says which
 fault it mends.
 """
 
 import contextlib
-import copy
 import inspect
 import io
-import json
 import os
 import pickle
 import re
@@ -22,11 +20,11 @@ import paddle
 from paddlenlp.data import DataCollatorWithPadding
 from paddlenlp.trainer import EarlyStoppingCallback, Trainer, TrainerCallback
 from paddlenlp.trainer.trainer_utils import set_seed  # noqa: F401  (train.py takes it from here)
-from paddlenlp.transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, export_model
+from paddlenlp.transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from paddlenlp.utils import serialization
 from paddlenlp.utils.log import logger
 
-from utils import RUN_FILE, UsageError, check_widths, read_run_file, staged_files, stored_labels, write_json
+from utils import RUN_FILE, UsageError, read_run_file, staged_files, stored_labels, write_json
 
 MODEL_FILE = "model_state.pdparams"
 # Seconds until a name that must be downloaded is given up: a proxy that never answers would hang for minutes.
@@ -654,105 +652,3 @@ class ClassificationTrainer(Trainer):
 def make_collator(tokenizer):
     """Pad a batch to its longest text, in numpy: paddle tensors made in a worker process crash it."""
     return DataCollatorWithPadding(tokenizer, return_tensors="np")
-
-
-# --------------------------------------------------------------------------------------------------------- export
-
-
-class TruncatingClassifier(paddle.nn.Layer):
-    """A classifier that cuts its input to max_length tokens itself, the last one kept being [SEP].
-
-    Whoever runs the exported graph, with whatever limit (Taskflow cuts at 512), gets the answer that the model
-    gave in training, and a text longer than the position embeddings is no error.
-    """
-
-    def __init__(self, model, max_length, pad_token_id, sep_token_id):
-        super().__init__()
-        self.model = model
-        self.max_length = max_length
-        self.pad_token_id = pad_token_id
-        self.sep_token_id = sep_token_id
-
-    def forward(self, input_ids, token_type_ids=None):
-        lengths = (input_ids != self.pad_token_id).astype("int64").sum(axis=1, keepdim=True)
-        input_ids = input_ids[:, : self.max_length]
-        positions = paddle.ones_like(input_ids[:1]).cumsum(axis=1)
-        is_cut = paddle.logical_and(lengths > self.max_length, positions == self.max_length)
-        input_ids = paddle.where(is_cut, paddle.full_like(input_ids, self.sep_token_id), input_ids)
-        if token_type_ids is None:
-            return self.model(input_ids)
-        return self.model(input_ids, token_type_ids=token_type_ids[:, : self.max_length])
-
-
-def export_classifier(model, tokenizer, labels, max_length, export_dir):
-    """Write a static graph with all that a predictor needs: model.*, tokenizer files, id2label.json.
-
-    Args:
-        model: a classifier; it is put into evaluation mode.
-        tokenizer: its tokenizer; saved with model_max_length = max_length.
-        labels (list[str]): label names in class order.
-        max_length (int): tokens that training kept of a text; stored in the graph and in tokenizer_config.json.
-        export_dir: the folder; its other files stay.
-    """
-    model.eval()
-    token_types = uses_token_types(type(model))
-    names = ["input_ids", "token_type_ids"] if token_types else ["input_ids"]
-    spec = [paddle.static.InputSpec(shape=[None, None], dtype="int64", name=name) for name in names]
-    wrapped = TruncatingClassifier(model, max_length, tokenizer.pad_token_id, tokenizer.sep_token_id)
-    wrapped.eval()
-    with staged_files(export_dir) as stage:
-        export_model(model=wrapped, input_spec=spec, path=str(stage))
-        save_labels_and_tokenizer(stage, tokenizer, labels, max_length)
-
-
-def save_labels_and_tokenizer(folder, tokenizer, labels, max_length):
-    """Write the tokenizer's files, with model_max_length = max_length, and id2label.json into `folder`."""
-    tokenizer.save_pretrained(str(folder))
-    config_file = folder / "tokenizer_config.json"
-    config = json.loads(config_file.read_text(encoding="utf-8"))
-    config["model_max_length"] = max_length
-    # Taskflow opens these in the machine's own encoding, which on Chinese Windows is GBK.
-    write_json(config_file, config, ascii_only=True)
-    write_json(folder / "id2label.json", {str(i): label for i, label in enumerate(labels)}, ascii_only=True)
-
-
-# ---------------------------------------------------------------------------------------------------- compression
-
-
-def compress(trainer, labels):
-    """Prune the trained model with DynaBERT (arXiv 2004.04037), or quantise it, by PaddleNLP's Trainer.compress.
-
-    Args:
-        trainer (ClassificationTrainer): with the trained model and both data sets.
-        labels (list[str]): label names in class order.
-    """
-    import paddlenlp.trainer.trainer_compress as library
-    from paddleslim.nas.ofa import layers as ofa_layers
-
-    args = trainer.args
-    if "dynabert" in args.strategy:
-        widths = args.width_mult_list or ["3/4"]
-        args.width_mult_list = check_widths(widths, trainer.model.base_model.config["num_attention_heads"])
-
-    # paddleslim unpacks three results from layer_norm, which returns one (ofa/layers.py).
-    def layer_norm_forward(self, input):
-        return paddle.nn.functional.layer_norm(
-            input, self._normalized_shape, self.weight, self.bias, epsilon=self._epsilon
-        )
-
-    ofa_layers.SuperLayerNorm.forward = layer_norm_forward
-    # The library prunes one and the same model again for each width: 2/3 of 3/4, and so on.
-    if not hasattr(library, "_prune_in_place"):
-        library._prune_in_place = library._get_dynabert_model
-        library._get_dynabert_model = lambda model, width: library._prune_in_place(copy.deepcopy(model), width)
-    # A scheduler left over from training ends at 0, and a run shorter than save_steps would save nothing.
-    trainer.reset_optimizer_and_scheduler()
-    steps = args.max_steps if args.max_steps > 0 else len(trainer.get_train_dataloader()) * args.num_train_epochs
-    args.save_steps = max(1, min(args.save_steps, int(steps)))
-    trainer.compress()
-
-    folders = sorted(Path(args.output_dir).glob("width_mult_*")) if "dynabert" in args.strategy else [args.output_dir]
-    for folder in map(Path, folders):
-        for path in folder.glob("model.pd*"):
-            os.replace(path, folder / path.name.replace("model", "pruned_model", 1))
-        save_labels_and_tokenizer(folder, trainer.tokenizer, labels, trainer.max_length)

@@ -31,8 +31,18 @@ METRIC_NAMES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss
 # What training it was: in output_dir when it is finished, and in each complete checkpoint.
 RUN_FILE = "run.json"
 
-# Compression strategies that run on this stack.
-SUPPORTED_STRATEGIES = ("dynabert", "qat", "dynabert+qat")
+# What an export folder says of itself, and the answers that its model gave before it was exported.
+EXPORT_FILE = "export.json"
+PARITY_FILE = "parity.json"
+EXPORT_TYPES = ("paddle", "onnx", "onnx_int8")
+
+# Compression strategies that give a usable model on this stack.
+SUPPORTED_STRATEGIES = ("dynabert", "dynabert+ptq", "ptq")
+# Parts of strategies that PaddleNLP names and that give none here, with the reason.
+REFUSED_STRATEGIES = {
+    "qat": "the library's INT8 graph cannot be loaded by Taskflow and is slower than fp32 on a CPU",
+    "embeddings": "the library's quantisation of embeddings fails with this Paddle",
+}
 
 
 class UsageError(Exception):
@@ -188,13 +198,18 @@ def stored_labels(config):
     return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
 
 
-def read_run_file(folder):
-    """The content of run.json; empty where there is none that can be read."""
+def read_json(path):
+    """The JSON object in a file of ours; empty where there is none that can be read."""
     try:
-        content = json.loads((Path(folder) / RUN_FILE).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
         return content if isinstance(content, dict) else {}
     except (OSError, ValueError):
         return {}
+
+
+def read_run_file(folder):
+    """The content of run.json; empty where there is none that can be read."""
+    return read_json(Path(folder) / RUN_FILE)
 
 
 def check_widths(width_mult_list, num_heads):
@@ -221,6 +236,21 @@ def check_widths(width_mult_list, num_heads):
             raise UsageError(f"--width_mult_list {text}: the model has {num_heads} heads; use some of: {possible}")
         widths.append(str(width))
     return widths
+
+
+def format_table(rows):
+    """Lines of a table with aligned columns.
+
+    Args:
+        rows (list[dict]): cells by column; all rows have the columns of the first one.
+
+    Returns:
+        list[str]: a header line, then a line a row.
+    """
+    columns = list(rows[0])
+    cells = [columns, *([str(row[column]) for column in columns] for row in rows)]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in cells]
 
 
 # ------------------------------------------------------------------------------------------------- safe writing

@@ -112,3 +112,10 @@ def trained(trained_once, tmp_path):
     shutil.copytree(data, tmp_path / "data")
     shutil.copytree(checkpoint, tmp_path / "checkpoint")
     return tmp_path / "data", tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def taskflow():
+    from paddlenlp import Taskflow
+
+    return lambda path, **options: Taskflow("text_classification", task_path=str(path), **options)

@@ -495,20 +495,3 @@ def test_two_processes(data_dir, tiny_model, tmp_path, sample_lines):
                 "--output_dir", str(out), "--max_length", "32", "--per_device_eval_batch_size", "8"])  # fmt: skip
     assert results(out)["eval_accuracy"] == pytest.approx(two["eval_accuracy"], abs=1e-9)
     assert results(out)["eval_macro_f1"] == pytest.approx(two["eval_macro_f1"], abs=1e-9)
-
-
-# ------------------------------------------------------------------------------------------------ compression
-
-
-def test_compress_dispatches_and_runs(trained, tmp_path, log):
-    data, checkpoint = trained
-    flags = ["--do_compress", "--device", "cpu", "--data_dir", data, "--model_name_or_path", checkpoint,
-             "--output_dir", tmp_path / "prune", "--learning_rate", "3e-5", "--per_device_train_batch_size", "32",
-             "--per_device_eval_batch_size", "32", "--num_train_epochs", "1", "--max_length", "32",
-             "--logging_steps", "5", "--save_steps", "100", "--width_mult_list", "3/4", "1/2"]  # fmt: skip
-    assert "use some of: 1/12 1/6 1/4 1/3 5/12 1/2 7/12 2/3" in refusal(*flags[:-2], "0.67")
-    train.main([str(flag) for flag in flags])
-    for name in ("width_mult_0.75", "width_mult_0.5"):
-        names = {path.name for path in (tmp_path / "prune" / name).iterdir()}
-        assert {"pruned_model.pdmodel", "pruned_model.pdiparams", "pruned_model.pdiparams.info", "config.json",
-                "model_state.pdparams", "id2label.json", "tokenizer_config.json"} <= names  # fmt: skip

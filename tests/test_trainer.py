@@ -386,13 +386,6 @@ def test_the_graph_cuts_long_texts_as_training_did(static_and_dynamic):
     np.testing.assert_allclose(static(ids), dynamic(cut), atol=1e-5)
 
 
-@pytest.fixture
-def taskflow():
-    from paddlenlp import Taskflow
-
-    return lambda path, **options: Taskflow("text_classification", task_path=str(path), **options)
-
-
 def test_taskflow_on_the_export_and_on_the_checkpoint(trained, taskflow):
     data, checkpoint = trained
     rows = [line.split("\t") for line in (data / "dev.txt").read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,464 @@
+"""Write the folder that predicts: static graph, ONNX, INT8 ONNX, tokenizer, labels, and what is known about them.
+
+An export folder holds
+
+    <name>.pdmodel, .pdiparams    Paddle's static graph, always (<name> is model, or pruned_model for pruned ones)
+    <name>.onnx                   --export_type onnx
+    <name>_int8.onnx              --export_type onnx_int8: weights and activations of 8 bits, ranges from dev
+    tokenizer files, id2label.json
+    export.json                   max_length, versions, metrics on dev, and the size of every file
+    parity.json                   a few texts with the probabilities that the model gave before it was exported
+
+predictor.py reads it.
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddlenlp.transformers import export_model
+from paddlenlp.utils.log import logger
+
+from trainer import make_collator, make_encoder, uses_token_types
+from utils import EXPORT_FILE, PARITY_FILE, UsageError, format_table, read_json, staged_files, write_json
+
+OPSET = 13
+# Whole numbers on each side of 0 that a quantised weight may be.
+WEIGHT_LEVELS = 63
+# Batches of dev that give the ranges of activations: every n-th, so that short and long texts take part.
+CALIBRATION_BATCHES = 32
+
+# Short, long, mixed, and with characters that few vocabularies know; none of them is anybody's data.
+PARITY_TEXTS = [
+    "头疼应该挂什么科",
+    "高血压患者能不能喝咖啡，一天最多几杯？",
+    "ＣＴ检查一次多少钱 医保报销吗",
+    "How long does a cold usually last?",
+    "血糖6.1mmol/L 正常吗",
+    "龘",
+    "这条文本故意写得很长，用来检查截断：" + "先说症状，再说时间，最后说用过什么药。" * 40,
+]
+
+
+# ------------------------------------------------------------------------------------------------ the static graph
+
+
+class FirstTokenLayer(paddle.nn.Layer):
+    """The last encoder layer for the first token alone, which is all that a classifier reads.
+
+    The other tokens still take part as keys and values, so the answer is the same; ten twelfths of the layer's work
+    are saved.
+    """
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, src, src_mask=None, cache=None, output_attentions=False):
+        layer, first = self.layer, src[:, :1]
+        first = layer.norm1(first + layer.self_attn(first, src, src, src_mask))
+        return layer.norm2(first + layer.linear2(layer.activation(layer.linear1(first))))
+
+
+@contextlib.contextmanager
+def first_token_only(model, example):
+    """Replace the model's last encoder layer by FirstTokenLayer for a while, where that changes no answer.
+
+    Args:
+        model: a classifier in evaluation mode.
+        example (tuple): inputs on which the answer must stay the same to 1e-4.
+    """
+    encoder = getattr(model.base_model, "encoder", None)
+    layers = getattr(encoder, "layers", None)
+    if not layers or layers[-1].normalize_before:
+        yield
+        return
+    before = model(*example)
+    original = layers[-1]
+    layers[-1] = FirstTokenLayer(original)
+    try:
+        after = model(*example)
+        if float((after - before).abs().max()) > 1e-4:  # a head that reads other tokens too
+            layers[-1] = original
+        yield
+    finally:
+        layers[-1] = original
+
+
+class TruncatingClassifier(paddle.nn.Layer):
+    """A classifier that cuts its input to max_length tokens itself, the last one kept being [SEP].
+
+    Whoever runs the exported graph, with whatever limit (Taskflow cuts at 512), gets the answer that the model
+    gave in training, and a text longer than the position embeddings is no error.
+    """
+
+    def __init__(self, model, max_length, pad_token_id, sep_token_id):
+        super().__init__()
+        self.model = model
+        self.max_length = max_length
+        self.pad_token_id = pad_token_id
+        self.sep_token_id = sep_token_id
+
+    def forward(self, input_ids, token_type_ids=None):
+        lengths = (input_ids != self.pad_token_id).astype("int64").sum(axis=1, keepdim=True)
+        input_ids = input_ids[:, : self.max_length]
+        positions = paddle.ones_like(input_ids[:1]).cumsum(axis=1)
+        is_cut = paddle.logical_and(lengths > self.max_length, positions == self.max_length)
+        input_ids = paddle.where(is_cut, paddle.full_like(input_ids, self.sep_token_id), input_ids)
+        if token_type_ids is None:
+            return self.model(input_ids)
+        return self.model(input_ids, token_type_ids=token_type_ids[:, : self.max_length])
+
+
+def export_classifier(model, tokenizer, labels, max_length, export_dir, name="model", types=("paddle",), dev=None,
+                      facts=None):  # fmt: skip
+    """Write an export folder (see the top of this file).
+
+    Args:
+        model: a classifier; it is put into evaluation mode.
+        tokenizer: its tokenizer; saved with model_max_length = max_length.
+        labels (list[str]): label names in class order.
+        max_length (int): tokens that training kept of a text; stored in the graph and beside it.
+        export_dir: the folder. Files of an earlier export that this one does not replace are removed: they would
+            be another model's. All other files stay.
+        name (str): the graphs' file name without its ending.
+        types (Iterable[str]): of EXPORT_TYPES; the Paddle graph is always written.
+        dev (TextDataset | None): the data whose activations give onnx_int8 its ranges.
+        facts (dict | None): more for export.json, such as metrics.
+
+    Raises:
+        UsageError: a conversion failed, or what it needs is not installed; the folder is then as it was.
+    """
+    model.eval()
+    token_types = uses_token_types(type(model))
+    encode = make_encoder(tokenizer, max_length, token_types)
+    batch = make_collator(tokenizer)(encode(PARITY_TEXTS))
+    inputs = tuple(paddle.to_tensor(batch[key]) for key in ("input_ids", "token_type_ids") if key in batch)
+    with paddle.no_grad():
+        probabilities = paddle.nn.functional.softmax(model(*inputs), axis=-1).numpy().astype("float64")
+
+    names = ["input_ids", "token_type_ids"] if token_types else ["input_ids"]
+    spec = [paddle.static.InputSpec(shape=[None, None], dtype="int64", name=key) for key in names]
+    wrapped = TruncatingClassifier(model, max_length, tokenizer.pad_token_id, tokenizer.sep_token_id)
+    wrapped.eval()
+    old_files = read_json(Path(export_dir) / EXPORT_FILE).get("files", {})
+    with staged_files(export_dir) as stage:
+        with paddle.no_grad(), first_token_only(model, inputs):
+            export_model(model=wrapped, input_spec=spec, path=str(stage))
+        for path in stage.glob("model.pd*"):
+            os.replace(path, path.with_name(path.name.replace("model", name, 1)))
+        if set(types) & {"onnx", "onnx_int8"}:
+            onnx_model = convert_to_onnx(stage, name)
+            if "onnx_int8" in types:
+                batches = calibration_batches(dev, tokenizer)
+                save_onnx(quantize_onnx(onnx_model, batches), stage / f"{name}_int8.onnx")
+            if "onnx" in types:
+                save_onnx(onnx_model, stage / f"{name}.onnx")
+        save_labels_and_tokenizer(stage, tokenizer, labels, max_length)
+        rounded = [[float(f"{value:.8g}") for value in row] for row in probabilities]
+        write_json(stage / PARITY_FILE, {"texts": PARITY_TEXTS, "labels": labels, "probabilities": rounded}, True)
+        files = {path.name: path.stat().st_size for path in sorted(stage.iterdir())}
+        content = {"max_length": max_length, "num_labels": len(labels), "types": [*types], **(facts or {})}
+        write_json(stage / EXPORT_FILE, {**content, "versions": versions(), "files": files}, ascii_only=True)
+    for file, size in old_files.items():
+        path = Path(export_dir) / file
+        if file not in files and path.is_file() and path.stat().st_size == size:
+            path.unlink()
+
+
+def save_labels_and_tokenizer(folder, tokenizer, labels, max_length):
+    """Write the tokenizer's files, with model_max_length = max_length, and id2label.json into `folder`."""
+    tokenizer.save_pretrained(str(folder))
+    config_file = folder / "tokenizer_config.json"
+    config = json.loads(config_file.read_text(encoding="utf-8"))
+    config["model_max_length"] = max_length
+    # Taskflow opens these in the machine's own encoding, which on Chinese Windows is GBK.
+    write_json(config_file, config, ascii_only=True)
+    write_json(folder / "id2label.json", {str(i): label for i, label in enumerate(labels)}, ascii_only=True)
+
+
+def versions():
+    """What made this export: Python and the libraries that are installed."""
+    result = {"python": platform.python_version()}
+    for name in ("paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "paddle2onnx", "onnx", "onnxruntime"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            result[name] = importlib.metadata.version(name)
+    return result
+
+
+# ------------------------------------------------------------------------------------------------------------ ONNX
+
+
+def require_onnx(types):
+    """Raises UsageError when an ONNX format is asked for and its libraries are missing."""
+    missing = []
+    for module in ("paddle2onnx", "onnx", "onnxruntime") if set(types) - {"paddle"} else ():
+        try:
+            importlib.metadata.version(module)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(module)
+    if missing:
+        raise UsageError(
+            f"ONNX needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; run: "
+            "pip install -r requirements-serving.txt"
+        )
+
+
+def convert_to_onnx(folder, name):
+    """Convert the static graph in `folder` to an onnx.ModelProto.
+
+    Raises:
+        UsageError: paddle2onnx wrote nothing that ONNX can read. Its own exit code does not tell: after a failure
+            it leaves an empty file and returns as usual.
+    """
+    import onnx
+    import paddle2onnx
+
+    target = folder / "converted.onnx"
+    error = None
+    try:
+        paddle2onnx.export(
+            str(folder / f"{name}.pdmodel"), str(folder / f"{name}.pdiparams"), save_file=str(target),
+            opset_version=OPSET, enable_onnx_checker=True,
+        )  # fmt: skip
+        model = onnx.load(str(target))
+        onnx.checker.check_model(model)
+    except Exception as caught:
+        error = str(caught).strip().splitlines()[-1:] or [type(caught).__name__]
+    if error or not model.graph.node:
+        raise UsageError(
+            f"{folder}: the conversion to ONNX failed ({error[0] if error else 'it wrote an empty file'}); this model "
+            "cannot be exported as ONNX here, use --export_type paddle"
+        )
+    target.unlink()
+
+    return with_initializers(model)
+
+
+def with_initializers(model):
+    """Turn Constant nodes into initializers, which is where quantisers and fusions look for weights; in place."""
+    from onnx.numpy_helper import from_array, to_array
+
+    graph = model.graph
+    values = {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
+    kept = []
+    for node in graph.node:
+        if node.op_type == "Mul" and all(name in values for name in node.input):
+            # The embeddings times a mask of their own size, which hides the padding row.
+            values[node.output[0]] = from_array(np.multiply(*(to_array(values[name]) for name in node.input)))
+        elif node.op_type != "Constant":
+            kept.append(node)
+    used = {name for node in kept for name in node.input}
+    del graph.node[:]
+    graph.node.extend(kept)
+    for name in used & values.keys():
+        values[name].name = name
+        graph.initializer.append(values[name])
+    return model
+
+
+def save_onnx(model, path):
+    """Write a model and make sure that ONNX Runtime loads it."""
+    import onnx
+    import onnxruntime
+
+    onnx.save(model, str(path))
+    try:
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:
+        why = str(error).strip().splitlines()[0]
+        raise UsageError(f"{path.name}: ONNX Runtime cannot load what was converted ({why})") from error
+
+
+# ------------------------------------------------------------------------------------------------------------ INT8
+
+
+def calibration_batches(dev, tokenizer):
+    """Batches of dev, short and long texts alike, as ONNX inputs.
+
+    Raises:
+        UsageError: no dev data.
+    """
+    if dev is None:
+        raise UsageError("--export_type onnx_int8 measures the ranges of activations on dev data; give --dev_path")
+    order = np.argsort(dev.lengths, kind="stable")
+    groups = np.array_split(order, max(1, len(order) // 32))
+    collate = make_collator(tokenizer)
+    for group in groups[:: max(1, len(groups) // CALIBRATION_BATCHES)]:
+        batch = collate([dict(dev[index]) for index in group])
+        yield {name: batch[name] for name in ("input_ids", "token_type_ids") if name in batch}
+
+
+def quantize_onnx(model, batches):
+    """Give a model's matrix products with weights 8-bit integers; everything else stays in float32.
+
+    Static quantisation (arXiv 1712.05877): activations get one scale and zero point a tensor, from the ranges seen
+    in `batches`; weights get one scale an output unit. Unlike with dynamic quantisation, what a text gets
+    does not depend on the texts beside it. Weights keep 7 bits: with 8, processors without VNNI
+    overflow in the 16-bit sums and give other answers.
+
+    Args:
+        model (onnx.ModelProto): with initializers.
+        batches (Iterable[dict[str, np.ndarray]]): inputs.
+
+    Returns:
+        onnx.ModelProto: for ONNX Runtime (it uses its MatMulIntegerToFloat).
+    """
+    from onnx import helper
+    from onnx.numpy_helper import from_array, to_array
+
+    result = type(model)()
+    result.CopyFrom(model)
+    graph = result.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
+    ranges = activation_ranges(model, sorted({node.input[0] for node in products}), batches)
+    readers = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+
+    nodes, tensors, dropped = [], {}, set()
+    for node in graph.node:
+        if node.output[0] in dropped:
+            continue
+        if node.op_type != "MatMul" or node.input[1] not in weights:
+            nodes.append(node)
+            continue
+        x, w = node.input
+        if f"{x}.scale" not in tensors:
+            low, high = min(ranges[x][0], 0.0), max(ranges[x][1], 0.0)
+            scale = max((high - low) / 255, 1e-8)
+            tensors[f"{x}.scale"] = np.float32(scale)
+            tensors[f"{x}.zero_point"] = np.uint8(np.clip(round(-low / scale), 0, 255))
+            inputs = [x, f"{x}.scale", f"{x}.zero_point"]
+            nodes.append(helper.make_node("QuantizeLinear", inputs, [f"{x}.int8"]))
+        weight = to_array(weights[w])
+        scale = np.maximum(np.abs(weight).max(axis=0) / WEIGHT_LEVELS, 1e-8).astype("float32")
+        tensors[f"{w}.int8"] = np.round(weight / scale).astype("int8")
+        tensors[f"{w}.scale"], tensors[f"{w}.zero_point"] = scale, np.zeros(len(scale), "int8")
+        inputs = [f"{x}.int8", f"{w}.int8", f"{x}.scale", f"{w}.scale", f"{x}.zero_point", f"{w}.zero_point"]
+        output = node.output[0]
+        add = readers[output][0] if len(readers[output]) == 1 else node
+        bias = [name for name in add.input if name in weights and list(weights[name].dims) == [len(scale)]]
+        if add.op_type == "Add" and bias:
+            inputs.append(bias[0])
+            output = add.output[0]
+            dropped.add(output)
+        nodes.append(helper.make_node("MatMulIntegerToFloat", inputs, [output], domain="com.microsoft"))
+
+    del graph.node[:]
+    graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend([*kept, *(from_array(value, name) for name, value in tensors.items())])
+    if all(opset.domain != "com.microsoft" for opset in result.opset_import):
+        result.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return result
+
+
+def activation_ranges(model, names, batches):
+    """Smallest and largest value of each of these tensors over the batches: dict[str, tuple[float, float]]."""
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    observed = type(model)()
+    observed.CopyFrom(model)
+    observed.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    session = onnxruntime.InferenceSession(observed.SerializeToString(), providers=["CPUExecutionProvider"])
+    ranges = dict.fromkeys(names, (np.inf, -np.inf))
+    for batch in batches:
+        for name, value in zip(names, session.run(names, batch)):
+            low, high = ranges[name]
+            ranges[name] = min(low, float(value.min())), max(high, float(value.max()))
+    return ranges
+
+
+# ------------------------------------------------------------------------------------------------- the same answers
+
+
+def dynamic_logits(trainer, model):
+    """Logits of a model in dygraph on the trainer's eval_dataset: [samples, classes]."""
+    kept, trainer.model = trainer.model, model
+    kept_wrapped, trainer.model_wrapped = trainer.model_wrapped, model
+    try:
+        return trainer.predict(trainer.eval_dataset).predictions
+    finally:
+        trainer.model, trainer.model_wrapped = kept, kept_wrapped
+
+
+def graph_bytes(path):
+    """The size of a graph's file, together with its weights where these are in another one."""
+    return path.stat().st_size + (path.with_suffix(".pdiparams").stat().st_size if path.suffix == ".pdmodel" else 0)
+
+
+def verify_export(folder, dev, expected):
+    """Run every format of an export folder over dev, and note the outcome in its export.json.
+
+    Args:
+        folder: the export folder.
+        dev (TextDataset): tokenised samples with labels.
+        expected (np.ndarray): the logits of the model in dygraph, [samples, classes].
+
+    Returns:
+        list[dict]: a row a format, the dynamic graph first: format, file, accuracy, label_agreement with the dynamic
+            graph, max_difference of a logit, ms_per_sample without tokenisation.
+    """
+    from predictor import EXACT_FORMATS, Predictor, available_formats
+
+    truth = np.array([feature["labels"] for feature in dev.features])
+    rows = [{"format": "dynamic", "file": "", "accuracy": float((expected.argmax(1) == truth).mean()),
+             "label_agreement": 1.0, "max_difference": 0.0, "ms_per_sample": None}]  # fmt: skip
+    for format in available_formats(folder):
+        predictor = Predictor(folder, format)
+        predictor.logits(dev.features[: predictor.batch_size])
+        start = time.perf_counter()
+        logits = predictor.logits(dev.features)
+        seconds = time.perf_counter() - start
+        rows.append({
+            "format": format,
+            "file": predictor.path.name,
+            "accuracy": float((logits.argmax(1) == truth).mean()),
+            "label_agreement": float((logits.argmax(1) == expected.argmax(1)).mean()),
+            "max_difference": float(np.abs(logits - expected).max()),
+            "ms_per_sample": seconds / len(truth) * 1000,
+        })  # fmt: skip
+    content = read_json(Path(folder) / EXPORT_FILE)
+    if content:
+        timeless = [{key: value for key, value in row.items() if key != "ms_per_sample"} for row in rows]
+        with staged_files(folder) as stage:
+            write_json(stage / EXPORT_FILE, {**content, "metrics": {"samples": len(truth), "dev": timeless}}, True)
+    different = [row for row in rows if row["format"] in EXACT_FORMATS and not is_exact(row)]
+    for row in different:
+        logger.error(
+            f"{folder}/{row['file']}: not the model it was exported from: logits differ by "
+            f"{row['max_difference']:.1e}, {row['label_agreement']:.2%} of the labels agree; export it again"
+        )
+    return rows
+
+
+def is_exact(row):
+    """Whether a row of verify_export shows the dynamic graph's own answers."""
+    return row["label_agreement"] == 1.0 and row["max_difference"] <= 1e-4
+
+
+def parity_table(rows):
+    """The rows of verify_export as lines to print."""
+    return format_table([
+        {
+            "format": row["format"],
+            "file": row["file"] or "-",
+            "dev accuracy": f"{row['accuracy']:.2%}",
+            "same label": f"{row['label_agreement']:.2%}",
+            "max |logit difference|": f"{row['max_difference']:.1e}",
+            "ms/sample": "-" if row["ms_per_sample"] is None else f"{row['ms_per_sample']:.3f}",
+        }
+        for row in rows
+    ])  # fmt: skip

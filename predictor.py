@@ -1,0 +1,201 @@
+"""Run an export folder (see export.py) in any of its formats: Paddle Inference, ONNX Runtime, INT8.
+
+from predictor import Predictor
+predictor = Predictor("checkpoint/export", format="onnx_int8")
+for label, score in predictor.classify(["头疼挂什么科", "医保卡能刷吗"]): ...
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from utils import EXPORT_FILE, UsageError, prepare_cpu, read_json
+
+prepare_cpu()
+
+from paddlenlp.transformers import AutoTokenizer  # noqa: E402
+
+from trainer import make_encoder  # noqa: E402
+
+# Format -> the ending of its file. paddle_bf16 runs the Paddle graph with matrix products in bfloat16.
+FORMATS = {"paddle": ".pdmodel", "paddle_bf16": ".pdmodel", "onnx": ".onnx", "onnx_int8": "_int8.onnx"}
+EXACT_FORMATS = ("paddle", "onnx")
+
+
+def graph_name(folder):
+    """The graphs' file name in an export folder, without its ending.
+
+    Raises:
+        UsageError: there is no static graph, or more than one.
+    """
+    graphs = sorted(Path(folder).glob("*.pdmodel"))
+    if len(graphs) != 1:
+        what = "no such directory" if not Path(folder).is_dir() else f"{len(graphs)} *.pdmodel files instead of one"
+        raise UsageError(f"{folder}: {what}; give what train.py --do_export or --do_compress wrote")
+    return graphs[0].stem
+
+
+def available_formats(folder):
+    """The formats of FORMATS that an export folder holds and this machine can run, in that order."""
+    name = graph_name(folder)
+    found = [format for format, ending in FORMATS.items() if (Path(folder) / f"{name}{ending}").is_file()]
+    return [format for format in found if format != "paddle_bf16" or has_bfloat16()]
+
+
+def has_bfloat16():
+    """Whether this CPU multiplies bfloat16 (AMX or AVX512-BF16); elsewhere Paddle emulates or refuses it."""
+    with contextlib.suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        return " avx512_bf16 " in flags or " amx_bf16 " in flags
+    return False
+
+
+class Predictor:
+    """A classifier read from an export folder.
+
+    Args:
+        folder: the export folder.
+        format (str): of FORMATS.
+        num_threads (int | None): CPU threads; None means what utils.prepare_cpu chose.
+        batch_size (int): texts that are run together. They are sorted by length first, so that little is padded.
+        device (str): cpu, gpu or gpu:<n>.
+        precision (str): fp32, or fp16 for the Paddle graph on a GPU.
+
+    Attributes:
+        labels (list[str]): label names in class order.
+        max_length (int): tokens kept of a text.
+
+    Raises:
+        UsageError: a file is missing or broken, or this machine cannot run the format.
+    """
+
+    def __init__(self, folder, format="paddle", num_threads=None, batch_size=32, device="cpu", precision="fp32"):
+        if format not in FORMATS:
+            raise UsageError(f"format {format}: not known; use one of {', '.join(FORMATS)}")
+        self.folder, self.format, self.batch_size = Path(folder), format, batch_size
+        self.path = self.folder / f"{graph_name(folder)}{FORMATS[format]}"
+        if not self.path.is_file():
+            raise UsageError(f"{self.path}: no such file; export it with --export_type {format}")
+        self._check_sizes()
+        self.labels = self._read_labels()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        except Exception as error:
+            raise UsageError(f"{folder}: no usable tokenizer ({error}); export the model again") from error
+        self.max_length = int(tokenizer.init_kwargs["model_max_length"])
+        self.pad_token_id = tokenizer.pad_token_id
+        num_threads = num_threads or int(os.environ["OMP_NUM_THREADS"])
+        try:
+            make = self._paddle_session if self.path.suffix == ".pdmodel" else self._onnx_session
+            self.input_names, self.run_batch = make(num_threads, device, precision)
+        except UsageError:
+            raise
+        except Exception as error:
+            why = str(error).strip().splitlines()[-1]
+            raise UsageError(f"{self.path}: cannot be loaded ({why}); export the model again") from error
+        self.encode = make_encoder(tokenizer, self.max_length, "token_type_ids" in self.input_names)
+
+    def _check_sizes(self):
+        files = read_json(self.folder / EXPORT_FILE).get("files", {})
+        for path in (self.path, self.path.with_suffix(".pdiparams")):
+            if path.name in files and path.is_file() and path.stat().st_size != files[path.name]:
+                raise UsageError(
+                    f"{path}: {path.stat().st_size} bytes, but {files[path.name]} were written; it was cut short or "
+                    "replaced: export the model again"
+                )
+
+    def _read_labels(self):
+        path = self.folder / "id2label.json"
+        try:
+            id2label = json.loads(path.read_text(encoding="utf-8"))
+            return [id2label[str(index)] for index in range(len(id2label))]
+        except (OSError, ValueError, KeyError) as error:
+            raise UsageError(f"{path}: cannot be read ({error}); export the model again") from None
+
+    def _paddle_session(self, num_threads, device, precision):
+        from paddle import inference
+
+        config = inference.Config(str(self.path), str(self.path.with_suffix(".pdiparams")))
+        config.disable_glog_info()
+        if device.startswith("gpu"):
+            kind = inference.PrecisionType.Half if precision == "fp16" else inference.PrecisionType.Float32
+            config.enable_use_gpu(100, int(device.partition(":")[2] or 0), kind)
+        else:
+            config.disable_gpu()
+            config.set_cpu_math_library_num_threads(num_threads)
+            if self.format == "paddle_bf16":
+                if not has_bfloat16():
+                    raise UsageError("paddle_bf16: this CPU has no bfloat16 arithmetic; use paddle or onnx_int8")
+                config.enable_mkldnn()
+                config.set_mkldnn_cache_capacity(64)  # shapes that are kept prepared
+                config.enable_mkldnn_bfloat16()
+        config.enable_memory_optim()
+        predictor = inference.create_predictor(config)
+        names = predictor.get_input_names()
+        inputs = {name: predictor.get_input_handle(name) for name in names}
+        output = predictor.get_output_handle(predictor.get_output_names()[0])
+
+        def run_batch(batch):
+            for name, handle in inputs.items():
+                handle.copy_from_cpu(batch[name])
+            predictor.run()
+            return output.copy_to_cpu()
+
+        return names, run_batch
+
+    def _onnx_session(self, num_threads, device, precision):
+        try:
+            import onnxruntime
+        except ImportError:
+            raise UsageError("onnxruntime is not installed; run: pip install -r requirements-serving.txt") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = num_threads
+        options.log_severity_level = 3
+        providers = ["CPUExecutionProvider"]
+        if device.startswith("gpu"):
+            if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+                raise UsageError("this onnxruntime has no CUDA support; use --device cpu, or install onnxruntime-gpu")
+            providers = [("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0)})]
+        session = onnxruntime.InferenceSession(str(self.path), options, providers=providers)
+        names = [value.name for value in session.get_inputs()]
+        return names, lambda batch: session.run(None, batch)[0]
+
+    def logits(self, features):
+        """Run tokenised texts.
+
+        Args:
+            features (list[dict]): as self.encode gives them.
+
+        Returns:
+            np.ndarray: float32 [texts, classes], in the order given.
+        """
+        lengths = np.array([len(feature["input_ids"]) for feature in features])
+        order = np.argsort(-lengths, kind="stable")
+        result = np.empty((len(features), len(self.labels)), "float32")
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            result[chosen] = self.run_batch(self._pad([features[index] for index in chosen]))
+        return result
+
+    def _pad(self, features):
+        width = max(len(feature["input_ids"]) for feature in features)
+        batch = {}
+        for name in self.input_names:
+            filler = self.pad_token_id if name == "input_ids" else 0
+            batch[name] = np.full((len(features), width), filler, "int64")
+            for row, feature in zip(batch[name], features):
+                row[: len(feature[name])] = feature[name]
+        return batch
+
+    def probabilities(self, texts):
+        """float64 [texts, classes]; each row sums to 1."""
+        from scipy.special import softmax
+
+        return softmax(self.logits(self.encode(texts)).astype("float64"), axis=1)
+
+    def classify(self, texts):
+        """The most probable label of each text and its probability: list[tuple[str, float]]."""
+        return [(self.labels[row.argmax()], float(row.max())) for row in self.probabilities(texts)]
