@@ -3,7 +3,7 @@
 # Needs python3 (3.9-3.12) and make; on Windows, and without make, the README has the plain pip and python lines.
 
 .DELETE_ON_ERROR:
-.PHONY: train predict test test-slow lint lock bench-train bench-quality clean-env
+.PHONY: train predict test test-slow lint lock bench-train bench-quality bench-models clean-env
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -51,6 +51,10 @@ bench-train: $(VENV)/.installed $(ENCODER)/config.json .venv-torch/.installed
 bench-quality: $(VENV)/.installed $(ENCODER)/config.json
 	$(PYTHON) tests/bench_train.py quality --data_dir $(DATA)
 
+# Accuracy and latency of every model, width and format; writes docs/bench_models.json and .png.
+bench-models: $(VENV)/.installed-bench $(ENCODER)/config.json
+	$(PYTHON) tests/bench_models.py --data_dir $(DATA) --work_dir .bench
+
 $(ENCODER)/config.json: data/build_encoder.py | $(VENV)/.installed
 	$(PYTHON) data/build_encoder.py --output_dir $(ENCODER)
 	@touch $@
@@ -63,7 +67,11 @@ $(VENV)/.installed: $(wildcard requirements*.txt) constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-serving.txt
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-serving.txt -r requirements-analysis.txt
 	@touch $@
 
 .venv-torch/.installed:

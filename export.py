@@ -195,21 +195,6 @@ def versions():
 # ------------------------------------------------------------------------------------------------------------ ONNX
 
 
-def require_onnx(types):
-    """Raises UsageError when an ONNX format is asked for and its libraries are missing."""
-    missing = []
-    for module in ("paddle2onnx", "onnx", "onnxruntime") if set(types) - {"paddle"} else ():
-        try:
-            importlib.metadata.version(module)
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(module)
-    if missing:
-        raise UsageError(
-            f"ONNX needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; run: "
-            "pip install -r requirements-serving.txt"
-        )
-
-
 def convert_to_onnx(folder, name):
     """Convert the static graph in `folder` to an onnx.ModelProto.
 

@@ -8,6 +8,7 @@ for label, score in predictor.classify(["头疼挂什么科", "医保卡能刷�
 import contextlib
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,20 @@ def has_bfloat16():
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         return " avx512_bf16 " in flags or " amx_bf16 " in flags
     return False
+
+
+@contextlib.contextmanager
+def silent_stdout():
+    """Paddle's C++ passes print a hundred lines for bfloat16, which no option turns off."""
+    sys.stdout.flush()
+    kept, null = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(null)
 
 
 class Predictor:
@@ -133,7 +148,8 @@ class Predictor:
                 config.set_mkldnn_cache_capacity(64)  # shapes that are kept prepared
                 config.enable_mkldnn_bfloat16()
         config.enable_memory_optim()
-        predictor = inference.create_predictor(config)
+        with silent_stdout() if self.format == "paddle_bf16" else contextlib.nullcontext():
+            predictor = inference.create_predictor(config)
         names = predictor.get_input_names()
         inputs = {name: predictor.get_input_handle(name) for name in names}
         output = predictor.get_output_handle(predictor.get_output_names()[0])

@@ -39,6 +39,7 @@ from utils import (
     read_labels,
     read_model_config,
     read_run_file,
+    require_onnx,
     staged_files,
     stored_labels,
     write_json,
@@ -144,6 +145,8 @@ def parse_all(argv):
     classes = (ModelArguments, DataArguments)
     model_args, data_args, light_args = parse_arguments(parser_class, (*classes, light_arguments), argv, __doc__)
     check_arguments(model_args, data_args, light_args)
+    quantises = light_args.do_compress and "ptq" in light_args.strategy
+    require_onnx([*model_args.export_type, *(["onnx_int8"] if quantises else [])])
     # The parity check is an evaluation that also looks at the export.
     light_args.do_eval = light_args.do_eval or model_args.do_parity
     if not light_args.do_train and not any(flag.split("=")[0] == "--max_length" for flag in argv or sys.argv[1:]):

@@ -11,6 +11,7 @@ import ctypes
 import dataclasses
 import difflib
 import enum
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -40,7 +41,8 @@ EXPORT_TYPES = ("paddle", "onnx", "onnx_int8")
 SUPPORTED_STRATEGIES = ("dynabert", "dynabert+ptq", "ptq")
 # Parts of strategies that PaddleNLP names and that give none here, with the reason.
 REFUSED_STRATEGIES = {
-    "qat": "the library's INT8 graph cannot be loaded by Taskflow and is slower than fp32 on a CPU",
+    "qat": "the library's quantisation-aware training exports an INT8 graph that scores lower than logged, runs slower "
+    "than float32 on a CPU, and cannot be loaded by Taskflow",
     "embeddings": "the library's quantisation of embeddings fails with this Paddle",
 }
 
@@ -236,6 +238,20 @@ def check_widths(width_mult_list, num_heads):
             raise UsageError(f"--width_mult_list {text}: the model has {num_heads} heads; use some of: {possible}")
         widths.append(str(width))
     return widths
+
+
+def require_onnx(types):
+    """Raise UsageError when a format other than paddle is asked for and its libraries are not installed."""
+    missing = []
+    for name in ("paddle2onnx", "onnx", "onnxruntime") if set(types) - {"paddle"} else ():
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise UsageError(
+            f"ONNX needs {', '.join(missing)}, not installed here; run: pip install -r requirements-serving.txt"
+        )
 
 
 def format_table(rows):

@@ -119,3 +119,22 @@ def taskflow():
     from paddlenlp import Taskflow
 
     return lambda path, **options: Taskflow("text_classification", task_path=str(path), **options)
+
+
+@pytest.fixture
+def log():
+    """Lines that PaddleNLP's logger writes while the test runs."""
+    import logging
+
+    from paddlenlp.utils.log import logger
+
+    lines = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+
+    handler = Handler()
+    logger.logger.addHandler(handler)
+    yield lines
+    logger.logger.removeHandler(handler)

@@ -203,8 +203,15 @@ def test_a_missing_teacher_is_refused(trained_once, tiny_model, tmp_path):
             train.parse_all(compress_flags(data, model, tmp_path / "prune"))
 
 
-@pytest.mark.parametrize("strategy, reason", [("qat", "Taskflow"), ("dynabert+qat", "Taskflow"),
-                                              ("dynabert+embeddings", "embeddings"), ("magic", "not a strategy")])  # fmt: skip
+@pytest.mark.parametrize(
+    "strategy, reason",
+    [
+        ("qat", "Taskflow"),
+        ("dynabert+qat", "Taskflow"),
+        ("dynabert+embeddings", "embeddings"),
+        ("magic", "not a strategy"),
+    ],
+)
 def test_strategies_that_give_nothing_usable_are_refused_with_the_reason(trained_once, tmp_path, strategy, reason):
     with pytest.raises(UsageError, match=f"{reason}.*use one of dynabert, dynabert.ptq, ptq"):
         train.parse_all(compress_flags(*trained_once, tmp_path, "--strategy", strategy))

@@ -47,7 +47,7 @@ def test_both_languages_show_the_same_commands():
 
 def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
     monkeypatch.chdir(workplace)
-    training, debug, compress = train_commands()
+    training, debug, compress, export, parity = train_commands()
     train.main(replaced(training, device="cpu", model_name_or_path=tiny_model))
     for path in ("export/model.pdmodel", "export/id2label.json", "config.json", "model_state.pdparams", "vocab.txt"):
         assert (workplace / "checkpoint" / path).is_file()
@@ -57,14 +57,21 @@ def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
     train.main(replaced(compress, device="cpu"))
     for width in ("0.75", "0.67", "0.5"):
         assert (workplace / "checkpoint" / "prune" / f"width_mult_{width}" / "pruned_model.pdmodel").is_file()
+    train.main(export)
+    assert (workplace / "checkpoint" / "export" / "model_int8.onnx").is_file()
+    train.main(parity)
+    train.main(replaced(parity, model_name_or_path="checkpoint/prune/width_mult_0.67"))
 
     namespace = {}
     for block in blocks("python"):
         code = re.sub(r"\n# \[.*", "", block, flags=re.DOTALL)
         exec(compile(ast.parse(code), "README.md", "exec"), namespace)
         result = namespace["cls"](["黑苦荞茶的功效与作用及食用方法", "幼儿挑食的生理原因是"])
-        assert [set(row) for row in result] == [{"predictions", "text"}] * 2
         labels = (workplace / "data" / "label.txt").read_text(encoding="utf-8").split()
+        if "Predictor" in block:
+            assert all(label in labels and 0 < score < 1 for label, score in result) and len(result) == 2
+            continue
+        assert [set(row) for row in result] == [{"predictions", "text"}] * 2
         assert all(row["predictions"][0]["label"] in labels for row in result)
 
 

@@ -22,25 +22,6 @@ CHECKPOINT_FILES = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def log():
-    """Lines that PaddleNLP's logger writes while the test runs."""
-    import logging
-
-    from paddlenlp.utils.log import logger
-
-    lines = []
-
-    class Handler(logging.Handler):
-        def emit(self, record):
-            lines.append(record.getMessage())
-
-    handler = Handler()
-    logger.logger.addHandler(handler)
-    yield lines
-    logger.logger.removeHandler(handler)
-
-
 def refusal(*flags):
     with pytest.raises(UsageError) as error:
         train.main([str(flag) for flag in flags])

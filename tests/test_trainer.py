@@ -11,6 +11,7 @@ from conftest import LABELS, ROOT, train_flags
 
 import train
 import trainer
+from predictor import Predictor
 from utils import UsageError
 
 # -------------------------------------------------------------------------------------------------- batches
@@ -309,112 +310,6 @@ def test_a_huggingface_bert_directory_trains_and_stays_untouched(data_dir, tiny_
     assert (tmp_path / "out" / "export" / "model.pdmodel").exists()
 
 
-def test_ernie_m_is_exported_without_token_types(tmp_path, tiny_model):
-    from paddlenlp.transformers import ErnieMConfig, ErnieMForSequenceClassification
-
-    config = ErnieMConfig(
-        vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64,
-        max_position_embeddings=66, num_labels=3,
-    )  # fmt: skip
-    model = ErnieMForSequenceClassification(config)
-    assert not trainer.uses_token_types(type(model)) and trainer.max_positions(config) == 64
-    _, tokenizer = trainer.load_config_and_tokenizer(str(tiny_model))
-    trainer.export_classifier(model, tokenizer, LABELS, 16, tmp_path / "export")
-    predictor = load_predictor(tmp_path / "export")
-    assert predictor.get_input_names() == ["input_ids"]
-    ids = np.array([[1, 9, 8, 7, 2]])
-    with paddle.no_grad():
-        expected = model(paddle.to_tensor(ids)).numpy()
-    np.testing.assert_allclose(run_predictor(predictor, ids), expected, atol=1e-5)
-
-
-# --------------------------------------------------------------------------------------- export and Taskflow
-
-
-def load_predictor(folder):
-    from paddle.inference import Config, create_predictor
-
-    config = Config(str(folder / "model.pdmodel"), str(folder / "model.pdiparams"))
-    config.disable_gpu()
-    config.disable_glog_info()
-    return create_predictor(config)
-
-
-def run_predictor(predictor, *inputs):
-    for name, value in zip(predictor.get_input_names(), inputs):
-        predictor.get_input_handle(name).copy_from_cpu(value.astype(np.int64))
-    predictor.run()
-    return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
-
-
-@pytest.fixture(scope="module")
-def static_and_dynamic(trained_once):
-    from paddlenlp.transformers import AutoModelForSequenceClassification
-
-    _, checkpoint = trained_once
-    model = AutoModelForSequenceClassification.from_pretrained(str(checkpoint))
-    model.eval()
-
-    def dynamic(ids):
-        with paddle.no_grad():
-            return model(paddle.to_tensor(ids), token_type_ids=paddle.zeros(ids.shape, dtype="int64")).numpy()
-
-    predictor = load_predictor(checkpoint / "export")
-    return lambda ids: run_predictor(predictor, ids, np.zeros_like(ids)), dynamic
-
-
-def test_static_graph_equals_dynamic_graph(static_and_dynamic):
-    static, dynamic = static_and_dynamic
-    rng = np.random.default_rng(0)
-    for length in (3, 17, 32):
-        ids = rng.integers(5, 60, (4, length))
-        ids[1, length // 2 :] = 0
-        np.testing.assert_allclose(static(ids), dynamic(ids), atol=1e-5)
-
-
-def test_the_graph_cuts_long_texts_as_training_did(static_and_dynamic):
-    """Longer than max_length (32), and longer than the position embeddings (128)."""
-    static, dynamic = static_and_dynamic
-    rng = np.random.default_rng(1)
-    ids = rng.integers(5, 60, (3, 150))
-    ids[:, 0] = 1
-    ids[0, 149] = 2  # 150 tokens, cut
-    ids[1, 31], ids[1, 32:] = 2, 0  # exactly 32, whole
-    ids[2, 10], ids[2, 11:] = 2, 0  # short
-    cut = ids[:, :32].copy()
-    cut[0, 31] = 2
-    np.testing.assert_allclose(static(ids), dynamic(cut), atol=1e-5)
-
-
-def test_taskflow_on_the_export_and_on_the_checkpoint(trained, taskflow):
-    data, checkpoint = trained
-    rows = [line.split("\t") for line in (data / "dev.txt").read_text(encoding="utf-8").splitlines()]
-    texts = [text for text, _ in rows]
-    static = taskflow(checkpoint / "export", is_static_model=True)(texts)
-    assert [result["text"] for result in static] == texts
-    labels = [result["predictions"][0]["label"] for result in static]
-    accuracy = sum(label == truth for label, (_, truth) in zip(labels, rows)) / len(rows)
-    expected = json.loads((checkpoint / "all_results.json").read_text())["eval_accuracy"]
-    assert accuracy == pytest.approx(expected, abs=1e-9)
-    json.dumps(static)  # label names, not numpy integers
-
-    dynamic = taskflow(checkpoint, is_static_model=False, batch_size=8, max_length=32)(texts)
-    for one, other in zip(static, dynamic):
-        assert one["predictions"][0]["label"] == other["predictions"][0]["label"]
-        assert one["predictions"][0]["score"] == pytest.approx(other["predictions"][0]["score"], abs=1e-4)
-    renamed = taskflow(checkpoint / "export", is_static_model=True, id2label={0: "A", 1: "B", 2: "C"})(texts[:1])
-    assert renamed[0]["predictions"][0]["label"] == "ABC"[LABELS.index(labels[0])]
-
-
-def test_taskflow_cuts_a_long_text_as_training_did(trained, taskflow):
-    _, checkpoint = trained
-    text = "孩子发烧咳嗽是怎么回事" * 40
-    classify = taskflow(checkpoint / "export", is_static_model=True, max_length=1024)
-    cut = taskflow(checkpoint / "export", is_static_model=True, max_length=32)
-    score = lambda results: results[0]["predictions"][0]["score"]  # noqa: E731
-    assert score(classify([text])) == pytest.approx(score(cut([text])), abs=1e-6)
-
-
 def test_metrics_against_a_count_by_hand():
     from types import SimpleNamespace
 
@@ -452,7 +347,7 @@ def test_ernie_m_from_training_to_taskflow(data_dir, tmp_path, taskflow):
 
     flags = train_flags(data_dir, folder, tmp_path / "out", "--do_eval", "--do_export", "--num_train_epochs", "1")
     train.main(flags)
-    assert load_predictor(tmp_path / "out" / "export").get_input_names() == ["input_ids"]
+    assert Predictor(tmp_path / "out" / "export").input_names == ["input_ids"]
     texts = ["孩子发烧咳嗽是怎么回事", "挂什么科" * 40]
     # One text a batch: PaddleNLP's ERNIE-M attends to padding (its mask looks for id 0, its padding is id 1).
     static = taskflow(tmp_path / "out" / "export", is_static_model=True, batch_size=1)(texts)

@@ -1,0 +1,68 @@
+"""predictor.py: what a user meets when a folder is not what it should be."""
+
+import shutil
+
+import numpy as np
+import pytest
+from conftest import LABELS
+
+from predictor import Predictor, available_formats, graph_name, has_bfloat16
+from utils import UsageError, read_examples
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    _, checkpoint = trained
+    return checkpoint / "export"
+
+
+def test_texts_come_back_in_order_whatever_the_batches(trained_once):
+    data, checkpoint = trained_once
+    texts, truth = read_examples(data / "dev.txt", LABELS)
+    one = Predictor(checkpoint / "export", batch_size=1).probabilities(texts)
+    many = Predictor(checkpoint / "export", batch_size=7).probabilities(texts)
+    np.testing.assert_allclose(one, many, atol=1e-5)
+    assert (one.argmax(axis=1) == np.array(truth)).mean() > 0.5
+    np.testing.assert_allclose(one.sum(axis=1), 1)
+    label, score = Predictor(checkpoint / "export").classify(texts[:1])[0]
+    assert label == LABELS[one[0].argmax()] and score == pytest.approx(one[0].max(), abs=1e-5)
+
+
+def test_bfloat16_where_the_processor_has_it(folder, trained_once):
+    if not has_bfloat16():
+        assert "paddle_bf16" not in available_formats(folder)
+        with pytest.raises(UsageError, match="no bfloat16 arithmetic; use paddle or onnx_int8"):
+            Predictor(folder, "paddle_bf16")
+        return
+    texts, _ = read_examples(trained_once[0] / "dev.txt", LABELS)
+    difference = Predictor(folder, "paddle_bf16").probabilities(texts) - Predictor(folder).probabilities(texts)
+    assert 0 < np.abs(difference).max() < 0.05
+
+
+def test_a_missing_folder_graph_or_format(folder, tmp_path):
+    with pytest.raises(UsageError, match="no such directory"):
+        graph_name(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="0 .*files instead of one"):
+        Predictor(tmp_path / "empty")
+    with pytest.raises(UsageError, match="model.onnx: no such file; export it with --export_type onnx"):
+        Predictor(folder, "onnx")
+    with pytest.raises(UsageError, match="format tflite: not known; use one of paddle, paddle_bf16, onnx, onnx_int8"):
+        Predictor(folder, "tflite")
+    shutil.copy(folder / "model.pdmodel", folder / "other.pdmodel")
+    with pytest.raises(UsageError, match="2 .*files instead of one"):
+        Predictor(folder)
+
+
+@pytest.mark.parametrize("name", ["model.pdiparams", "model.pdmodel"])
+def test_a_file_cut_short(folder, name):
+    (folder / name).write_bytes((folder / name).read_bytes()[:-10])
+    with pytest.raises(UsageError, match=f"{name}: .* bytes, but .* were written; it was cut short"):
+        Predictor(folder)
+
+
+@pytest.mark.parametrize("name, text", [("id2label.json", "{"), ("id2label.json", None), ("vocab.txt", None)])
+def test_a_missing_or_broken_small_file(folder, name, text):
+    (folder / name).unlink() if text is None else (folder / name).write_text(text)
+    with pytest.raises(UsageError, match="export the model again"):
+        Predictor(folder)
