@@ -41,8 +41,8 @@ EXPORT_TYPES = ("paddle", "onnx", "onnx_int8")
 SUPPORTED_STRATEGIES = ("dynabert", "dynabert+ptq", "ptq")
 # Parts of strategies that PaddleNLP names and that give none here, with the reason.
 REFUSED_STRATEGIES = {
-    "qat": "the library's quantisation-aware training exports an INT8 graph that scores lower than logged, runs slower "
-    "than float32 on a CPU, and cannot be loaded by Taskflow",
+    "qat": "the INT8 graph that the library exports after it scores lower than was logged, is slower than float32 on "
+    "a CPU, and cannot be loaded by Taskflow",
     "embeddings": "the library's quantisation of embeddings fails with this Paddle",
 }
 
