@@ -244,7 +244,7 @@ def compress(trainer, labels, types):
     logger.info("Teacher's evaluation starts.")
     teacher_metrics = trainer.evaluate()
     results = {"teacher_accuracy": teacher_metrics["eval_accuracy"]}
-    rows = [describe("teacher", trainer.model, None, "fp32", teacher_metrics["eval_accuracy"])]
+    rows = [describe("teacher", trainer.model, None, "dynamic", teacher_metrics["eval_accuracy"])]
     if "dynabert" in args.strategy:
         exports = prune(trainer, labels, types)
     else:
@@ -264,14 +264,12 @@ def compress(trainer, labels, types):
 
 def describe(width, model, path, format, accuracy):
     """One row of the table that compress logs."""
-    layer = encoder_layers(model)[0]
-    size = "" if path is None else f"{graph_bytes(path) / 1e6:.1f}"
+    parameters = sum(parameter.size for parameter in model.parameters())
     return {
         "width_mult": width,
         "format": format,
-        "heads": layer.self_attn.num_heads,
-        "neurons": layer.linear1.weight.shape[1],
-        "MB": size,
+        "parameters": f"{parameters / 1e6:.2f} M",
+        "MB": "-" if path is None else f"{graph_bytes(path) / 1e6:.1f}",
         "dev accuracy": f"{accuracy:.2%}",
     }
 
@@ -284,7 +282,8 @@ def prune(trainer, labels, types):
     """
     args = copy.copy(trainer.args)
     heads = encoder_layers(trainer.model)[0].self_attn.num_heads
-    widths = sorted(map(Fraction, check_widths(args.width_mult_list or ["3/4"], heads)), reverse=True)
+    widths = check_widths(args.width_mult_list or ["3/4"], heads)
+    widths = sorted({Fraction(width) for width in widths}, reverse=True)
     teacher = trainer.model
     teacher.eval()
     student = copy.deepcopy(teacher)
@@ -337,4 +336,5 @@ def prune(trainer, labels, types):
 
 
 def map_values(function, values):
+    """The dict with `function` applied to each of its values."""
     return {name: function(value) for name, value in values.items()}

@@ -190,10 +190,29 @@ def main(args):
     output.mkdir(exist_ok=True)
     utils.write_json(output / "bench_models.json", {**where, "rows": rows})
     draw(rows, output / "bench_models.png", f"KUAKE-QIC dev, {len(texts)} samples, {where['cpu']}, {threads} threads")
-    print("\n| model | width | format | MB | accuracy | ms / sample | with tokenisation |\n" + "| --- " * 7 + "|")
-    for row in rows:
-        print(f"| {row['model']} | {row['width']} | {row['format']} | {row['file_mb']:.1f} | {row['accuracy']:.2%} | "
-              f"{row['ms']:.3f} | {row['ms_with_tokenisation']:.3f} |")  # fmt: skip
+    print_table(rows)
+
+
+def print_table(rows):
+    """A row a model and width: accuracy and ms/sample of each format, and the time that tokenisation adds."""
+    formats = ["paddle", "paddle_bf16", "onnx (plain)", "onnx", "onnx_int8"]
+    cells = {(row["model"], row["width"], row["format"]): row for row in rows}
+    exact = [format for format in formats if format not in ("onnx", "onnx (plain)")]
+    headings = ["model", "width", *(f"accuracy, {name}" for name in exact), *(f"ms, {name}" for name in formats),
+                "MB, paddle", "MB, onnx_int8"]  # fmt: skip
+    print("\n| " + " | ".join(headings) + " |\n" + "| --- " * len(headings) + "|")
+    for model, width in dict.fromkeys((row["model"], row["width"]) for row in rows):
+
+        def cell(format, key, pattern, model=model, width=width):
+            row = cells.get((model, width, format))
+            return "-" if row is None else pattern.format(row[key])
+
+        columns = [model, width, *(cell(name, "accuracy", "{:.2%}") for name in exact)]
+        columns += [cell(name, "ms", "{:.2f}") for name in formats]
+        columns += [cell("paddle", "file_mb", "{:.0f}"), cell("onnx_int8", "file_mb", "{:.0f}")]
+        print("| " + " | ".join(columns) + " |")
+    extra = statistics.median(row["ms_with_tokenisation"] - row["ms"] for row in rows)
+    print(f"\nTokenisation adds {extra:.3f} ms a sample.")
 
 
 if __name__ == "__main__":

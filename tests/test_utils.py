@@ -170,3 +170,8 @@ def test_threads_default_to_the_cores_and_the_user_wins():
     assert threads() == cores
     assert threads(OMP_NUM_THREADS="7") == 7
     assert threads(PADDLE_LOCAL_SIZE=str(cores)) == 1
+
+
+def test_a_table_has_aligned_columns():
+    lines = utils.format_table([{"format": "onnx", "MB": "9"}, {"format": "onnx_int8", "MB": 120}])
+    assert lines == ["   format   MB", "     onnx    9", "onnx_int8  120"]
