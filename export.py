@@ -26,7 +26,7 @@ from paddlenlp.transformers import export_model
 from paddlenlp.utils.log import logger
 
 from trainer import make_collator, make_encoder, uses_token_types
-from utils import EXPORT_FILE, PARITY_FILE, UsageError, format_table, read_json, staged_files, write_json
+from utils import EXPORT_FILE, EXPORT_TYPES, PARITY_FILE, UsageError, format_table, read_json, staged_files, write_json
 
 OPSET = 13
 # Whole numbers on each side of 0 that a quantised weight may be.
@@ -72,18 +72,18 @@ def first_token_only(model, example):
 
     Args:
         model: a classifier in evaluation mode.
-        example (tuple): inputs on which the answer must stay the same to 1e-4.
+        example (dict): inputs on which the answer must stay the same to 1e-4.
     """
     encoder = getattr(model.base_model, "encoder", None)
     layers = getattr(encoder, "layers", None)
     if not layers or layers[-1].normalize_before:
         yield
         return
-    before = model(*example)
+    before = model(**example)
     original = layers[-1]
     layers[-1] = FirstTokenLayer(original)
     try:
-        after = model(*example)
+        after = model(**example)
         if float((after - before).abs().max()) > 1e-4:  # a head that reads other tokens too
             layers[-1] = original
         yield
@@ -136,12 +136,13 @@ def export_classifier(model, tokenizer, labels, max_length, export_dir, name="mo
         UsageError: a conversion failed, or what it needs is not installed; the folder is then as it was.
     """
     model.eval()
+    types = [kind for kind in EXPORT_TYPES if kind == "paddle" or kind in types]
     token_types = uses_token_types(type(model))
     encode = make_encoder(tokenizer, max_length, token_types)
     batch = make_collator(tokenizer)(encode(PARITY_TEXTS))
-    inputs = tuple(paddle.to_tensor(batch[key]) for key in ("input_ids", "token_type_ids") if key in batch)
+    inputs = {key: paddle.to_tensor(batch[key]) for key in ("input_ids", "token_type_ids") if key in batch}
     with paddle.no_grad():
-        probabilities = paddle.nn.functional.softmax(model(*inputs), axis=-1).numpy().astype("float64")
+        probabilities = paddle.nn.functional.softmax(model(**inputs), axis=-1).numpy().astype("float64")
 
     names = ["input_ids", "token_type_ids"] if token_types else ["input_ids"]
     spec = [paddle.static.InputSpec(shape=[None, None], dtype="int64", name=key) for key in names]
@@ -164,7 +165,7 @@ def export_classifier(model, tokenizer, labels, max_length, export_dir, name="mo
         rounded = [[float(f"{value:.8g}") for value in row] for row in probabilities]
         write_json(stage / PARITY_FILE, {"texts": PARITY_TEXTS, "labels": labels, "probabilities": rounded}, True)
         files = {path.name: path.stat().st_size for path in sorted(stage.iterdir())}
-        content = {"max_length": max_length, "num_labels": len(labels), "types": [*types], **(facts or {})}
+        content = {"max_length": max_length, "num_labels": len(labels), "types": types, **(facts or {})}
         write_json(stage / EXPORT_FILE, {**content, "versions": versions(), "files": files}, ascii_only=True)
     for file, size in old_files.items():
         path = Path(export_dir) / file
@@ -218,7 +219,7 @@ def convert_to_onnx(folder, name):
         error = str(caught).strip().splitlines()[-1:] or [type(caught).__name__]
     if error or not model.graph.node:
         raise UsageError(
-            f"{folder}: the conversion to ONNX failed ({error[0] if error else 'it wrote an empty file'}); this model "
+            f"the conversion to ONNX failed ({error[0] if error else 'it wrote an empty file'}); this model "
             "cannot be exported as ONNX here, use --export_type paddle"
         )
     target.unlink()
@@ -242,7 +243,7 @@ def with_initializers(model):
     used = {name for node in kept for name in node.input}
     del graph.node[:]
     graph.node.extend(kept)
-    for name in used & values.keys():
+    for name in sorted(used & values.keys()):
         values[name].name = name
         graph.initializer.append(values[name])
     return model
@@ -330,7 +331,8 @@ def quantize_onnx(model, batches):
         tensors[f"{w}.scale"], tensors[f"{w}.zero_point"] = scale, np.zeros(len(scale), "int8")
         inputs = [f"{x}.int8", f"{w}.int8", f"{x}.scale", f"{w}.scale", f"{x}.zero_point", f"{w}.zero_point"]
         output = node.output[0]
-        add = readers[output][0] if len(readers[output]) == 1 else node
+        following = readers.get(output, [])
+        add = following[0] if len(following) == 1 else node
         bias = [name for name in add.input if name in weights and list(weights[name].dims) == [len(scale)]]
         if add.op_type == "Add" and bias:
             inputs.append(bias[0])

@@ -203,8 +203,11 @@ def check_arguments(model_args, data_args, args):
     unknown = [name for name in model_args.export_type if name not in EXPORT_TYPES]
     if unknown:
         problems.append(f"--export_type {' '.join(unknown)}: not known; use some of {', '.join(EXPORT_TYPES)}")
-    if args.do_compress and int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
-        problems.append("--do_compress works in one process only; run it without paddle.distributed.launch")
+    if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
+        for name in [
+            name for name, asked in (("compress", args.do_compress), ("parity", model_args.do_parity)) if asked
+        ]:
+            problems.append(f"--do_{name} works in one process only; run it without paddle.distributed.launch")
     minimum = {
         "max_length": (data_args.max_length, 3),
         "early_stopping_patience": (data_args.early_stopping_patience, 1),
@@ -374,7 +377,7 @@ def export(trainer, labels, model_args, args):
     dev, types = trainer.eval_dataset, model_args.export_type
     export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, types=types, dev=dev)
     logger.info(f"Exported model, tokenizer and labels to {folder}")
-    if dev is not None:
+    if dev is not None and args.world_size == 1:
         for line in parity_table(verify_export(folder, dev, dynamic_logits(trainer, trainer.model))):
             logger.info(line)
 

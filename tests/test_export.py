@@ -211,7 +211,7 @@ def test_the_first_token_layer_is_exact_and_used(exported):
     config, _ = trainer.load_config_and_tokenizer(str(checkpoint))
     model = trainer.load_model(str(checkpoint), config, LABELS)
     model.eval()
-    ids = (paddle.to_tensor([[1, 5, 6, 2]]),)
+    ids = {"input_ids": paddle.to_tensor([[1, 5, 6, 2]])}
     last = model.base_model.encoder.layers[-1]
     with export.first_token_only(model, ids):
         assert isinstance(model.base_model.encoder.layers[-1], export.FirstTokenLayer)
@@ -224,7 +224,7 @@ def test_a_head_that_reads_every_token_keeps_the_whole_layer(tiny_model):
     model = ErnieForTokenClassification.from_pretrained(str(tiny_model))
     model.eval()
     last = model.base_model.encoder.layers[-1]
-    with export.first_token_only(model, (paddle.to_tensor([[1, 5, 6, 2]]),)):
+    with export.first_token_only(model, {"input_ids": paddle.to_tensor([[1, 5, 6, 2]])}):
         assert model.base_model.encoder.layers[-1] is last
 
 

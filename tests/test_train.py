@@ -243,6 +243,12 @@ def test_wrong_flags(flags, problem, data_dir):
     assert problem in refusal(*flags, "--data_dir", data_dir)
 
 
+@pytest.mark.parametrize("flag", ["--do_compress", "--do_parity"])
+def test_what_works_in_one_process_only(data_dir, monkeypatch, flag):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    assert f"{flag} works in one process only" in refusal(flag, "--data_dir", data_dir)
+
+
 def test_fp16_on_a_cpu(data_dir, tiny_model, tmp_path):
     assert "--fp16 works on a GPU only" in refusal(*train_flags(data_dir, tiny_model, tmp_path / "o", "--fp16"))
 
