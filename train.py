@@ -389,11 +389,12 @@ def check_parity(trainer, model_args, args):
         bool: whether the formats in float32 give the same labels, and logits within 1e-4.
     """
     from export import dynamic_logits, is_exact, parity_table, verify_export
-    from predictor import EXACT_FORMATS
+    from predictor import EXACT_FORMATS, graph_name
     from trainer import logger
 
-    model_dir = Path(model_args.model_name_or_path)
+    model_dir = Path(args.output_dir if args.do_train else model_args.model_name_or_path)
     folder = model_args.export_model_dir or (model_dir if any(model_dir.glob("*.pdmodel")) else model_dir / "export")
+    graph_name(folder)  # refuse a folder without a graph before a long evaluation
     rows = verify_export(folder, trainer.eval_dataset, dynamic_logits(trainer, trainer.model))
     logger.info(f"{folder}, {len(trainer.eval_dataset)} samples of dev:")
     for line in parity_table(rows):

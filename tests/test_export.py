@@ -190,6 +190,13 @@ def test_the_parity_check_fails_on_another_model_s_graph(exported, tmp_path, tra
     assert error.value.code == 1
 
 
+def test_the_parity_check_without_an_export(trained):
+    data, checkpoint = trained
+    shutil.rmtree(checkpoint / "export")
+    with pytest.raises(UsageError, match="export: no such directory; give what train.py --do_export"):
+        train.main(parity_flags(data, checkpoint, checkpoint / "export"))
+
+
 def test_the_first_token_layer_is_exact_and_used(exported):
     """The graph's last layer multiplies one token only, and the model itself is left as it was."""
     import onnx
