@@ -70,6 +70,15 @@ def test_the_graph_has_the_width_it_says(pruned, width):
 
 
 @pytest.mark.parametrize("width", WIDTHS.values())
+def test_all_products_of_a_pruned_layer_are_integers(pruned, width):
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(str(pruned[2] / f"width_mult_{width}" / "pruned_model_int8.onnx")).graph
+    operations = Counter(node.op_type for node in graph.node)
+    # Two layers of six products, pooler, classifier; the four of attention itself have no weights.
+    assert operations["MatMulIntegerToFloat"] == 14 and operations["MatMul"] == 4
+
+
+@pytest.mark.parametrize("width", WIDTHS.values())
 def test_the_exported_graph_scores_what_was_logged(pruned, width):
     data, _, output = pruned
     folder = output / f"width_mult_{width}"
