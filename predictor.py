@@ -6,6 +6,7 @@ for label, score in predictor.classify(["头疼挂什么科", "医保卡能刷�
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import sys
@@ -63,6 +64,7 @@ def silent_stdout():
     try:
         yield
     finally:
+        ctypes.CDLL(None).fflush(None)  # C++'s own buffer
         os.dup2(kept, 1)
         os.close(kept)
         os.close(null)
