@@ -53,7 +53,7 @@ def test_result_tree_and_metrics(trained_once):
             "all_results.json", "trainer_state.json", "export"} <= names  # fmt: skip
     assert {path.name for path in (checkpoint / "export").iterdir()} == {
         "model.pdmodel", "model.pdiparams", "model.pdiparams.info", "id2label.json", "tokenizer_config.json",
-        "vocab.txt", "special_tokens_map.json",
+        "vocab.txt", "special_tokens_map.json", "export.json", "parity.json",
     }  # fmt: skip
     id2label = json.loads((checkpoint / "export" / "id2label.json").read_text(encoding="ascii"))
     assert id2label == {str(index): label for index, label in enumerate(LABELS)}
