@@ -4,7 +4,7 @@ An export folder holds
 
     <name>.pdmodel, .pdiparams    Paddle's static graph, always (<name> is model, or pruned_model for pruned ones)
     <name>.onnx                   --export_type onnx
-    <name>_int8.onnx              --export_type onnx_int8: weights and activations of 8 bits, ranges from dev
+    <name>_int8.onnx              --export_type onnx_int8: products in 8-bit integers, ranges from dev
     tokenizer files, id2label.json
     export.json                   max_length, versions, metrics on dev, and the size of every file
     parity.json                   a few texts with the probabilities that the model gave before it was exported

@@ -204,10 +204,9 @@ def check_arguments(model_args, data_args, args):
     if unknown:
         problems.append(f"--export_type {' '.join(unknown)}: not known; use some of {', '.join(EXPORT_TYPES)}")
     if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
-        for name in [
-            name for name, asked in (("compress", args.do_compress), ("parity", model_args.do_parity)) if asked
-        ]:
-            problems.append(f"--do_{name} works in one process only; run it without paddle.distributed.launch")
+        for flag, asked in {"--do_compress": args.do_compress, "--do_parity": model_args.do_parity}.items():
+            if asked:
+                problems.append(f"{flag} works in one process only; run it without paddle.distributed.launch")
     minimum = {
         "max_length": (data_args.max_length, 3),
         "early_stopping_patience": (data_args.early_stopping_patience, 1),
@@ -369,8 +368,8 @@ def run(arguments):
 
 
 def export(trainer, labels, model_args, args):
-    """Write the export folder; where dev is at hand and there are several formats, compare them."""
-    from export import dynamic_logits, export_classifier, parity_table, verify_export
+    """Write the export folder; where dev is at hand, compare its formats."""
+    from export import export_classifier
     from trainer import logger
 
     folder = model_args.export_model_dir or os.path.join(args.output_dir, "export")
@@ -378,28 +377,34 @@ def export(trainer, labels, model_args, args):
     export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, types=types, dev=dev)
     logger.info(f"Exported model, tokenizer and labels to {folder}")
     if dev is not None and args.world_size == 1:
-        for line in parity_table(verify_export(folder, dev, dynamic_logits(trainer, trainer.model))):
-            logger.info(line)
+        compare_formats(trainer, folder)
 
 
 def check_parity(trainer, model_args, args):
-    """Print how far each format of an export folder is from the model in dygraph, on dev.
+    """Compare the formats of an export folder that is there already.
 
     Returns:
         bool: whether the formats in float32 give the same labels, and logits within 1e-4.
     """
-    from export import dynamic_logits, is_exact, parity_table, verify_export
+    from export import is_exact
     from predictor import EXACT_FORMATS, graph_name
-    from trainer import logger
 
     model_dir = Path(args.output_dir if args.do_train else model_args.model_name_or_path)
     folder = model_args.export_model_dir or (model_dir if any(model_dir.glob("*.pdmodel")) else model_dir / "export")
     graph_name(folder)  # refuse a folder without a graph before a long evaluation
+    return all(is_exact(row) for row in compare_formats(trainer, folder) if row["format"] in EXACT_FORMATS)
+
+
+def compare_formats(trainer, folder):
+    """Log how far each format of an export folder is from the model in dygraph, on dev; verify_export's rows."""
+    from export import dynamic_logits, parity_table, verify_export
+    from trainer import logger
+
     rows = verify_export(folder, trainer.eval_dataset, dynamic_logits(trainer, trainer.model))
     logger.info(f"{folder}, {len(trainer.eval_dataset)} samples of dev:")
     for line in parity_table(rows):
         logger.info(line)
-    return all(is_exact(row) for row in rows if row["format"] in EXACT_FORMATS)
+    return rows
 
 
 def make_trainer(lib, model, tokenizer, arguments):

@@ -41,11 +41,9 @@ ERNIE = ["ernie-3.0-tiny-medium-v2-zh", "ernie-3.0-tiny-mini-v2-zh", "ernie-3.0-
 
 
 def run(*command):
-    """Run a command of the repository with its output shown; its seconds."""
+    """Run a command of the repository with its output shown."""
     print("$", " ".join(map(str, command)), flush=True)
-    start = time.perf_counter()
     subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True, stdin=subprocess.DEVNULL)
-    return time.perf_counter() - start
 
 
 def encoders(with_ernie):
@@ -104,6 +102,7 @@ def export_plain(checkpoint, target):
 
 def measure(folder, format, texts, truth, repeats):
     """One row: accuracy, and milliseconds a sample with and without tokenisation."""
+    from export import graph_bytes
     from predictor import Predictor
 
     predictor = Predictor(folder, format, batch_size=BATCH_SIZE)
@@ -118,17 +117,11 @@ def measure(folder, format, texts, truth, repeats):
         predictor.encode(texts)
         tokens.append((time.perf_counter() - start) / len(texts) * 1000)
     return {
-        "file_mb": graph_megabytes(predictor.path),
+        "file_mb": graph_bytes(predictor.path) / 1e6,
         "accuracy": float((logits.argmax(axis=1) == truth).mean()),
         "ms": min(without),
         "ms_with_tokenisation": min(without) + min(tokens),
     }
-
-
-def graph_megabytes(path):
-    from export import graph_bytes
-
-    return graph_bytes(path) / 1e6
 
 
 def draw(rows, path, title):
@@ -198,8 +191,8 @@ def print_table(rows):
     """A row a model and width: accuracy and ms/sample of each format, and the time that tokenisation adds."""
     formats = ["paddle", "paddle_bf16", "onnx (plain)", "onnx", "onnx_int8"]
     cells = {(row["model"], row["width"], row["format"]): row for row in rows}
-    exact = [format for format in formats if format not in ("onnx", "onnx (plain)")]
-    headings = ["model", "width", *(f"accuracy, {name}" for name in exact), *(f"ms, {name}" for name in formats),
+    scored = [format for format in formats if format not in ("onnx", "onnx (plain)")]
+    headings = ["model", "width", *(f"accuracy, {name}" for name in scored), *(f"ms, {name}" for name in formats),
                 "MB, paddle", "MB, onnx_int8"]  # fmt: skip
     print("\n| " + " | ".join(headings) + " |\n" + "| --- " * len(headings) + "|")
     for model, width in dict.fromkeys((row["model"], row["width"]) for row in rows):
@@ -208,7 +201,7 @@ def print_table(rows):
             row = cells.get((model, width, format))
             return "-" if row is None else pattern.format(row[key])
 
-        columns = [model, width, *(cell(name, "accuracy", "{:.2%}") for name in exact)]
+        columns = [model, width, *(cell(name, "accuracy", "{:.2%}") for name in scored)]
         columns += [cell(name, "ms", "{:.2f}") for name in formats]
         columns += [cell("paddle", "file_mb", "{:.0f}"), cell("onnx_int8", "file_mb", "{:.0f}")]
         print("| " + " | ".join(columns) + " |")
