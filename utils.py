@@ -11,11 +11,13 @@ import ctypes
 import dataclasses
 import difflib
 import enum
+import functools
 import importlib.metadata
 import importlib.util
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -25,6 +27,8 @@ from pathlib import Path
 
 # A small number of label names in a message is help, a large one is noise.
 MAX_NAMES_IN_MESSAGE = 20
+# Characters of an unknown label that are compared with the known ones: a whole line may stand in its place.
+MAX_LABEL_IN_HINT = 100
 
 # Names that --metric_for_best_model may have, with or without eval_ before them.
 METRIC_NAMES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss")
@@ -93,14 +97,53 @@ def read_lines(path):
 def describe_encoding(path, data, position):
     """The message for bytes that are not UTF-8: the line of `position`, the byte, and what the file may be instead."""
     line = data.count(b"\n", 0, position) + 1
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return f"{path}:1: the file is UTF-16, not UTF-8; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"
-    try:
-        data.decode("gb18030")
-        guess = "it looks like GBK; convert it: iconv -f GB18030 -t UTF-8"
-    except UnicodeDecodeError:
-        guess = "save the file as UTF-8"
-    return f"{path}:{line}: byte 0x{data[position]:02X} is not UTF-8; {guess}"
+    start = data.rfind(b"\n", 0, position) + 1
+    encoding = guess_encoding(data[start : start + ENCODING_SAMPLE] if start else data[:ENCODING_SAMPLE])
+    if encoding in ("UTF-16", "UTF-16LE", "UTF-16BE"):
+        return f"{path}:1: the file is UTF-16, not UTF-8; save it as UTF-8 (iconv -f {encoding} -t UTF-8)"
+    name = "GBK" if encoding == "GB18030" else encoding
+    hint = f"it looks like {name}; convert it: iconv -f {encoding} -t UTF-8" if encoding else "save it as UTF-8"
+    return f"{path}:{line}: byte 0x{data[position]:02X} is not UTF-8; {hint}"
+
+
+# Name, codec, and the two-byte codes of punctuation and of the characters that the standard sorts as the frequent ones.
+CHINESE_ENCODINGS = (
+    ("GB18030", "gb18030", re.compile(rb"[\xA1\xA3\xB0-\xD7][\xA1-\xFE]")),
+    ("BIG5", "big5", re.compile(rb"[\xA1\xA4-\xC6][\x40-\xFE]")),
+)
+# Bytes that are enough to tell an encoding.
+ENCODING_SAMPLE = 1 << 16
+# Encodings that Chinese users' files come in, by the library's name; more candidates mean more wrong guesses.
+ENCODINGS = {
+    "gb18030": "GB18030",  # of which GBK and GB2312 are parts
+    "big5": "BIG5",
+    "utf_16": "UTF-16",
+    "utf_16_le": "UTF-16LE",
+    "utf_16_be": "UTF-16BE",
+    "cp1252": "CP1252",
+}
+
+
+def guess_encoding(data):
+    """The most likely encoding of bytes that are not UTF-8, by a name that iconv and Python know, or None."""
+    from charset_normalizer import from_bytes
+
+    # A few Chinese characters are too little for the library's statistics, but not for these.
+    shares = {name: _share_of_frequent(data, codec, frequent) for name, codec, frequent in CHINESE_ENCODINGS}
+    likely = max(shares, key=shares.get)
+    if shares[likely] > 0.8 and data[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+        return likely
+    best = from_bytes(data, cp_isolation=list(ENCODINGS)).best()
+    return ENCODINGS.get(best.encoding) if best else None
+
+
+def _share_of_frequent(data, codec, frequent):
+    """The share of the non-ASCII characters that are frequent ones, where the bytes have this encoding."""
+    text = data.decode(codec, "ignore")
+    characters = [character.encode(codec) for character in text if ord(character) > 0x7F]
+    if not characters or "\0" in text:
+        return 0.0
+    return sum(frequent.fullmatch(code) is not None for code in characters) / len(characters)
 
 
 def read_labels(path):
@@ -112,19 +155,33 @@ def read_labels(path):
     Raises:
         UsageError: a blank, repeated or tab-bearing line, or fewer than two labels.
     """
-    first_line = {}
-    for number, line in enumerate(read_lines(path), 1):
+    labels, problems = parse_labels(read_lines(path))
+    if problems:
+        number, message = problems[0]
+        raise UsageError(f"{path}:{number}: {message}")
+    return labels
+
+
+def parse_labels(lines):
+    """Find the labels in the lines of label.txt, and everything that is wrong with them.
+
+    Returns:
+        tuple[list[str], list[tuple[int, str]]]: the labels without the wrong lines; line numbers and messages.
+    """
+    first_line, problems = {}, []
+    for number, line in enumerate(lines, 1):
         label = line.strip()
         if not label:
-            raise UsageError(f"{path}:{number}: blank line; delete it, since every line is one class")
-        if "\t" in label:
-            raise UsageError(f"{path}:{number}: a tab inside the label {label!r}; write one label a line")
-        if label in first_line:
-            raise UsageError(f"{path}:{number}: label {label!r} is already in line {first_line[label]}; delete one")
-        first_line[label] = number
-    if len(first_line) < 2:
-        raise UsageError(f"{path}:1: only one label; a classifier needs at least two, one a line")
-    return list(first_line)
+            problems.append((number, "blank line; delete it, since every line is one class"))
+        elif "\t" in label:
+            problems.append((number, f"a tab inside the label {label!r}; write one label a line"))
+        elif label in first_line:
+            problems.append((number, f"label {label!r} is already in line {first_line[label]}; delete one"))
+        else:
+            first_line[label] = number
+    if len(first_line) < 2 and not problems:
+        problems.append((1, "only one label; a classifier needs at least two, one a line"))
+    return list(first_line), problems
 
 
 def read_examples(path, labels):
@@ -143,26 +200,53 @@ def read_examples(path, labels):
     label2id = {label: index for index, label in enumerate(labels)}
     texts, ids = [], []
     for number, line in enumerate(read_lines(path), 1):
-        where = f"{path}:{number}:"
-        if not line.strip():
-            raise UsageError(f"{where} blank line; delete it")
-        text, *rest = line.split("\t")
-        if not rest:
-            raise UsageError(f"{where} no tab; write <text>, a tab, <label>")
-        if len(rest) > 1:
-            raise UsageError(f"{where} {len(rest)} tabs; keep the one before the label, put spaces inside the text")
-        text, label = text.strip(), rest[0].strip()
-        if not text:
-            raise UsageError(f"{where} the text is empty; write one or delete the line")
-        if label not in label2id:
-            raise UsageError(f"{where} unknown label {label!r}; {_suggest_label(label, labels)}")
-        texts.append(text)
-        ids.append(label2id[label])
+        example = parse_example(line, label2id)
+        if example is None:
+            raise UsageError(f"{path}:{number}: {example_problem(line, label2id)[1]}")
+        texts.append(example[0])
+        ids.append(example[1])
     return texts, ids
 
 
+def parse_example(line, label2id):
+    """The text and the class id of one line, or None where train.py cannot take it (see example_problem)."""
+    text, *rest = line.split("\t")
+    if len(rest) != 1:
+        return None
+    text, class_id = text.strip(), label2id.get(rest[0].strip())
+    return None if class_id is None or not text else (text, class_id)
+
+
+def example_problem(line, label2id):
+    """What is wrong with a line that parse_example refuses.
+
+    Returns:
+        tuple[str, str]: the kind (blank_line, no_tab, extra_tab, empty_text, swapped_columns or unknown_label), and
+        the message.
+    """
+    if not line.strip():
+        return "blank_line", "blank line; delete it"
+    text, *rest = line.split("\t")
+    if not rest:
+        return "no_tab", "no tab; write <text>, a tab, <label>"
+    if len(rest) > 1:
+        return "extra_tab", f"{len(rest)} tabs; keep the one before the label, put spaces inside the text"
+    text, label = text.strip(), rest[0].strip()
+    if not text:
+        return "empty_text", "the text is empty; write one or delete the line"
+    if text in label2id:
+        return "swapped_columns", f"the label {text!r} comes first; write <text>, a tab, <label>"
+    return "unknown_label", f"unknown label {shortened(label)!r}; {_suggest_label(label, tuple(label2id))}"
+
+
+def shortened(text, length=60):
+    """The text, cut with an ellipsis where it is longer than `length`."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+@functools.lru_cache(maxsize=1024)
 def _suggest_label(label, labels):
-    close = difflib.get_close_matches(label, labels, n=1)
+    close = difflib.get_close_matches(label[:MAX_LABEL_IN_HINT], labels, n=1)
     if close:
         return f"did you mean {close[0]!r}? Correct it, or add the label to the label file"
     known = " ".join(labels[:MAX_NAMES_IN_MESSAGE]) + (" …" if len(labels) > MAX_NAMES_IN_MESSAGE else "")
@@ -291,6 +375,46 @@ def staged_files(target_dir):
             os.replace(path, target_dir / path.name)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def check_save_dir(save_dir, names, force):
+    """Refuse a folder whose files would be replaced, unless `force`.
+
+    Args:
+        save_dir (Path): it need not be there.
+        names (Iterable[str]): the files that will be written.
+        force (bool): they may be replaced.
+
+    Raises:
+        UsageError: naming the files that are there.
+    """
+    existing = [name for name in names if os.path.lexists(save_dir / name)]
+    if existing and not force:
+        raise UsageError(
+            f"{save_dir}: already has {' '.join(existing)}; add --force to replace them, or choose another --save_dir"
+        )
+    for name in existing:
+        # Found now, before any file is replaced.
+        if (save_dir / name).is_dir():
+            raise UsageError(f"{save_dir / name}: is a folder; move it away, or choose another --save_dir")
+
+
+def write_lines(save_dir, contents):
+    """Write text files into a folder, which is made where it is not there: all of them or none.
+
+    Args:
+        save_dir (Path): the folder.
+        contents (dict[str, list[str]]): file name -> lines.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+    try:
+        with staged_files(save_dir) as stage:
+            for name, lines in contents.items():
+                (stage / name).write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{save_dir}: cannot write there ({error.strerror}); choose another --save_dir") from None
 
 
 def write_json(path, value, ascii_only=False):

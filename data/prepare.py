@@ -42,7 +42,14 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils import MAX_NAMES_IN_MESSAGE, UsageError, describe_encoding, exit_on_usage_error, staged_files  # noqa: E402
+from utils import (  # noqa: E402
+    MAX_NAMES_IN_MESSAGE,
+    UsageError,
+    check_save_dir,
+    describe_encoding,
+    exit_on_usage_error,
+    write_lines,
+)
 
 # Seconds without a byte, connecting included, after which a download is given up.
 TIMEOUT = 30
@@ -380,23 +387,6 @@ def _check_labels(where, labels, expected):
 # --------------------------------------------------------------------------------------------------------- output
 
 
-def check_save_dir(save_dir, force):
-    """Refuse a folder whose files would be replaced, unless `force`.
-
-    Raises:
-        UsageError: naming the files that are there.
-    """
-    existing = [name for name in OUTPUT_FILES if os.path.lexists(save_dir / name)]
-    if existing and not force:
-        raise UsageError(
-            f"{save_dir}: already has {' '.join(existing)}; add --force to replace them, or choose another --save_dir"
-        )
-    for name in existing:
-        # Found now, before any file is replaced.
-        if (save_dir / name).is_dir():
-            raise UsageError(f"{save_dir / name}: is a folder; move it away, or choose another --save_dir")
-
-
 def write_files(rows, labels, save_dir):
     """Write train.txt, dev.txt, label.txt and, unless it would be empty, data.txt: all of them or none.
 
@@ -415,12 +405,7 @@ def write_files(rows, labels, save_dir):
     lines["label.txt"] = list(labels)
     if rows["data"]:
         lines["data.txt"] = rows["data"]
-    try:
-        with staged_files(save_dir) as stage:
-            for name, content in lines.items():
-                (stage / name).write_bytes(("\n".join(content) + "\n").encode("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{save_dir}: cannot write there ({error.strerror}); choose another --save_dir") from None
+    write_lines(save_dir, lines)
     return {name: len(content) for name, content in lines.items()}
 
 
@@ -441,7 +426,7 @@ def prepare(name, archive, save_dir, force=False, timeout=TIMEOUT):
         UsageError: see the functions above.
     """
     dataset = DATASETS[name]
-    check_save_dir(save_dir, force)
+    check_save_dir(save_dir, OUTPUT_FILES, force)
     names = {name for kind in file_names(dataset) for name in kind}
     source = archive or dataset.url
     if archive is None:
