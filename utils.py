@@ -106,7 +106,7 @@ def describe_encoding(path, data, position):
     return f"{path}:{line}: byte 0x{data[position]:02X} is not UTF-8; {hint}"
 
 
-# Name, codec, and the two-byte codes of punctuation and of the characters that the standard sorts as the frequent ones.
+# Name, codec, and the two-byte codes of punctuation and of the characters that the standard sorts as frequent.
 CHINESE_ENCODINGS = (
     ("GB18030", "gb18030", re.compile(rb"[\xA1\xA3\xB0-\xD7][\xA1-\xFE]")),
     ("BIG5", "big5", re.compile(rb"[\xA1\xA4-\xC6][\x40-\xFE]")),

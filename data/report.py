@@ -1,0 +1,181 @@
+"""The HTML page that `check.py --html FILE` writes: plots, numbers and findings in one file without outside parts."""
+
+import html
+import importlib.util
+import io
+import logging
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from utils import UsageError, staged_files  # noqa: E402
+
+COLOURS = {"train.txt": "#3b6ea8", "dev.txt": "#e0883a", "test.txt": "#5a9e6f", "data.txt": "#8a8a8a"}
+STYLE = """
+body { font-family: system-ui, "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", sans-serif; color: #222;
+       max-width: 62rem; margin: 2rem auto; padding: 0 1rem; line-height: 1.5; }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-size: .9rem; }
+td, th { border-bottom: 1px solid #ddd; padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top;
+         overflow-wrap: anywhere; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td:first-child { white-space: nowrap; }
+summary { cursor: pointer; margin: .4rem 0; }
+.error { color: #b3261e; font-weight: 600; } .warning { color: #8a5a00; font-weight: 600; }
+.ok { color: #2e7d32; font-weight: 600; }
+svg { max-width: 100%; height: auto; }
+"""
+
+
+def require_matplotlib():
+    """Raise UsageError where the plots' library is missing: before the work, not after it."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("--html needs matplotlib, not installed here; run: pip install -r requirements-analysis.txt")
+
+
+def new_figure(width, height):
+    """A figure and its axes. Text stays text, drawn in the reader's fonts: Matplotlib itself has no Chinese ones."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 10})
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def to_svg(figure):
+    """The figure as an <svg> element."""
+    import warnings
+
+    out = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about glyphs that its own fonts lack
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def text_width(text):
+    """The width of a label in Latin letters, of which a Chinese character takes nearly two."""
+    return sum(1.8 if ord(character) >= 0x2E80 else 1 for character in text)
+
+
+def plot_labels(summary):
+    """Horizontal bars: each label's share of each file."""
+    files = {name: file for name, file in summary["files"].items() if file.get("labels")}
+    labels = summary["labels"]
+    height = 0.8 / max(1, len(files))
+    left = min(3.5, 0.4 + 0.085 * max(map(text_width, labels)))
+    figure, axes = new_figure(6 + left, 1 + 0.2 * len(labels) * (1 + len(files) * 0.5))
+    for index, (name, file) in enumerate(files.items()):
+        places = [row + (index - (len(files) - 1) / 2) * height for row in range(len(labels))]
+        shares = [100 * file["labels"].get(label, 0) / file["samples"] for label in labels]
+        axes.barh(places, shares, height, color=COLOURS[name], label=name)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlabel("share of the file's samples, %")
+    axes.legend(frameon=False, loc="lower right")
+    figure.subplots_adjust(left=left / (6 + left), right=0.98, bottom=0.5 / figure.get_figheight(), top=0.98)
+    return to_svg(figure)
+
+
+def plot_lengths(summary):
+    """Tokens a text, a line a file, with --max_length marked; the last bin holds all longer texts."""
+    figure, axes = new_figure(8, 3)
+    for name, file in summary["files"].items():
+        if "token_histogram" in file:
+            width, counts = file["token_histogram"]["bin_width"], file["token_histogram"]["counts"]
+            edges = [width * index for index in range(len(counts) + 1)]
+            shares = [100 * count / file["samples"] for count in counts]
+            axes.stairs(shares, edges, color=COLOURS[name], label=name, linewidth=1.5)
+    axes.axvline(summary["max_length"], color="#b3261e", linestyle="--", linewidth=1)
+    axes.text(summary["max_length"], axes.get_ylim()[1], f" --max_length {summary['max_length']}: cut off after it",
+              color="#b3261e", va="top", ha="left", fontsize=9)  # fmt: skip
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"tokens a text ({summary['tokens']})")
+    axes.set_ylabel("share of the file's samples, %")
+    axes.legend(frameon=False, loc="center right")
+    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.17, top=0.97)
+    return to_svg(figure)
+
+
+def table(header, rows, numbers=()):
+    """An HTML table; `numbers` are the columns that are set to the right. Cells are escaped."""
+
+    def cells(tag, row):
+        classes = [' class="number"' if column in numbers else "" for column in range(len(row))]
+        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(classes, row))
+
+    lines = [f"<tr>{cells('th', header)}</tr>", *(f"<tr>{cells('td', row)}</tr>" for row in rows)]
+    return "<table>" + "\n".join(lines) + "</table>"
+
+
+def escape(value):
+    """Text for HTML; what cannot be seen or would turn its neighbours round is written as an escape."""
+    text = f"{value:,}" if isinstance(value, int) else "" if value is None else str(value)
+    return html.escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
+
+
+def file_rows(summary):
+    for name, file in summary["files"].items():
+        tokens = file.get("tokens", {})
+        share = f"{tokens['over_max_length'] / file['samples']:.2%}" if tokens else ""
+        yield [name, file["lines"], file["samples"], *(tokens.get(key) for key in ("mean", "p95", "max")), share]
+
+
+def finding_section(finding):
+    """One kind of finding: folded, with its rows inside."""
+    rows = [
+        [row["file"] + (f":{row['line']}" if row["line"] else ""), row["message"], row["text"], row["other_text"]]
+        for row in finding["rows"]
+    ]
+    columns = 4 if any(row[3] for row in rows) else 3
+    rest = finding["count"] - len(rows)
+    severity = finding["severity"]
+    heading = f"{finding['kind']} ({finding['count']:,}): {escape(finding['meaning'])}"
+    return "".join([
+        "<details open>" if severity == "error" else "<details>",
+        f'<summary><span class="{severity}">{severity}</span> {heading}</summary>',
+        table(["place", "what", "text", "compared with"][:columns], [row[:columns] for row in rows]),
+        f"<p>and {rest:,} more, not listed</p>" if rest else "",
+        "</details>",
+    ])  # fmt: skip
+
+
+def write_html(summary, path):
+    """Write the page.
+
+    Args:
+        summary (dict): Check.summary().
+        path (Path): the file; one that is there is replaced.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    verdict = f'<span class="error">{summary["errors"]:,} errors</span>: train.py will refuse this data'
+    if not summary["errors"]:
+        verdict = '<span class="ok">no errors</span>'
+    has_samples = any(file["samples"] for file in summary["files"].values())
+    header = ["file", "lines", "samples", "tokens, mean", "95 %", "longest", "over --max_length"]
+    counts = [
+        [label, *(file.get("labels", {}).get(label) for name, file in summary["files"].items() if name != "data.txt")]
+        for label in summary["labels"]
+    ]
+    names = [name for name in summary["files"] if name != "data.txt"]
+    title = f"Data check: {escape(summary['dataset_dir'])}"
+    parts = [
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
+        f"<title>{title}</title><style>{STYLE}</style></head>",
+        f"<body><h1>{title}</h1><p>{verdict}; {summary['warnings']:,} warnings.</p>",
+        table(header, file_rows(summary), numbers=range(1, 7)),
+        "<h2>Findings</h2>",
+        *map(finding_section, summary["findings"]),
+    ]
+    if has_samples and summary["labels"]:
+        parts += ["<h2>Labels</h2>", plot_labels(summary), "<details><summary>numbers</summary>",
+                  table(["label", *names], counts, numbers=range(1, 4)), "</details>",
+                  "<h2>Length of the texts</h2>", plot_lengths(summary)]  # fmt: skip
+    with staged_files(path.parent) as stage:
+        (stage / path.name).write_bytes("\n".join([*parts, "</body></html>\n"]).encode("utf-8", "replace"))
