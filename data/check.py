@@ -26,6 +26,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from near_duplicates import FIRST_WIDE, NearDuplicates, dropped_characters, normalise, to_codes  # noqa: E402
+from split import check_threshold  # noqa: E402
 
 from utils import (  # noqa: E402
     ENCODING_SAMPLE,
@@ -725,8 +726,7 @@ def parse(argv):
     args = parser.parse_args(argv)
     if args.max_length < 3:
         raise UsageError(f"--max_length {args.max_length}: give 3 or more; two tokens are [CLS] and [SEP]")
-    if not 0 <= args.near_duplicate_threshold <= 1:
-        raise UsageError(f"--near_duplicate_threshold {args.near_duplicate_threshold}: give a number from 0 to 1")
+    check_threshold(args.near_duplicate_threshold)
     if args.max_listed < 1:
         raise UsageError(f"--max_listed {args.max_listed}: give 1 or more")
     return args

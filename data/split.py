@@ -141,7 +141,7 @@ def labels_in_order(path):
     return list(dict.fromkeys(row[1].strip() for row in fields if len(row) == 2 and row[1].strip()))
 
 
-def write_parts(save_dir, texts, ids, labels, shares, seed, threshold, shuffle=True):
+def write_parts(save_dir, texts, ids, labels, shares, seed, threshold, shuffle=True, more=()):
     """Split samples and write label.txt, train.txt, dev.txt and, unless it would be empty, test.txt.
 
     Args:
@@ -149,9 +149,10 @@ def write_parts(save_dir, texts, ids, labels, shares, seed, threshold, shuffle=T
         texts, ids, labels: samples, their class ids, and the names of the classes.
         shares (list[float]): of train, dev and test.
         seed, threshold, shuffle: see `assign`.
+        more (dict[str, list[str]]): further files to write, with their lines.
     """
     parts, order = assign(texts, ids, shares, seed, threshold, shuffle)
-    contents = {"label.txt": labels}
+    contents = {"label.txt": labels, **dict(more)}
     for number, name in enumerate(PARTS):
         lines = [f"{texts[row]}\t{labels[ids[row]]}" for row in order[parts[order] == number].tolist()]
         if lines:
