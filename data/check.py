@@ -16,6 +16,7 @@ Memory: about 40 bytes a line, and about 0.5 kB a line of dev.txt and test.txt, 
 
 import argparse
 import collections
+import functools
 import json
 import sys
 from pathlib import Path
@@ -92,6 +93,7 @@ CONTROL, PRIVATE, LOST, TRADITIONAL, SIMPLIFIED, WORD, WIDE, SPACE = (1 << bit f
 CHARACTER_KINDS = {CONTROL: "control_character", PRIVATE: "private_use", LOST: "lost_character"}
 
 
+@functools.cache
 def character_classes():
     """uint8 array [0x110000]: for each code point the bits that it has."""
     from zhon import cedict

@@ -67,8 +67,9 @@ def assign(texts, ids, shares, seed, threshold=0.8, shuffle=True):
     for rows in sorted(members.values(), key=len, reverse=True):
         counts = np.bincount(ids[rows], minlength=len(room))
         fits = (counts @ np.maximum(room, 0)) * (room.sum(axis=0) >= len(rows))
-        chance = fits / fits.sum() if fits.any() else np.eye(len(shares))[np.argmax(room.sum(axis=0))]
-        parts[rows] = random.choice(len(shares), p=chance)
+        if not fits.any():
+            fits = np.where(np.arange(len(shares)) == room.sum(axis=0).argmax(), 1.0, 0.0)
+        parts[rows] = random.choice(len(shares), p=fits / fits.sum())
         room[:, parts[rows[0]]] -= counts
 
     single = order[parts[order] < 0]
@@ -172,12 +173,14 @@ def print_counts(save_dir, ids, parts, labels, names):
 
 def write_folds(save_dir, texts, ids, labels, folds, seed, threshold):
     """Write fold_1 to fold_<folds>, each with label.txt, train.txt and dev.txt."""
+    if folds > len(texts):
+        raise UsageError(f"--folds {folds}: too many for {len(texts)} samples; give fewer")
     parts, order = assign(texts, ids, [1 / folds] * folds, seed, threshold)
     for fold in range(folds):
         lines = [[f"{texts[row]}\t{labels[ids[row]]}" for row in order[chosen].tolist()]
                  for chosen in (parts[order] != fold, parts[order] == fold)]  # fmt: skip
         if not all(lines):
-            raise UsageError(f"--folds {folds}: too many for {len(texts)} samples; give fewer")
+            raise UsageError(f"--folds {folds}: too many, since near-duplicates stay together; give fewer")
         write_lines(save_dir / f"fold_{fold + 1}", {"label.txt": labels, "train.txt": lines[0], "dev.txt": lines[1]})
     print_counts(save_dir, ids, parts, labels, [f"fold_{fold + 1}" for fold in range(folds)])
 

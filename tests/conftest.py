@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "data")]
 os.environ.setdefault("PPNLP_HOME", str(ROOT / ".pytest_cache" / "ppnlp"))
 
 import utils  # noqa: E402
