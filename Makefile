@@ -34,8 +34,8 @@ predict: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(PYTHON) -m pytest -m "not slow"
 
-# With ../shared beside the clone: what needs the real data, or minutes.
-test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json
+# What needs minutes, the real data in ../shared, or a real doccano (in an environment of its own).
+test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed
 	$(PYTHON) -m pytest -m slow --timeout 3600
 
 lint: $(VENV)/.installed-dev
@@ -67,11 +67,17 @@ $(VENV)/.installed: $(wildcard requirements*.txt) constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-serving.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
+	    -r requirements-serving.txt -r requirements-analysis.txt
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-serving.txt -r requirements-analysis.txt
+	@touch $@
+
+.venv-doccano/.installed: tests/data/requirements-doccano.txt
+	test -x .venv-doccano/bin/python || $(BASE_PYTHON) -m venv .venv-doccano
+	.venv-doccano/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 .venv-torch/.installed:

@@ -70,17 +70,15 @@ def test_the_whole_loop(server, samples, tmp_path, capsys):
     for name in ("train", "dev", "test", "label"):
         assert (tmp_path / "JSONL" / f"{name}.txt").read_bytes() == (tmp_path / "JSON" / f"{name}.txt").read_bytes()
 
-    # Bad cases come back with the model's label; one is corrected, one confirmed, one text labelled for the first time.
+    # Bad cases come back with the model's label: one is corrected, one confirmed. One text gets its first label.
     folder = tmp_path / "JSONL"
     truth = read_all(folder, ["dev"])
     wrong, right = list(truth)[:2]
     labels = read_labels(folder / "label.txt")
     new_label, model_label = [label for label in labels if label != truth[wrong]][:2]
     bad_case = folder / "bad_case.txt"
-    lines = [
-        "Text\tLabel\tPrediction\tScore",
-        *(f"{text}\t{truth[text]}\t{model_label}\t0.61" for text in (wrong, right)),
-    ]
+    rows = [f"{text}\t{truth[text]}\t{model_label}\t0.61" for text in (wrong, right)]
+    lines = ["Text\tLabel\tPrediction\tScore", *rows]
     bad_case.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
     again = tmp_path / "again.jsonl"
     texts = [str(bad_case), str(folder / "data.txt")]
@@ -140,9 +138,9 @@ def test_the_command_line(server, samples, tmp_path):
     assert server.upload(project, file) == []
     export = server.download(project, tmp_path / "export.zip")
     shutil.unpack_archive(export, tmp_path)
-    command = "data/doccano.py --doccano_file {} --save_dir {} --splits 0.8 0.1 0.1 --task_type multi_class --is_shuffle True"
+    command = "data/doccano.py --doccano_file {} --save_dir {} --splits 0.8 0.1 0.1 --task_type multi_class"
     done = subprocess.run(
-        [sys.executable, *command.format(tmp_path / "all.jsonl", tmp_path / "out").split(), "--seed", "7"],
+        [sys.executable, *command.format(tmp_path / "all.jsonl", tmp_path / "out").split(), "--is_shuffle", "True"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
