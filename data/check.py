@@ -39,6 +39,7 @@ from utils import (  # noqa: E402
     parse_labels,
     shortened,
     staged_files,
+    utf16_variant,
     write_json,
 )
 
@@ -50,7 +51,6 @@ BLOCK_BYTES = 4 << 20
 ROWS_IN_TERMINAL = 5
 # The histogram goes to this many times --max_length, in at most so many bins.
 HISTOGRAM_TOP, HISTOGRAM_BINS = 2, 64
-UTF16 = ("UTF-16", "UTF-16LE", "UTF-16BE")
 
 # kind: (severity, what it is and what to do about it). The order is that of the report.
 KINDS = {
@@ -174,9 +174,8 @@ def read_chunks(path, on_bad_line=None, bar=None):
     with file:
         head = file.read(ENCODING_SAMPLE)
         file.seek(0)
-        marked = head[:2] in (b"\xff\xfe", b"\xfe\xff")
-        encoding = guess_encoding(head) if marked or _every_other_is_zero(head) else None
-        if encoding in UTF16:
+        encoding = utf16_variant(head)
+        if encoding:
             if on_bad_line:
                 on_bad_line(0, encoding)
             with open(path, encoding=encoding, errors="replace", newline="\n") as text:  # noqa: PTH123
@@ -184,11 +183,6 @@ def read_chunks(path, on_bad_line=None, bar=None):
                 yield from _lines_of(blocks)
         else:
             yield from _lines_of(_decoded_blocks(file, on_bad_line, bar))
-
-
-def _every_other_is_zero(head):
-    """True for UTF-16 without a mark at its beginning, of which Latin text or line feeds leave such bytes."""
-    return any(head[start::2].count(0) > len(head) // 8 for start in (0, 1))
 
 
 def _decoded_blocks(file, on_bad_line, bar):

@@ -136,7 +136,21 @@ def write_clean_copy(source, target, label2id):
         raise UsageError(f"--fix {target}: is there already and is not an empty folder; give a new one")
     if not label2id:
         raise UsageError(f"{source / 'label.txt'}: no label is known; write one label a line, then run --fix again")
-    with staged_files(target) as stage, (stage / CHANGES_FILE).open("w", encoding=CSV_ENCODING, newline="") as file:
+    try:
+        with staged_files(target) as stage:
+            counts = _write_files(source, stage, label2id)
+    except OSError as error:
+        raise UsageError(f"--fix {target}: cannot be written ({error.strerror}); choose another folder") from None
+    print(f"{target}: {', '.join(f'{name}.txt' for name in REPORT_ORDER if (target / f'{name}.txt').is_file())}")
+    for change, count in counts.most_common():
+        print(f"  {count:,} lines {change}")
+    print(f"  every change: {target / CHANGES_FILE}")
+    return counts
+
+
+def _write_files(source, stage, label2id):
+    """Write all files of the copy into `stage`; the changes by kind."""
+    with (stage / CHANGES_FILE).open("w", encoding=CSV_ENCODING, newline="") as file:
         changes = csv.writer(file)
         changes.writerow(COLUMNS)
         cleaner = Cleaner(source, label2id, stage, changes)
@@ -144,8 +158,4 @@ def write_clean_copy(source, target, label2id):
         for name in (*SPLITS, "data"):
             if (source / f"{name}.txt").is_file():
                 cleaner.write_split(name)
-    print(f"{target}: {', '.join(f'{name}.txt' for name in REPORT_ORDER if (target / f'{name}.txt').is_file())}")
-    for change, count in cleaner.counts.most_common():
-        print(f"  {count:,} lines {change}")
-    print(f"  every change: {target / CHANGES_FILE}")
     return cleaner.counts
