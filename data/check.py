@@ -282,6 +282,7 @@ class Check:
         self.near = NearDuplicates(threshold) if threshold else None
         self.near_places = []
         self.near_found = {}
+        self.near_settled = np.zeros(0, dtype=bool)
         self.label2id = self.read_label_file()
         total = sum(self.path(name).stat().st_size for name in (*SPLITS, "data") if self.path(name).is_file())
         with tqdm(total=total, unit="B", unit_scale=True, desc="checking", disable=None) as bar:
@@ -349,6 +350,7 @@ class Check:
         if name != "train" and waiting:
             self.near.add([text for text, _ in waiting])
             self.near_places += [place for _, place in waiting]
+            self.near_settled = np.array([place in self.near_found for place in self.near_places], dtype=bool)
 
     def parse_examples(self, name, first, lines):
         """Line numbers, texts and class ids of the lines that train.py takes; the others become findings."""
@@ -412,11 +414,15 @@ class Check:
         return normal
 
     def find_near(self, name, numbers, normal):
-        """Compare texts with those of the files before; the unique ones of this chunk with their places."""
-        for here, there, value in self.near.query(normal):
+        """Compare texts with those of dev and test that were read before; the unique ones of this chunk with places.
+
+        Of each text of dev and test the nearest one in the first chunk that has any is kept.
+        """
+        for here, there, value in self.near.query(normal, settled=self.near_settled):
             place = self.near_places[there]
             if normal[here] != self.near.texts[there] and value > self.near_found.get(place, (0,))[0]:
                 self.near_found[place] = value, name, numbers[here]
+        self.near_settled = np.array([place in self.near_found for place in self.near_places], dtype=bool)
         first_number = dict(zip(reversed(normal), reversed(numbers)))
         return [(text, (name, number)) for text, number in first_number.items()] if name != "train" else []
 

@@ -171,8 +171,8 @@ def _from_doccano(value):
         raise RecordError("spans, as a sequence labelling or intent project exports them; this needs a text "
                           "classification project")  # fmt: skip
     if "annotations" in value:
-        raise RecordError('label numbers instead of names ("annotations"), as old versions write them; export as '
-                          '"JSONL (Text-Labels)"')  # fmt: skip
+        raise RecordError('label numbers instead of names ("annotations"), as doccano before 1.3 writes them; update '
+                          "doccano and export again")  # fmt: skip
     labels = value.get("label", value.get("labels"))
     meta = {key: value[key] for key in META_KEYS if isinstance(value.get(key), (str, int, float))}
     # Versions 1.5 and 1.6 call the text "data".

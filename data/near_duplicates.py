@@ -18,8 +18,11 @@ import numpy as np
 NUM_HASHES = 64
 # Texts of one bucket that a text is compared with, at most: keeps time linear where thousands share a template.
 MAX_PER_BUCKET = 8
+# Of those, the ones with the best agreement that are compared exactly.
+MAX_COMPARED = 4
 # From here on (CJK radicals) nearly every character is a syllable or a word of its own.
 FIRST_WIDE = 0x2E80
+WIDE_FROM = chr(FIRST_WIDE)
 
 _RANDOM = np.random.RandomState(1)
 _MULTIPLIERS = _RANDOM.randint(1, 2**31, size=NUM_HASHES).astype(np.uint32) * np.uint32(2) + np.uint32(1)
@@ -78,11 +81,11 @@ def normalise(texts):
 @functools.lru_cache(maxsize=1 << 14)
 def shingles(text):
     """The set of pieces by which a text in normal form is compared. Not to be changed: the next call gets it too."""
-    pieces = set()
-    for index in range(max(1, len(text) - 1)):
-        wide = any(ord(character) >= FIRST_WIDE for character in text[index : index + 2])
-        pieces.add(text[index : index + (2 if wide else 4)])
-    return pieces
+    if text.isascii():
+        return {text[index : index + 4] for index in range(max(1, len(text) - 1))}
+    wide = [character >= WIDE_FROM for character in text]
+    sizes = [2 if one or other else 4 for one, other in zip(wide, wide[1:] or [False])]
+    return {text[index : index + size] for index, size in enumerate(sizes)}
 
 
 def similarity(one, other):
@@ -174,12 +177,13 @@ class NearDuplicates:
             self._keys.append(self._band_keys(found))
             self._order = None
 
-    def query(self, texts, own=False):
+    def query(self, texts, own=False, settled=None):
         """Find the pairs of a text and an indexed one that are nearly the same.
 
         Args:
             texts (list[str]): in normal form.
             own (bool): the texts are those in the index, in its order; give each pair once and none with itself.
+            settled (np.ndarray | None): bool, the indexed texts of which no more pairs are wanted.
 
         Returns:
             Iterator[tuple[int, int, float]]: number in `texts`, number in the index, similarity.
@@ -197,19 +201,25 @@ class NearDuplicates:
             here = np.repeat(np.arange(len(texts)), size)
             offset = np.arange(len(here)) - np.repeat(np.cumsum(size) - size, size)
             there = self._order[band][np.repeat(left, size) + offset]
-            if own:
-                here, there = here[here > there], there[here > there]
+            if own or settled is not None:
+                wanted = here > there if own else ~settled[there]
+                here, there = here[wanted], there[wanted]
             pairs.append(here.astype(np.int64) * len(self.texts) + there)
         pairs = np.unique(np.concatenate(pairs))
         here, there = np.divmod(pairs, len(self.texts))
+        agree = np.empty(len(pairs), dtype=np.int64)
         for start in range(0, len(pairs), 1 << 16):
             some = slice(start, start + (1 << 16))
-            agree = (small[here[some]] == self._signatures[0][there[some]]).mean(axis=1)
-            likely = np.flatnonzero(agree >= self.agreement) + start
-            for one, other in zip(here[likely].tolist(), there[likely].tolist()):
-                value = similarity(texts[one], self.texts[other])
-                if value >= self.threshold:
-                    yield one, other, value
+            agree[some] = (small[here[some]] == self._signatures[0][there[some]]).sum(axis=1)
+        likely = np.flatnonzero(agree >= self.agreement * NUM_HASHES)
+        # Of each text those that agree best, which are compared exactly.
+        likely = likely[np.argsort(here[likely] * (NUM_HASHES + 1) - agree[likely], kind="stable")]
+        place = np.arange(len(likely)) - np.searchsorted(here[likely], here[likely])
+        likely = likely[place < MAX_COMPARED]
+        for one, other in zip(here[likely].tolist(), there[likely].tolist()):
+            value = similarity(texts[one], self.texts[other])
+            if value >= self.threshold:
+                yield one, other, value
 
     def _build(self):
         if self._order is None:
