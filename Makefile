@@ -1,9 +1,9 @@
 # make train   environment, offline encoder, training on data/, export, two predictions
-# make test    the tests; make lint: the linter; make bench-train: speed and accuracy on real data
+# make test    the tests; make lint: the linter; make bench-…: speed and accuracy
 # Needs python3 (3.9-3.12) and make; on Windows, and without make, the README has the plain pip and python lines.
 
 .DELETE_ON_ERROR:
-.PHONY: train predict test test-slow lint lock bench-train bench-quality bench-models clean-env
+.PHONY: train predict test test-slow lint lock bench-train bench-quality bench-models bench-data
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -55,6 +55,10 @@ bench-quality: $(VENV)/.installed $(ENCODER)/config.json
 bench-models: $(VENV)/.installed-bench $(ENCODER)/config.json
 	$(PYTHON) tests/bench_models.py --data_dir $(DATA) --work_dir .bench
 
+# Time and memory of the data tools on a million lines, on one core.
+bench-data: $(VENV)/.installed $(ENCODER)/config.json
+	$(PYTHON) tests/bench_data.py --model_name_or_path $(ENCODER)
+
 $(ENCODER)/config.json: data/build_encoder.py | $(VENV)/.installed
 	$(PYTHON) data/build_encoder.py --output_dir $(ENCODER)
 	@touch $@
@@ -75,7 +79,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-serving.txt -r requirements-analysis.txt
 	@touch $@
 
-.venv-doccano/.installed: tests/data/requirements-doccano.txt
+.venv-doccano/.installed: data/requirements-doccano.txt
 	test -x .venv-doccano/bin/python || $(BASE_PYTHON) -m venv .venv-doccano
 	.venv-doccano/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

@@ -49,6 +49,8 @@ REPORT_ORDER = ("train", "dev", "test", "data", "label")
 # Bytes that are read and checked together.
 BLOCK_BYTES = 4 << 20
 ROWS_IN_TERMINAL = 5
+# With a tokenizer the tokens of this many lines of a file are all counted, and of that many texts at a time.
+ALL_COUNTED, TOKENIZED_AT_ONCE = 200_000, 10_000
 # The histogram goes to this many times --max_length, in at most so many bins.
 HISTOGRAM_TOP, HISTOGRAM_BINS = 2, 64
 
@@ -392,11 +394,14 @@ class Check:
         bits[ends] = 0  # the line feeds
         any_bits = np.bitwise_or.reduceat(bits, starts)
         words, wide, space = (np.add.reduceat(bits & bit > 0, starts, dtype=np.int32) for bit in (WORD, WIDE, SPACE))
+        lengths = ends - starts
+        # [CLS], [SEP], a token a Chinese character, and about a token for three other characters.
+        tokens = 2 + wide + (lengths - wide - space + 2) // 3
         if self.count_tokens is not None:
-            tokens = np.asarray(self.count_tokens(texts))
-        else:
-            # [CLS], [SEP], a token a Chinese character, and about a token for three other characters.
-            tokens = 2 + wide + (ends - starts - wide - space + 2) // 3
+            # In a large file, only where the text may be cut off: a token of less than half a character is rare.
+            exact = np.flatnonzero((lengths > self.max_length // 2) | (split.lines <= ALL_COUNTED))
+            for some in np.array_split(exact, len(exact) // TOKENIZED_AT_ONCE + 1):
+                tokens[some] = self.count_tokens([texts[index] for index in some.tolist()])
         normal = normalise(texts)
         hashes = np.array([hash(text) for text in texts], dtype=np.int64)
         normal_hashes = np.array([hash(text) for text in normal], dtype=np.int64)
@@ -591,11 +596,19 @@ class Check:
             "errors": self.findings.number_of("error"),
             "warnings": self.findings.number_of("warning"),
             "max_length": self.max_length,
-            "tokens": "counted" if self.count_tokens else "estimated",
+            "tokens": self.how_counted(),
             "labels": self.labels,
             "files": {f"{name}.txt": self.file_summary(name) for name in REPORT_ORDER if name in self.splits},
             "findings": findings,
         }
+
+    def how_counted(self):
+        """How the numbers of tokens were found, in words."""
+        if self.count_tokens is None:
+            return "estimated"
+        if all(split.lines <= ALL_COUNTED for split in self.splits.values()):
+            return "counted"
+        return f"counted in the first {ALL_COUNTED:,} lines and in long texts, else estimated"
 
     def file_summary(self, name):
         """Numbers of one file: lines, samples, samples a label, tokens, and their histogram."""

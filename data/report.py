@@ -62,6 +62,11 @@ def text_width(text):
     return sum(1.8 if ord(character) >= 0x2E80 else 1 for character in text)
 
 
+def show_legend(axes):
+    """A legend above the axes, where it hides nothing."""
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
+
+
 def plot_labels(summary):
     """Horizontal bars: each label's share of each file."""
     files = {name: file for name, file in summary["files"].items() if file.get("labels")}
@@ -76,8 +81,9 @@ def plot_labels(summary):
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.set_xlabel("share of the file's samples, %")
-    axes.legend(frameon=False, loc="lower right")
-    figure.subplots_adjust(left=left / (6 + left), right=0.98, bottom=0.5 / figure.get_figheight(), top=0.98)
+    show_legend(axes)
+    inches = figure.get_figheight()
+    figure.subplots_adjust(left=left / (6 + left), right=0.98, bottom=0.5 / inches, top=1 - 0.35 / inches)
     return to_svg(figure)
 
 
@@ -91,13 +97,15 @@ def plot_lengths(summary):
             shares = [100 * count / file["samples"] for count in counts]
             axes.stairs(shares, edges, color=COLOURS[name], label=name, linewidth=1.5)
     axes.axvline(summary["max_length"], color="#b3261e", linestyle="--", linewidth=1)
-    axes.text(summary["max_length"], axes.get_ylim()[1], f" --max_length {summary['max_length']}: cut off after it",
-              color="#b3261e", va="top", ha="left", fontsize=9)  # fmt: skip
-    axes.set_xlim(left=0)
+    longest = max([axes.get_xlim()[1], 1.05 * summary["max_length"]])
+    side, gap = ("right", -1) if summary["max_length"] > longest / 2 else ("left", 1)
+    axes.text(summary["max_length"] + gap * longest / 150, axes.get_ylim()[1], f"--max_length {summary['max_length']}",
+              color="#b3261e", va="top", ha=side, fontsize=9)  # fmt: skip
+    axes.set_xlim(0, longest)
     axes.set_xlabel(f"tokens a text ({summary['tokens']})")
     axes.set_ylabel("share of the file's samples, %")
-    axes.legend(frameon=False, loc="center right")
-    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.17, top=0.97)
+    show_legend(axes)
+    figure.subplots_adjust(left=0.08, right=0.98, bottom=0.17, top=0.88)
     return to_svg(figure)
 
 
