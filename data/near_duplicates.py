@@ -20,6 +20,8 @@ NUM_HASHES = 64
 MAX_PER_BUCKET = 8
 # Of those, the ones with the best agreement that are compared exactly.
 MAX_COMPARED = 4
+# Texts of one query when all texts are compared with each other: bounds the memory.
+QUERIED_AT_ONCE = 50_000
 # From here on (CJK radicals) nearly every character is a syllable or a word of its own.
 FIRST_WIDE = 0x2E80
 WIDE_FROM = chr(FIRST_WIDE)
@@ -177,12 +179,13 @@ class NearDuplicates:
             self._keys.append(self._band_keys(found))
             self._order = None
 
-    def query(self, texts, own=False, settled=None):
+    def query(self, texts, first=None, settled=None):
         """Find the pairs of a text and an indexed one that are nearly the same.
 
         Args:
             texts (list[str]): in normal form.
-            own (bool): the texts are those in the index, in its order; give each pair once and none with itself.
+            first (int | None): the texts are indexed ones from this number on; give each pair of them once, and none
+                with itself.
             settled (np.ndarray | None): bool, the indexed texts of which no more pairs are wanted.
 
         Returns:
@@ -201,9 +204,10 @@ class NearDuplicates:
             here = np.repeat(np.arange(len(texts)), size)
             offset = np.arange(len(here)) - np.repeat(np.cumsum(size) - size, size)
             there = self._order[band][np.repeat(left, size) + offset]
-            if own or settled is not None:
-                wanted = here > there if own else ~settled[there]
-                here, there = here[wanted], there[wanted]
+            if first is not None:
+                here, there = here[here + first > there], there[here + first > there]
+            if settled is not None:
+                here, there = here[~settled[there]], there[~settled[there]]
             pairs.append(here.astype(np.int64) * len(self.texts) + there)
         pairs = np.unique(np.concatenate(pairs))
         here, there = np.divmod(pairs, len(self.texts))
@@ -257,7 +261,11 @@ def group(texts, threshold):
     index = NearDuplicates(threshold)
     unique = list(numbers)
     index.add(unique)
-    pairs = np.array([pair[:2] for pair in index.query(unique, own=True)], dtype=np.int64).reshape(-1, 2)
+    pairs = []
+    for first in range(0, len(unique), QUERIED_AT_ONCE):
+        found = index.query(unique[first : first + QUERIED_AT_ONCE], first)
+        pairs.append(np.array([(one + first, other) for one, other, _ in found], dtype=np.int64).reshape(-1, 2))
+    pairs = np.concatenate(pairs) if pairs else np.zeros((0, 2), dtype=np.int64)
     graph = coo_matrix((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(len(unique),) * 2)
     found = connected_components(graph, directed=False)[1][of_text]
     _, first, number = np.unique(found, return_index=True, return_inverse=True)

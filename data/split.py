@@ -35,7 +35,20 @@ PART_FILES = ("train.txt", "dev.txt", "test.txt", "label.txt")
 FOLD_FILES = ("train.txt", "dev.txt", "label.txt")
 
 
-def assign(texts, ids, shares, seed, threshold=0.8, shuffle=True):
+def similar_groups(texts, threshold=0.8):
+    """Number the groups of texts that must stay together.
+
+    Args:
+        texts (list[str]): the samples.
+        threshold (float): similarity from which texts are near-duplicates; 0 keeps only equal texts together.
+
+    Returns:
+        np.ndarray: int64 [n], the group of each text.
+    """
+    return group(texts, threshold) if threshold else np.unique(normalise(texts), return_inverse=True)[1]
+
+
+def assign(groups, ids, shares, seed, shuffle=True):
     """Distribute samples over parts: each label in the same proportions, near-duplicates together.
 
     Groups of near-duplicates are placed first, each into a part drawn with a probability in proportion to the room
@@ -43,11 +56,10 @@ def assign(texts, ids, shares, seed, threshold=0.8, shuffle=True):
     A label with as many samples as there are parts has at least one in each, groups permitting.
 
     Args:
-        texts (list[str]): the samples.
-        ids (list[int]): their class ids.
+        groups (np.ndarray): int64 [n], see similar_groups.
+        ids (list[int]): class ids of the samples.
         shares (list[float]): of each part, in sum 1.
         seed (int): of the order and of the draws.
-        threshold (float): similarity from which texts are near-duplicates; 0 keeps only equal texts together.
         shuffle (bool): False fills the parts in the order of the samples.
 
     Returns:
@@ -56,7 +68,6 @@ def assign(texts, ids, shares, seed, threshold=0.8, shuffle=True):
     random = np.random.RandomState(seed)
     ids, shares = np.asarray(ids), np.asarray(shares, dtype=float)
     order = random.permutation(len(ids)) if shuffle else np.arange(len(ids))
-    groups = group(texts, threshold) if threshold else np.unique(normalise(texts), return_inverse=True)[1]
     room = np.bincount(ids)[:, None] * shares
     parts = np.full(len(ids), -1)
 
@@ -152,37 +163,43 @@ def write_parts(save_dir, texts, ids, labels, shares, seed, threshold, shuffle=T
         seed, threshold, shuffle: see `assign`.
         more (dict[str, list[str]]): further files to write, with their lines.
     """
-    parts, order = assign(texts, ids, shares, seed, threshold, shuffle)
+    groups = similar_groups(texts, threshold)
+    parts, order = assign(groups, ids, shares, seed, shuffle)
     contents = {"label.txt": labels, **dict(more)}
     for number, name in enumerate(PARTS):
         lines = [f"{texts[row]}\t{labels[ids[row]]}" for row in order[parts[order] == number].tolist()]
         if lines:
             contents[f"{name}.txt"] = lines
     write_lines(save_dir, contents)
-    print_counts(save_dir, ids, parts, labels, PARTS)
+    print_counts(save_dir, ids, groups, parts, labels, PARTS)
 
 
-def print_counts(save_dir, ids, parts, labels, names):
-    """Print the samples of each part and label."""
+def print_counts(save_dir, ids, groups, parts, labels, names):
+    """Print the samples of each part and label, and the groups that stayed together."""
     counts = np.zeros((len(labels), len(names)), dtype=int)
     np.add.at(counts, (np.asarray(ids), parts), 1)
     rows = [{**dict(zip(names, row)), "label": f" {label}"} for label, row in zip(labels, counts.tolist())]
     rows.append({**dict(zip(names, counts.sum(axis=0).tolist())), "label": f" in {save_dir}"})
     print("\n".join(format_table(rows)))
+    sizes = np.bincount(groups)
+    if sizes.max() > 1:
+        together = f"{(sizes > 1).sum():,} groups of equal or nearly equal texts stayed together"
+        print(f"{together}; the largest has {sizes.max():,} texts")
 
 
 def write_folds(save_dir, texts, ids, labels, folds, seed, threshold):
     """Write fold_1 to fold_<folds>, each with label.txt, train.txt and dev.txt."""
     if folds > len(texts):
         raise UsageError(f"--folds {folds}: too many for {len(texts)} samples; give fewer")
-    parts, order = assign(texts, ids, [1 / folds] * folds, seed, threshold)
+    groups = similar_groups(texts, threshold)
+    parts, order = assign(groups, ids, [1 / folds] * folds, seed)
     for fold in range(folds):
         lines = [[f"{texts[row]}\t{labels[ids[row]]}" for row in order[chosen].tolist()]
                  for chosen in (parts[order] != fold, parts[order] == fold)]  # fmt: skip
         if not all(lines):
             raise UsageError(f"--folds {folds}: too many, since near-duplicates stay together; give fewer")
         write_lines(save_dir / f"fold_{fold + 1}", {"label.txt": labels, "train.txt": lines[0], "dev.txt": lines[1]})
-    print_counts(save_dir, ids, parts, labels, [f"fold_{fold + 1}" for fold in range(folds)])
+    print_counts(save_dir, ids, groups, parts, labels, [f"fold_{fold + 1}" for fold in range(folds)])
 
 
 def main(argv=None):

@@ -1,9 +1,11 @@
 """The READMEs' commands run as they stand, but for the device and the model path."""
 
 import ast
+import json
 import re
 import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -11,6 +13,7 @@ from conftest import ROOT
 import train
 
 READMES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_en.md")}
+DATA_README = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language, name="README.md"):
@@ -75,6 +78,55 @@ def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
         assert all(row["predictions"][0]["label"] in labels for row in result)
 
 
+def annotate(texts_file, export_file, label_of):
+    """What a person does in doccano: give each text its label, export."""
+    records = [json.loads(line) for line in Path(texts_file).read_text(encoding="utf-8").splitlines()]
+    lines = [json.dumps({**row, "label": [label_of(row)]}, ensure_ascii=False) + "\n" for row in records]
+    Path(export_file).write_bytes("".join(lines).encode("utf-8"))
+
+
+def test_the_data_example(tmp_path, tiny_model, monkeypatch, capsys):
+    """The worked example of data/README.md, in order, with the annotator's part played."""
+    import check
+    import doccano
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for path in (ROOT / "data").glob("*.txt"):
+        shutil.copy(path, tmp_path / "data")
+    example = DATA_README[DATA_README.index('<a name="6">') :]
+    commands = [shlex.split(line) for block in re.findall(r"```shell\n(.*?)```", example, re.DOTALL)
+                for line in block.strip().splitlines()]  # fmt: skip
+    truth = dict(line.split("\t") for line in (tmp_path / "data/train.txt").read_text(encoding="utf-8").splitlines())
+    done = []
+    for command in commands:
+        name, flags = command[1].removesuffix(".py"), command[2:]
+        if command[0] == "cut":
+            Path(command[-1]).write_bytes("".join(f"{text}\n" for text in truth).encode("utf-8"))
+        elif name == "train":
+            if "--do_train" in flags:
+                flags = [*replaced(flags, model_name_or_path=tiny_model, num_train_epochs=1), "--disable_tqdm", "True"]
+            train.main(flags)
+        elif name == "data/check":
+            assert check.main(flags) == 0
+        elif name == "data/doccano":
+            if "corrected.jsonl" in flags:
+                annotate("again.jsonl", "corrected.jsonl", lambda row: truth.get(row["text"], "其他"))
+            if "doccano.jsonl" in flags:
+                annotate("to_annotate.jsonl", "doccano.jsonl", lambda row: truth[row["text"]])
+            assert not doccano.main(flags)
+        done.append(name)
+    assert done.count("data/doccano") == 4 and done.count("data/check") == 3 and done.count("train") == 2
+    # The 80 unlabelled texts were labelled by the annotator and joined train.txt.
+    assert capsys.readouterr().out.count(": added '其他' | ") == 80
+    assert len((tmp_path / "my_clean" / "train.txt").read_text(encoding="utf-8").splitlines()) == 704 + 80
+
+    # The READMEs show the same commands, in shorter words.
+    pattern = re.compile(r"^python data/(?:check|doccano|split)\.py .*", re.MULTILINE)
+    for text in READMES.values():
+        assert len(pattern.findall(text)) == 6 and set(pattern.findall(text)) <= set(pattern.findall(DATA_README))
+
+
 def test_several_cards_use_the_flags_of_one():
     text = next(block for block in blocks("shell") if "paddle.distributed.launch" in block).replace("\\\n", " ")
     launch = shlex.split(text.splitlines()[1])
@@ -90,6 +142,6 @@ def test_make_targets_exist():
 
 
 def test_every_file_named_exists():
-    for text in READMES.values():
+    for text in (*READMES.values(), DATA_README):
         for name in re.findall(r"python ((?:data/|tests/)?\w+\.py)", text):
             assert (ROOT / name).is_file(), name

@@ -35,7 +35,7 @@ def read_parts(folder, names=("train", "dev", "test")):
 
 def test_every_label_in_the_same_proportions(samples):
     texts, ids, labels = samples
-    parts, order = split.assign(texts, ids, [0.8, 0.1, 0.1], seed=3)
+    parts, order = split.assign(split.similar_groups(texts), ids, [0.8, 0.1, 0.1], seed=3)
     assert sorted(order.tolist()) == list(range(len(texts)))
     for label in range(len(labels)):
         counts = np.bincount(parts[np.array(ids) == label], minlength=3)
@@ -44,7 +44,7 @@ def test_every_label_in_the_same_proportions(samples):
 
 def test_near_duplicates_never_straddle(samples):
     texts, ids, _ = samples
-    parts, _ = split.assign(texts, ids, [0.5, 0.25, 0.25], seed=3)
+    parts, _ = split.assign(split.similar_groups(texts), ids, [0.5, 0.25, 0.25], seed=3)
     forms = split.normalise(texts)
     for copy in range(880, len(texts)):
         original = (copy - 880) * 11
@@ -58,7 +58,7 @@ def test_near_duplicates_never_straddle(samples):
 def test_equal_texts_stay_together_without_a_threshold():
     texts = ["头疼怎么办", "头疼怎么办？", *(f"第{number}句" for number in range(18))]
     for seed in range(20):
-        parts, _ = split.assign(texts, [0] * 20, [0.5, 0.5], seed, threshold=0)
+        parts, _ = split.assign(split.similar_groups(texts, 0), [0] * 20, [0.5, 0.5], seed)
         assert parts[0] == parts[1]
 
 
@@ -75,7 +75,7 @@ def test_equal_texts_stay_together_without_a_threshold():
 def test_rare_labels_reach_dev_and_test(counts, expected):
     texts = [f"{'甲乙丙丁'[label]}{number}" for label, count in enumerate(counts) for number in range(count)]
     ids = [label for label, count in enumerate(counts) for _ in range(count)]
-    parts, _ = split.assign(texts, ids, [0.8, 0.1, 0.1], seed=0, threshold=0)
+    parts, _ = split.assign(split.similar_groups(texts, 0), ids, [0.8, 0.1, 0.1], seed=0)
     assert [
         np.bincount(parts[np.array(ids) == label], minlength=3).tolist() for label in range(len(counts))
     ] == expected
@@ -83,13 +83,14 @@ def test_rare_labels_reach_dev_and_test(counts, expected):
 
 def test_seed_decides(samples):
     texts, ids, _ = samples
-    first, again, other = (split.assign(texts, ids, [0.8, 0.1, 0.1], seed)[0] for seed in (1, 1, 2))
+    groups = split.similar_groups(texts)
+    first, again, other = (split.assign(groups, ids, [0.8, 0.1, 0.1], seed)[0] for seed in (1, 1, 2))
     assert (first == again).all() and (first != other).any()
 
 
 def test_without_shuffling_the_order_of_the_file_decides():
     texts = [f"句子{number}" for number in range(20)]
-    parts, order = split.assign(texts, [0, 1] * 10, [0.8, 0.2], 5, threshold=0, shuffle=False)
+    parts, order = split.assign(split.similar_groups(texts, 0), [0, 1] * 10, [0.8, 0.2], 5, shuffle=False)
     assert order.tolist() == list(range(20))
     assert parts.tolist() == [0] * 16 + [1] * 4
 
@@ -100,7 +101,8 @@ def test_files(file, tmp_path, samples, capsys):
     assert Counter(text for part in parts for text in part[0]) == Counter(samples[0])
     assert all(abs(len(part[0]) - share * 960) <= 3 for part, share in zip(parts, (0.8, 0.1, 0.1)))
     assert read_labels(tmp_path / "out" / "label.txt")[0] == samples[2][samples[1][0]]
-    assert "in " + str(tmp_path / "out") in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"in {tmp_path / 'out'}" in out and "nearly equal texts stayed together; the largest has 2 texts" in out
 
 
 def test_no_test_file_without_a_share(file, tmp_path):
