@@ -750,9 +750,11 @@ def parse(argv):
 def main(argv=None):
     args = parse(argv)
     if args.html:
-        from report import require_matplotlib, write_html
+        from check_report import write_html
 
-        require_matplotlib()
+        from report import require_matplotlib
+
+        require_matplotlib("--html")
     count_tokens = token_counter(args.model_name_or_path, args.max_length) if args.model_name_or_path else None
     options = {"max_length": args.max_length, "count_tokens": count_tokens, "few": args.few_samples,
                "threshold": args.near_duplicate_threshold, "imbalance": args.imbalance,

@@ -1,70 +1,12 @@
 """The HTML page that `check.py --html FILE` writes: plots, numbers and findings in one file without outside parts."""
 
-import html
-import importlib.util
-import io
-import logging
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import UsageError, staged_files  # noqa: E402
+from report import escape, new_figure, show_legend, table, text_width, to_svg, write_page  # noqa: E402
 
 COLOURS = {"train.txt": "#3b6ea8", "dev.txt": "#e0883a", "test.txt": "#5a9e6f", "data.txt": "#8a8a8a"}
-STYLE = """
-body { font-family: system-ui, "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", sans-serif; color: #222;
-       max-width: 62rem; margin: 2rem auto; padding: 0 1rem; line-height: 1.5; }
-table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-size: .9rem; }
-td, th { border-bottom: 1px solid #ddd; padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top;
-         overflow-wrap: anywhere; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-td:first-child { white-space: nowrap; }
-summary { cursor: pointer; margin: .4rem 0; }
-.error { color: #b3261e; font-weight: 600; } .warning { color: #8a5a00; font-weight: 600; }
-.ok { color: #2e7d32; font-weight: 600; }
-svg { max-width: 100%; height: auto; }
-"""
-
-
-def require_matplotlib():
-    """Raise UsageError where the plots' library is missing: before the work, not after it."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("--html needs matplotlib, not installed here; run: pip install -r requirements-analysis.txt")
-
-
-def new_figure(width, height):
-    """A figure and its axes. Text stays text, drawn in the reader's fonts: Matplotlib itself has no Chinese ones."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 10})
-    figure = Figure(figsize=(width, height))
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def to_svg(figure):
-    """The figure as an <svg> element."""
-    import warnings
-
-    out = io.StringIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about glyphs that its own fonts lack
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    text = out.getvalue()
-    return text[text.index("<svg") :]
-
-
-def text_width(text):
-    """The width of a label in Latin letters, of which a Chinese character takes nearly two."""
-    return sum(1.8 if ord(character) >= 0x2E80 else 1 for character in text)
-
-
-def show_legend(axes):
-    """A legend above the axes, where it hides nothing."""
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
 
 
 def plot_labels(summary):
@@ -107,23 +49,6 @@ def plot_lengths(summary):
     show_legend(axes)
     figure.subplots_adjust(left=0.08, right=0.98, bottom=0.17, top=0.88)
     return to_svg(figure)
-
-
-def table(header, rows, numbers=()):
-    """An HTML table; `numbers` are the columns that are set to the right. Cells are escaped."""
-
-    def cells(tag, row):
-        classes = [' class="number"' if column in numbers else "" for column in range(len(row))]
-        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(classes, row))
-
-    lines = [f"<tr>{cells('th', header)}</tr>", *(f"<tr>{cells('td', row)}</tr>" for row in rows)]
-    return "<table>" + "\n".join(lines) + "</table>"
-
-
-def escape(value):
-    """Text for HTML; what cannot be seen or would turn its neighbours round is written as an escape."""
-    text = f"{value:,}" if isinstance(value, int) else "" if value is None else str(value)
-    return html.escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
 
 
 def file_rows(summary):
@@ -172,11 +97,8 @@ def write_html(summary, path):
         for label in summary["labels"]
     ]
     names = [name for name in summary["files"] if name != "data.txt"]
-    title = f"Data check: {escape(summary['dataset_dir'])}"
     parts = [
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
-        f"<title>{title}</title><style>{STYLE}</style></head>",
-        f"<body><h1>{title}</h1><p>{verdict}; {summary['warnings']:,} warnings.</p>",
+        f"<p>{verdict}; {summary['warnings']:,} warnings.</p>",
         table(header, file_rows(summary), numbers=range(1, 7)),
         "<h2>Findings</h2>",
         *map(finding_section, summary["findings"]),
@@ -185,5 +107,4 @@ def write_html(summary, path):
         parts += ["<h2>Labels</h2>", plot_labels(summary), "<details><summary>numbers</summary>",
                   table(["label", *names], counts, numbers=range(1, 4)), "</details>",
                   "<h2>Length of the texts</h2>", plot_lengths(summary)]  # fmt: skip
-    with staged_files(path.parent) as stage:
-        (stage / path.name).write_bytes("\n".join([*parts, "</body></html>\n"]).encode("utf-8", "replace"))
+    write_page(path, f"Data check: {summary['dataset_dir']}", parts)

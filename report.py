@@ -1,0 +1,127 @@
+"""HTML pages and pictures: what data/check.py and the scripts of analysis/ share.
+
+A page is one file: styles and plots are inside it, nothing is fetched. In its plots text stays text, drawn in the
+reader's fonts; PNG files need a font with the labels' characters on this machine (see set_font).
+"""
+
+import functools
+import html
+import importlib.util
+import io
+import logging
+import warnings
+
+from utils import UsageError, staged_files
+
+STYLE = """
+body { font-family: system-ui, "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", sans-serif; color: #222;
+       max-width: 62rem; margin: 2rem auto; padding: 0 1rem; line-height: 1.5; }
+table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-size: .9rem; }
+td, th { border-bottom: 1px solid #ddd; padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top;
+         overflow-wrap: anywhere; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td:first-child { white-space: nowrap; }
+summary { cursor: pointer; margin: .4rem 0; }
+.error { color: #b3261e; font-weight: 600; } .warning { color: #8a5a00; font-weight: 600; }
+.ok { color: #2e7d32; font-weight: 600; }
+svg { max-width: 100%; height: auto; }
+"""
+
+
+def require_matplotlib(what):
+    """Raise UsageError where the plots' library is missing: before the work, not after it."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError(f"{what} needs matplotlib, not installed here; run: pip install -r requirements-analysis.txt")
+
+
+def new_figure(width, height):
+    """A figure of that many inches and its axes."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 10})
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def to_svg(figure):
+    """The figure as an <svg> element; text stays text, since Matplotlib itself has no Chinese fonts."""
+    out = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about glyphs that its own fonts lack
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def to_png(figure, path):
+    """Write the figure as a PNG file, with 150 dots an inch."""
+    figure.savefig(path, format="png", dpi=150)
+
+
+# Fonts with Chinese characters, by the names that Linux, macOS and Windows have them under.
+CHINESE_FONTS = ("Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "PingFang SC",
+                 "Heiti SC", "Microsoft YaHei", "SimHei", "Noto Sans CJK JP", "Droid Sans Fallback")  # fmt: skip
+
+
+@functools.cache
+def set_font():
+    """Choose a font with Chinese characters for PNG files; False where this machine has none."""
+    import matplotlib
+    from matplotlib import font_manager
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    found = [name for name in CHINESE_FONTS if name in installed]
+    matplotlib.rcParams["font.sans-serif"] = [*found, "DejaVu Sans"]
+    matplotlib.rcParams["axes.unicode_minus"] = False
+    return bool(found)
+
+
+def text_width(text):
+    """The width of a label in Latin letters, of which a Chinese character takes nearly two."""
+    return sum(1.8 if ord(character) >= 0x2E80 else 1 for character in text)
+
+
+def show_legend(axes):
+    """A legend above the axes, where it hides nothing."""
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
+
+
+def table(header, rows, numbers=()):
+    """An HTML table; `numbers` are the columns that are set to the right. Cells are escaped."""
+
+    def cells(tag, row):
+        classes = [' class="number"' if column in numbers else "" for column in range(len(row))]
+        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(classes, row))
+
+    lines = [f"<tr>{cells('th', header)}</tr>", *(f"<tr>{cells('td', row)}</tr>" for row in rows)]
+    return "<table>" + "\n".join(lines) + "</table>"
+
+
+def escape(value):
+    """Text for HTML; what cannot be seen or would turn its neighbours round is written as an escape."""
+    text = f"{value:,}" if isinstance(value, int) else "" if value is None else str(value)
+    return html.escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
+
+
+def write_page(path, title, parts):
+    """Write a page of HTML parts; a file that is there is replaced.
+
+    Args:
+        path (Path): the file.
+        title (str): for its head and its first heading; it is escaped.
+        parts (Iterable[str]): HTML.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    head = [
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>",
+        f"<body><h1>{escape(title)}</h1>",
+    ]
+    with staged_files(path.parent) as stage:
+        (stage / path.name).write_bytes("\n".join([*head, *parts, "</body></html>\n"]).encode("utf-8", "replace"))
