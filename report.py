@@ -4,11 +4,13 @@ A page is one file: styles and plots are inside it, nothing is fetched. In its p
 reader's fonts; PNG files need a font with the labels' characters on this machine (see set_font).
 """
 
+import contextlib
 import functools
 import html
 import importlib.util
 import io
 import logging
+import re
 import warnings
 
 from utils import UsageError, staged_files
@@ -59,7 +61,9 @@ def to_svg(figure):
 
 def to_png(figure, path):
     """Write the figure as a PNG file, with 150 dots an inch."""
-    figure.savefig(path, format="png", dpi=150)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # set_font tells what is missing
+        figure.savefig(path, format="png", dpi=150)
 
 
 # Fonts with Chinese characters, by the names that Linux, macOS and Windows have them under.
@@ -73,8 +77,17 @@ def set_font():
     import matplotlib
     from matplotlib import font_manager
 
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    found = [name for name in CHINESE_FONTS if name in installed]
+    def installed():
+        names = {font.name for font in font_manager.fontManager.ttflist}
+        return [name for name in CHINESE_FONTS if name in names]
+
+    if not installed():
+        # Its list of fonts is kept from one run to the next: fonts installed since are looked for by their files.
+        for path in font_manager.findSystemFonts():
+            if re.search("cjk|sourcehan|wqy|simhei|msyh|pingfang|heiti|fallback", path, re.IGNORECASE):
+                with contextlib.suppress(Exception):  # a broken font file is no reason to fail
+                    font_manager.fontManager.addfont(path)
+    found = installed()
     matplotlib.rcParams["font.sans-serif"] = [*found, "DejaVu Sans"]
     matplotlib.rcParams["axes.unicode_minus"] = False
     return bool(found)

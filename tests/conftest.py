@@ -3,13 +3,14 @@
 import importlib.util
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "data")]
+sys.path[:0] = [str(ROOT), str(ROOT / "data"), str(ROOT / "analysis")]
 os.environ.setdefault("PPNLP_HOME", str(ROOT / ".pytest_cache" / "ppnlp"))
 
 import utils  # noqa: E402
@@ -112,6 +113,20 @@ def trained(trained_once, tmp_path):
     shutil.copytree(data, tmp_path / "data")
     shutil.copytree(checkpoint, tmp_path / "checkpoint")
     return tmp_path / "data", tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def rendered():
+    """A function from the path of a page to its DOM in a real browser; skips without one."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+    def render(path):
+        if browser is None:
+            pytest.skip("no Chromium: the page was not rendered")
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", path.as_uri()]
+        return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True).stdout
+
+    return render
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+"""For each text, the training samples that support its prediction: those with the most similar features.
+
+    cd analysis
+    python sent_interpret.py --device gpu --dataset_dir ../data --params_path ../checkpoint/ --top_k 3 \\
+        --train_file train.txt --interpret_input_file bad_case.txt --interpret_result_file sent_interpret.txt
+
+Feature similarity after "An Empirical Comparison of Instance Attribution Methods for NLP" (arXiv 2104.04128): the
+cosine of the angle between what the classifier layer sees of two texts. Where a wrong prediction is supported by
+training samples with a wrong label, or by ones that only look alike, the data is what must be mended.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from classifier import Classifier, check_positive, make_parser, nearest, read_inputs, read_model_labels  # noqa: E402
+
+from utils import exit_on_usage_error, read_examples, staged_files  # noqa: E402
+
+
+def explain(inputs, predicted, train, labels, rows, scores):
+    """The lines of the result file.
+
+    Args:
+        inputs (list[tuple[str, str | None]]): texts and, where known, labels.
+        predicted (list[int]): class ids.
+        train (tuple[list[str], list[int]]): texts and class ids.
+        labels (list[str]): names of the classes.
+        rows, scores (np.ndarray): from `nearest`.
+
+    Yields:
+        str: a line, without its end.
+    """
+    texts, ids = train
+    for (text, label), class_id, found, values in zip(inputs, predicted, rows.tolist(), scores.tolist()):
+        yield f"text: {text}"
+        yield f"predict label: {labels[class_id]}"
+        if label is not None:
+            yield f"label: {label}"
+        yield "examples with positive influence"
+        for number, (row, value) in enumerate(zip(found, values), 1):
+            yield f"support{number} text: {texts[row]}\tlabel: {labels[ids[row]]}\tscore: {value:.5f}"
+        yield ""
+
+
+def main(argv=None):
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--top_k", type=int, default=3, help="training samples shown for each text (default: 3)")
+    add("--interpret_input_file", default="bad_case.txt", help="in --dataset_dir: texts, with or without label and "
+        "prediction (default: bad_case.txt)")  # fmt: skip
+    add("--interpret_result_file", default="sent_interpret.txt", help="written into --dataset_dir")
+    args = parser.parse_args(argv)
+    check_positive(args, "top_k")
+    labels = read_model_labels(args)
+    inputs = read_inputs(args.dataset_dir / args.interpret_input_file)
+    train = read_examples(args.dataset_dir / args.train_file, labels)
+    classifier = Classifier(args, labels)
+    train_features = classifier.run(train[0], "training texts")[1]
+    logits, features = classifier.run([text for text, _ in inputs], "texts")
+    rows, scores = nearest(features, train_features, args.top_k)
+    predicted = logits.argmax(axis=1).tolist()
+    lines = explain(inputs, predicted, train, labels, rows, scores)
+    with staged_files(args.dataset_dir) as stage:
+        (stage / args.interpret_result_file).write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
+    print(f"{len(inputs):,} texts explained in {args.dataset_dir / args.interpret_result_file}")
+
+
+if __name__ == "__main__":
+    with exit_on_usage_error():
+        main()
