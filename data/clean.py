@@ -60,7 +60,9 @@ class Cleaner:
         (self.target / "label.txt").write_bytes("".join(f"{label}\n" for label in self.label2id).encode("utf-8"))
 
     def bad_line(self, name):
-        return lambda number, encoding: self.note(name, number or "", f"decoded as {encoding}", "")
+        return lambda number, encoding: self.note(
+            name, number or "", f"decoded as {encoding or 'UTF-8 with losses'}", ""
+        )
 
     def write_split(self, name):
         """Write one file without what train.py refuses, copies of lines, and texts of the files written before."""
