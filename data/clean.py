@@ -38,8 +38,9 @@ class Cleaner:
         self.by_normal_form = collections.defaultdict(list)
         for label, form in zip(label2id, normalise(list(label2id))):
             self.by_normal_form[form].append(label)
-        classes = character_classes()
-        self.without_controls = {code: None for code in (classes & CONTROL).nonzero()[0].tolist() if code != ord("\t")}
+        controls = set((character_classes() & CONTROL).nonzero()[0].tolist()) - {ord("\t")}
+        # Separators between lines and the like become a space, so that the words beside them stay apart.
+        self.without_controls = {code: " " if chr(code).isspace() else None for code in controls}
         self.counts = collections.Counter()
         self.texts_before = set()
 
@@ -102,7 +103,7 @@ class Cleaner:
     def find_columns(self, line):
         """The text and the label in a line without control characters; None, None where that is not clear."""
         fields = [field.strip() for field in line.split("\t") if field.strip()]
-        if len(fields) == 1 and " " in fields[0]:
+        if len(fields) == 1:
             fields = fields[0].rsplit(None, 1)
         if len(fields) < 2:
             return None, None

@@ -253,8 +253,8 @@ def test_html_of_a_folder_without_samples(tmp_path):
 
 
 def test_fix(data_dir, tmp_path, capsys):
-    lines = ["", "没有标签也没有空格", f"{TEXT} 就医建议", f"{TEXT}要\t加急\t就医建议", f"就医建议\t{TEXT}换列",
-             f"{TEXT}错\t啥", f"控\x1a制{TEXT}\t就医建议 ", f"{TEXT}全角\t就医建议\u3000",
+    lines = ["", "没有标签也没有空格", f"{TEXT}\u3000就医建议", f"{TEXT}要\t加急\t就医建议", f"就医建议\t{TEXT}换列",
+             f"{TEXT}错\t啥", f"控\x1a制\x0b{TEXT}\t就医建议 ", f"{TEXT}全角\t就医建议\u3000",
              f"{TEXT}\t就医建议"]  # fmt: skip
     dev_text = (data_dir / "dev.txt").read_text(encoding="utf-8").split("\t")[0]
     add_lines(data_dir, "train", *lines, f"{dev_text}？\t就医建议", f"{TEXT}国标\t就医建议".encode("gbk"))
@@ -265,7 +265,7 @@ def test_fix(data_dir, tmp_path, capsys):
     assert {path.name: path.read_bytes() for path in data_dir.iterdir()} == before
     labels = read_labels(clean / "label.txt")
     texts, _ = read_examples(clean / "train.txt", labels)
-    assert texts[48:] == [TEXT, f"{TEXT}要 加急", f"{TEXT}换列", f"控制{TEXT}", f"{TEXT}全角", f"{TEXT}国标"]
+    assert texts[48:] == [TEXT, f"{TEXT}要 加急", f"{TEXT}换列", f"控制 {TEXT}", f"{TEXT}全角", f"{TEXT}国标"]
     assert (clean / "data.txt").read_text(encoding="utf-8") == "没标的 文本\n"
     assert (clean / "dev.txt").read_bytes() == before["dev.txt"]
     with (clean / "changes.csv").open(encoding="utf-8-sig", newline="") as file:
