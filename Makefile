@@ -3,7 +3,7 @@
 # Needs python3 (3.9-3.12) and make; on Windows, and without make, the README has the plain pip and python lines.
 
 .DELETE_ON_ERROR:
-.PHONY: train predict test test-slow lint lock bench-train bench-quality bench-models bench-data
+.PHONY: train predict test test-slow lint lock bench-train bench-quality bench-models bench-data bench-analysis
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -54,6 +54,10 @@ bench-quality: $(VENV)/.installed $(ENCODER)/config.json
 # Accuracy and latency of every model, width and format; writes docs/bench_models.json and .png.
 bench-models: $(VENV)/.installed-bench $(ENCODER)/config.json
 	$(PYTHON) tests/bench_models.py --data_dir $(DATA) --work_dir .bench
+
+# Wrong labels found by each method of analysis/dirty.py.
+bench-analysis: $(VENV)/.installed-bench $(ENCODER)/config.json
+	$(PYTHON) tests/bench_analysis.py --data_dir $(DATA)
 
 # Time and memory of the data tools on a million lines, on one core.
 bench-data: $(VENV)/.installed $(ENCODER)/config.json

@@ -128,20 +128,22 @@ def test_the_data_example(tmp_path, tiny_model, monkeypatch, capsys):
 
 
 def test_the_analysis_commands(trained, monkeypatch, tmp_path, capsys):
+    import dirty
     import evaluate
     import sent_interpret
 
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "analysis" / "README.md").read_text(encoding="utf-8")
     commands = [shlex.split(line) for line in re.findall(r"^python .*", text, re.MULTILINE)]
-    scripts = {"evaluate.py": evaluate, "sent_interpret.py": sent_interpret}
-    assert [command[1] for command in commands] == ["evaluate.py", "evaluate.py", "sent_interpret.py"]
+    scripts = {"evaluate.py": evaluate, "sent_interpret.py": sent_interpret, "dirty.py": dirty}
+    assert [command[1] for command in commands] == ["evaluate.py", "evaluate.py", "sent_interpret.py", "dirty.py"]
     for _, script, *flags in commands:
         for name, value in {"dataset_dir": trained[0], "params_path": trained[1], "compare": trained[1]}.items():
             if f"--{name}" in flags:
                 flags = replaced(flags, **{name: value})
         scripts[script].main(flags)
-    assert (trained[0] / "bad_case.txt").is_file() and (trained[0] / "sent_interpret.txt").is_file()
+    for name in ("bad_case.txt", "sent_interpret.txt", "train_dirty.txt", "train_dirty_rest.txt"):
+        assert (trained[0] / name).is_file()
     assert (tmp_path / "evaluate_report" / "evaluate.html").is_file()
     assert "+0.00 points" in capsys.readouterr().out
 

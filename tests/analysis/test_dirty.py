@@ -1,0 +1,110 @@
+"""analysis/dirty.py: flipped labels are found, files and refusals."""
+
+import dirty
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from utils import UsageError, read_examples, read_labels
+
+
+@pytest.fixture
+def flipped(tmp_path):
+    """The shipped sample data with 88 of 880 labels wrong: (folder, numbers of the wrong ones)."""
+    labels = read_labels(ROOT / "data" / "label.txt")
+    texts, ids = read_examples(ROOT / "data" / "train.txt", labels)
+    random = np.random.RandomState(0)
+    wrong = random.permutation(len(ids))[:88]
+    ids = np.array(ids)
+    ids[wrong] = (ids[wrong] + random.randint(1, 11, 88)) % 11
+    lines = [f"{text}\t{labels[i]}\n" for text, i in zip(texts, ids)]
+    (tmp_path / "train.txt").write_bytes("".join(lines).encode("utf-8"))
+    (tmp_path / "label.txt").write_bytes("\n".join(labels).encode("utf-8"))
+    return tmp_path, {lines[row] for row in wrong}
+
+
+def run(folder, *more):
+    dirty.main(["--device", "cpu", "--dataset_dir", str(folder), *map(str, more)])
+    return [(folder / name).read_text(encoding="utf-8").splitlines(True) for name in FILES]
+
+
+FILES = ("train_dirty.txt", "train_dirty_rest.txt")
+
+
+def test_confident_learning_finds_flipped_labels(flipped, capsys):
+    folder, wrong = flipped
+    found, rest = run(folder, "--dirty_num", 88)
+    lines = (folder / "train.txt").read_text(encoding="utf-8").splitlines(True)
+    assert len(found) == 88 and sorted(found + rest) == sorted(lines)
+    assert rest == [line for line in lines if line in set(rest)]  # in the order of the file
+    assert len(wrong & set(found)) > 44  # by chance: 9
+    out = capsys.readouterr().out
+    assert "of 880 labels for wrong" in out and "(rather " in out
+    assert run(folder, "--dirty_num", 88) == [found, rest]  # the seed fixes the folds
+
+
+@pytest.mark.parametrize("method", ["representer_points", "loss"])
+def test_methods_with_a_model(trained, method):
+    data, checkpoint = trained
+    lines = (data / "train.txt").read_text(encoding="utf-8").splitlines()
+    clean = set(run(data, "--method", method, "--params_path", checkpoint, "--dirty_num", 20)[0])
+    texts, labels = zip(*(line.split("\t") for line in lines))
+    wrong = [f"{texts[row]}\t{next(label for label in labels if label != labels[row])}" for row in range(0, 200, 20)]
+    for row, line in zip(range(0, 200, 20), wrong):
+        lines[row] = line
+    (data / "train.txt").write_bytes("\n".join(lines).encode("utf-8"))
+    found, rest = run(data, "--method", method, "--params_path", checkpoint, "--dirty_num", 20)
+    assert len(found) == 20 and len(rest) == len(lines) - 20
+    assert sum(f"{line}\n" in found for line in wrong) >= 6 and clean != set(found)
+
+
+def test_representer_weights_are_the_gradients():
+    """The refitted layer is the sum of features with these weights, as the paper's theorem says."""
+    from sklearn.linear_model import LogisticRegression
+
+    random = np.random.RandomState(0)
+    features, ids = random.randn(200, 6), random.randint(0, 3, 200)
+    suspicion, probabilities = dirty.representer_points(features, ids, 3)
+    alpha = np.eye(3)[ids] - probabilities
+    model = LogisticRegression(C=dirty.REPRESENTER_C, max_iter=5000, tol=1e-8).fit(features, ids)
+    assert np.abs(dirty.REPRESENTER_C * alpha.T @ features - model.coef_).max() < 1e-3
+    assert np.allclose(suspicion, alpha[np.arange(200), ids])
+
+
+def test_threshold(flipped, capsys):
+    folder, _ = flipped
+    assert len(run(folder, "--dirty_num", 500, "--dirty_threshold", "0.9")[0]) < 500
+    found, rest = run(folder, "--dirty_threshold", "0.99999")
+    assert found == [] and len(rest) == 880 and "lower --dirty_threshold" in capsys.readouterr().out
+
+
+def test_rare_labels_and_few_samples(tmp_path, capsys):
+    (tmp_path / "label.txt").write_bytes("甲\n乙\n丙\n丁\n".encode())
+    lines = (
+        [f"头疼第{number}次\t甲" for number in range(6)]
+        + [f"发烧第{number}次\t乙" for number in range(3)]
+        + ["咳嗽\t丙"]
+    )
+    (tmp_path / "train.txt").write_bytes("\n".join(lines).encode())
+    found, rest = run(tmp_path, "--dirty_num", 2)
+    assert len(found) == 2 and len(rest) == 8
+    (tmp_path / "train.txt").write_bytes("头疼\t甲\n发烧\t甲\n".encode())
+    with pytest.raises(UsageError, match="2 samples of 1 labels: too few"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--dirty_num", "0"], "--dirty_num 0: give 1 or more"),
+        (["--dirty_threshold", "1"], "from 0 to below 1"),
+        (["--dirty_file", "train.txt"], "two names that are not that of --train_file"),
+        (["--method", "loss", "--params_path", "nowhere"], "nowhere: no such directory"),
+    ],
+)
+def test_refusals(flipped, flags, message):
+    folder, _ = flipped
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UsageError, match=message):
+        run(folder, *flags)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
