@@ -248,6 +248,34 @@ def example_problem(line, label2id):
     return "unknown_label", f"unknown label {shortened(label)!r}; {_suggest_label(label, tuple(label2id))}"
 
 
+def read_cases(path):
+    """Read texts that are to be looked at: bad_case.txt, dev.txt, data.txt and the like.
+
+    Args:
+        path: a text a line, or text and label, or text, label, prediction and score with tabs between; a header line
+            `Text<Tab>Label…` is skipped.
+
+    Returns:
+        list[tuple[int, str, str, str, str]]: line number, text, label, prediction and score, "" for what is missing.
+
+    Raises:
+        UsageError: a line without a text or with more columns, or no line below the header.
+    """
+    rows = []
+    for number, line in enumerate(read_lines(path), 1):
+        columns = [column.strip() for column in line.split("\t")]
+        if number == 1 and [column.lower() for column in columns[:2]] == ["text", "label"]:
+            continue
+        if not columns[0]:
+            raise UsageError(f"{path}:{number}: no text; delete the line, or put the text before the first tab")
+        if len(columns) > 4:
+            raise UsageError(f"{path}:{number}: {len(columns)} columns; at most text, label, prediction and score")
+        rows.append((number, *[*columns, "", "", ""][:4]))
+    if not rows:
+        raise UsageError(f"{path}: nothing below the header; write a text a line")
+    return rows
+
+
 def shortened(text, length=60):
     """The text, cut with an ellipsis where it is longer than `length`."""
     return text if len(text) <= length else text[: length - 1] + "…"

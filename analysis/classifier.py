@@ -17,7 +17,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
 import utils  # noqa: E402
-from utils import UsageError, read_labels, read_lines, staged_files  # noqa: E402
+from utils import UsageError, read_labels, staged_files  # noqa: E402
 
 CACHE_DIR = "feature_cache"
 # Files that decide a text's features.
@@ -62,32 +62,6 @@ def read_model_labels(args):
     if not args.params_path.is_dir():
         raise UsageError(f"--params_path {args.params_path}: no such directory; give the --output_dir of a training")
     return trained_labels(str(args.params_path), labels, label_path)
-
-
-def read_inputs(path):
-    """Read texts to explain: a text a line, or text and label, or text, label and prediction (and score).
-
-    Args:
-        path (Path): a file such as bad_case.txt, dev.txt or data.txt; a header line `Text<Tab>Label…` is skipped.
-
-    Returns:
-        list[tuple[str, str | None]]: texts and labels.
-
-    Raises:
-        UsageError: a line without a text, or with more than four columns.
-    """
-    rows = []
-    for number, line in enumerate(read_lines(path), 1):
-        columns = [column.strip() for column in line.split("\t")]
-        if number == 1 and [column.lower() for column in columns[:2]] == ["text", "label"]:
-            continue
-        if not columns[0] or len(columns) > 4:
-            what = "no text" if not columns[0] else f"{len(columns)} columns"
-            raise UsageError(f"{path}:{number}: {what}; write a text, or text, label and prediction with tabs between")
-        rows.append((columns[0], columns[1] if len(columns) > 1 else None))
-    if not rows:
-        raise UsageError(f"{path}: no texts below the header; nothing to explain")
-    return rows
 
 
 class Classifier:
@@ -179,9 +153,7 @@ class Classifier:
 
     def probabilities(self, texts, what="texts"):
         """float64 [texts, classes]; each row sums to 1."""
-        from scipy.special import softmax
-
-        return softmax(self.run(texts, what)[0].astype(np.float64), axis=1)
+        return softmax(self.run(texts, what)[0])
 
     def key(self, texts):
         """The name in the cache: a hash of the model's files, the length and the texts."""
@@ -193,6 +165,13 @@ class Classifier:
             self._model_key = digest.hexdigest()
         content = "\n".join([self._model_key, str(self.max_length), *texts])
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def softmax(logits):
+    """float64 [n, classes]; each row sums to 1."""
+    from scipy.special import softmax
+
+    return softmax(np.asarray(logits, dtype=np.float64), axis=1)
 
 
 def find_head(model, num_labels, paddle):

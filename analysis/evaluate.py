@@ -14,13 +14,14 @@ coverage.png; with --compare also changed.txt, the samples that only one of the 
 - Comparison: exact McNemar test on the samples that only one model gets right (Dietterich 1998).
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from classifier import Classifier, make_parser, read_model_labels  # noqa: E402
+from classifier import Classifier, make_parser, read_model_labels, softmax  # noqa: E402
 
 from report import (  # noqa: E402
     escape,
@@ -43,13 +44,6 @@ ACCURACIES = (0.8, 0.85, 0.9, 0.95, 0.99)
 
 
 # ------------------------------------------------------------------------------------------------------ statistics
-
-
-def softmax(logits):
-    """float64 [n, classes]; each row sums to 1."""
-    from scipy.special import softmax
-
-    return softmax(np.asarray(logits, dtype=np.float64), axis=1)
 
 
 def confusion_matrix(truth, predicted, num_classes):
@@ -390,15 +384,15 @@ def page_parts(args, labels, matrix, topk, errors, temperature, coverage_rows, b
 
 def compare_models(args, labels, texts, truth, predicted):
     """Run the other model on the same samples; print, write changed.txt, and give the HTML."""
-    args.params_path, first = args.compare, args.params_path
-    other_labels = read_model_labels(args)
-    other_logits, _ = Classifier(args, other_labels).run(texts, "dev, other model")
-    args.params_path = first
+    other_args = argparse.Namespace(**{**vars(args), "params_path": args.compare})
+    other_labels = read_model_labels(other_args)
+    other_logits, _ = Classifier(other_args, other_labels).run(texts, "dev, other model")
     other = np.array([labels.index(other_labels[class_id]) for class_id in other_logits.argmax(axis=1)])
     result = compare(predicted, other, truth)
     rows = np.flatnonzero((predicted == truth) != (other == truth)).tolist()
     changed = [(texts[row], labels[truth[row]], labels[predicted[row]], labels[other[row]]) for row in rows]
-    write_table_file(args.report_dir, "changed.txt", ("Text", "Label", str(first), str(args.compare)), changed)
+    header = ("Text", "Label", str(args.params_path), str(args.compare))
+    write_table_file(args.report_dir, "changed.txt", header, changed)
     low, high = (100 * bound for bound in result["interval"])
     points = f"{100 * result['difference']:+.2f} points ({low:+.2f} to {high:+.2f})"
     print(f"{args.compare}: {points}, McNemar p = {result['p_value']:.4f}; {len(changed):,} samples changed sides: "

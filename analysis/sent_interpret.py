@@ -13,16 +13,16 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from classifier import Classifier, check_positive, make_parser, nearest, read_inputs, read_model_labels  # noqa: E402
+from classifier import Classifier, check_positive, make_parser, nearest, read_model_labels  # noqa: E402
 
-from utils import exit_on_usage_error, read_examples, staged_files  # noqa: E402
+from utils import exit_on_usage_error, read_cases, read_examples, staged_files  # noqa: E402
 
 
-def explain(inputs, predicted, train, labels, rows, scores):
+def explain(cases, predicted, train, labels, rows, scores):
     """The lines of the result file.
 
     Args:
-        inputs (list[tuple[str, str | None]]): texts and, where known, labels.
+        cases (list[tuple]): from read_cases: line number, text, label ("" where it is not known), ….
         predicted (list[int]): class ids.
         train (tuple[list[str], list[int]]): texts and class ids.
         labels (list[str]): names of the classes.
@@ -32,10 +32,10 @@ def explain(inputs, predicted, train, labels, rows, scores):
         str: a line, without its end.
     """
     texts, ids = train
-    for (text, label), class_id, found, values in zip(inputs, predicted, rows.tolist(), scores.tolist()):
+    for (_, text, label, *_), class_id, found, values in zip(cases, predicted, rows.tolist(), scores.tolist()):
         yield f"text: {text}"
         yield f"predict label: {labels[class_id]}"
-        if label is not None:
+        if label:
             yield f"label: {label}"
         yield "examples with positive influence"
         for number, (row, value) in enumerate(zip(found, values), 1):
@@ -53,17 +53,17 @@ def main(argv=None):
     args = parser.parse_args(argv)
     check_positive(args, "top_k")
     labels = read_model_labels(args)
-    inputs = read_inputs(args.dataset_dir / args.interpret_input_file)
+    cases = read_cases(args.dataset_dir / args.interpret_input_file)
     train = read_examples(args.dataset_dir / args.train_file, labels)
     classifier = Classifier(args, labels)
     train_features = classifier.run(train[0], "training texts")[1]
-    logits, features = classifier.run([text for text, _ in inputs], "texts")
+    logits, features = classifier.run([text for _, text, *_ in cases], "texts")
     rows, scores = nearest(features, train_features, args.top_k)
     predicted = logits.argmax(axis=1).tolist()
-    lines = explain(inputs, predicted, train, labels, rows, scores)
+    lines = explain(cases, predicted, train, labels, rows, scores)
     with staged_files(args.dataset_dir) as stage:
         (stage / args.interpret_result_file).write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
-    print(f"{len(inputs):,} texts explained in {args.dataset_dir / args.interpret_result_file}")
+    print(f"{len(cases):,} texts explained in {args.dataset_dir / args.interpret_result_file}")
 
 
 if __name__ == "__main__":

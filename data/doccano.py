@@ -29,8 +29,8 @@ from utils import (  # noqa: E402
     check_save_dir,
     describe_encoding,
     exit_on_usage_error,
+    read_cases,
     read_labels,
-    read_lines,
     shortened,
     staged_files,
     write_lines,
@@ -275,37 +275,15 @@ def convert(args):
 # ------------------------------------------------------------------------------------------------- to the annotator
 
 
-def read_texts(path):
-    """Read texts to annotate: bad_case.txt, sparse.txt, train_dirty.txt, data.txt and the like.
-
-    Returns:
-        list[dict]: text, origin and, as far as the file has these columns, given_label, label and score of the model.
-
-    Raises:
-        UsageError: a line with an empty text or too many columns.
-    """
-    rows = []
-    for number, line in enumerate(read_lines(path), 1):
-        columns = [column.strip() for column in line.split("\t")]
-        if number == 1 and [column.lower() for column in columns[:2]] == ["text", "label"]:
-            continue
-        if not columns[0]:
-            raise UsageError(f"{path}:{number}: no text; delete the line")
-        if len(columns) > 4:
-            raise UsageError(f"{path}:{number}: {len(columns)} columns; at most text, label, prediction and score")
-        text, given_label, label, score = [*columns, "", "", ""][:4]
-        rows.append({"text": text, "label": label, "score": score, "given_label": given_label,
-                     "origin": f"{Path(path).name}:{number}"})  # fmt: skip
-    return rows
-
-
 def export_texts(args):
     """Write a JSONL file for doccano's import: each text once, with the model's label and score where known."""
     check_save_dir(args.export_file.parent, [args.export_file.name], args.force)
     rows = {}
     for path in args.text_file:
-        for row in read_texts(path):
-            rows.setdefault(one_line(row["text"]), row)
+        for number, text, given_label, label, score in read_cases(path):
+            row = {"text": text, "label": label, "score": score, "given_label": given_label,
+                   "origin": f"{path.name}:{number}"}  # fmt: skip
+            rows.setdefault(one_line(text), row)
     rows = list(rows.values())
     open_rows = [row for row in rows if not row["label"]]
     if args.export_model_dir and open_rows:

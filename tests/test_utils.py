@@ -175,3 +175,20 @@ def test_threads_default_to_the_cores_and_the_user_wins():
 def test_a_table_has_aligned_columns():
     lines = utils.format_table([{"format": "onnx", "MB": "9"}, {"format": "onnx_int8", "MB": 120}])
     assert lines == ["   format   MB", "     onnx    9", "onnx_int8  120"]
+
+
+def test_cases(tmp_path):
+    path = tmp_path / "in.txt"
+    for content, expected in {
+        "一\n二\n": [(1, "一", "", "", ""), (2, "二", "", "", "")],
+        "一\t甲\n": [(1, "一", "甲", "", "")],
+        "Text\tLabel\tPrediction\tScore\n一\t甲\t乙\t0.9\n": [(2, "一", "甲", "乙", "0.9")],
+        "一\t甲\t乙\n二\n": [(1, "一", "甲", "乙", ""), (2, "二", "", "", "")],
+    }.items():
+        path.write_bytes(content.encode())
+        assert utils.read_cases(path) == expected
+    bad = {"一\n\t甲\n": ":2: no text", "a\tb\tc\td\te": ":1: 5 columns", "Text\tLabel\n": "nothing below"}
+    for content, message in bad.items():
+        path.write_bytes(content.encode())
+        with pytest.raises(UsageError, match=message):
+            utils.read_cases(path)

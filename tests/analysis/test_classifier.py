@@ -80,27 +80,6 @@ def test_nearest_is_brute_force():
     assert lib.nearest(np.zeros((1, 16)), corpus, 1)[1] == 0
 
 
-def test_inputs(tmp_path):
-    path = tmp_path / "in.txt"
-    cases = {
-        "一\n二\n": [("一", None), ("二", None)],
-        "一\t甲\n": [("一", "甲")],
-        "Text\tLabel\tPrediction\tScore\n一\t甲\t乙\t0.9\n": [("一", "甲")],
-        "一\t甲\t乙\n二\n": [("一", "甲"), ("二", None)],
-    }
-    for content, expected in cases.items():
-        path.write_bytes(content.encode())
-        assert lib.read_inputs(path) == expected
-    for content, message in {
-        "一\n\t甲\n": ":2: no text",
-        "a\tb\tc\td\te": ":1: 5 columns",
-        "Text\tLabel\n": "nothing",
-    }.items():
-        path.write_bytes(content.encode())
-        with pytest.raises(UsageError, match=message):
-            lib.read_inputs(path)
-
-
 def test_refusals(trained, tmp_path):
     data, checkpoint = trained
     for values, message in (
