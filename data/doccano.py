@@ -36,6 +36,8 @@ from utils import (  # noqa: E402
     write_lines,
 )
 
+# May stand before the first line of a file, and stays there.
+BYTE_ORDER_MARK = "\ufeff"
 # Problems that are told at once; a file of another kind has one in every record.
 MAX_PROBLEMS = 20
 # What export_texts adds to a record; doccano keeps it as meta data and exports it again.
@@ -354,7 +356,7 @@ def plan_merge(folder, records, labels):
         lines = raw_lines(folder / name)
         for index, line in enumerate(lines):
             text, _, current = line.partition("\t")
-            record = corrections.get(one_line(text))
+            record = corrections.get(one_line(text.lstrip(BYTE_ORDER_MARK)))
             if record is None:
                 continue
             found.add(record.text)
@@ -378,7 +380,7 @@ def plan_merge(folder, records, labels):
                     for number, record in enumerate(added, len(lines) + 1)]  # fmt: skip
         contents["train.txt"] = [*lines, *(f"{record.text}\t{record.label}" for record in added), ""]
     unlabelled = raw_lines(folder / "data.txt")
-    left = [line for line in unlabelled if one_line(line) not in corrections]
+    left = [line for line in unlabelled if one_line(line.lstrip(BYTE_ORDER_MARK)) not in corrections]
     if len(left) < len(unlabelled):
         contents["data.txt"] = left
         changes.append(f"{folder / 'data.txt'}: {len(unlabelled) - len(left)} texts that have a label now taken out")
@@ -386,7 +388,7 @@ def plan_merge(folder, records, labels):
 
 
 def raw_lines(path):
-    """The lines of a UTF-8 file as they stand, an empty last one included; none where there is no file."""
+    """The lines of a UTF-8 file as they stand, with mark and empty last one; none where there is no file."""
     if not path.is_file():
         return []
     data = path.read_bytes()

@@ -280,7 +280,7 @@ def folder(tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "label.txt").write_bytes("甲\n乙\n丙\n".encode())
-    (folder / "train.txt").write_bytes("头疼  怎么办\t甲\r\n发烧\t乙\r\n咳嗽\t丙".encode())
+    (folder / "train.txt").write_bytes("\ufeff头疼  怎么办\t甲\r\n发烧\t乙\r\n咳嗽\t丙".encode())
     (folder / "dev.txt").write_bytes("挂号\t甲\n买药\t乙\n".encode())
     (folder / "data.txt").write_bytes("没标的一条\n还没标\n".encode())
     return folder
@@ -305,7 +305,7 @@ def test_corrections_go_where_the_text_is(folder, tmp_path, capsys):
     ]
     assert merge(folder, tmp_path, *records) == 0
     after = contents(folder)
-    assert after["train.txt"].decode() == "头疼  怎么办\t乙\r\n发烧\t乙\r\n咳嗽\t丙\n没标的一条\t甲\n"
+    assert after["train.txt"].decode() == "\ufeff头疼  怎么办\t乙\r\n发烧\t乙\r\n咳嗽\t丙\n没标的一条\t甲\n"
     assert after["dev.txt"].decode() == "挂号\t甲\n买药\t丙\n"
     assert after["data.txt"].decode() == "还没标\n"
     out = capsys.readouterr().out
@@ -328,7 +328,7 @@ def test_conflicts_are_listed_and_the_rest_is_merged(folder, tmp_path, capsys):
         {"text": "买药", "label": ["丙"], "given_label": "乙"},
     ) == 1  # fmt: skip
     after = contents(folder)
-    assert after["train.txt"].decode() == "头疼  怎么办\t甲\r\n发烧\t乙\r\n咳嗽\t丙"
+    assert after["train.txt"].decode() == "\ufeff头疼  怎么办\t甲\r\n发烧\t乙\r\n咳嗽\t丙"
     assert after["dev.txt"].decode() == "挂号\t甲\n买药\t丙\n"
     conflicts = [line for line in capsys.readouterr().out.splitlines() if line.startswith("conflict: ")]
     assert len(conflicts) == 3
