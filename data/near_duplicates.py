@@ -119,7 +119,6 @@ def signatures(texts):
     hashed = _mix(_mix(_mix(first * np.uint32(0x9E3779B1) + second) + third) + fourth)
     # The last character starts no shingle of its own unless it is the only one: shingles() stops there too.
     ends = starts[1:] - 1
-    hashed[ends] = np.uint32(0xFFFFFFFF)
     last = ends - 1
     several = ends - starts[:-1] > 1
     hashed[last[several]] = hashed[starts[:-1][several]]
@@ -127,9 +126,8 @@ def signatures(texts):
     result = np.empty((len(texts), NUM_HASHES), dtype=np.uint32)
     for column, (multiplier, offset) in enumerate(zip(_MULTIPLIERS, _OFFSETS)):
         values = hashed * multiplier + offset
-        values[ends] = np.uint32(0xFFFFFFFF)
         values ^= values >> np.uint32(15)
-        values[ends] = np.uint32(0xFFFFFFFF)
+        values[ends] = np.uint32(0xFFFFFFFF)  # the line feeds are no shingles
         result[:, column] = np.minimum.reduceat(values, starts[:-1])
     return result
 
