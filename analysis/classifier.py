@@ -61,7 +61,10 @@ def read_model_labels(args):
     labels = read_labels(label_path)
     if not args.params_path.is_dir():
         raise UsageError(f"--params_path {args.params_path}: no such directory; give the --output_dir of a training")
-    return trained_labels(str(args.params_path), labels, label_path)
+    try:
+        return trained_labels(str(args.params_path), labels, label_path)
+    except UsageError as error:
+        raise UsageError(str(error).replace("--model_name_or_path", "--params_path")) from None
 
 
 class Classifier:

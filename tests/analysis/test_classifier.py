@@ -84,7 +84,7 @@ def test_refusals(trained, tmp_path):
     data, checkpoint = trained
     for values, message in (
         ({"params_path": tmp_path / "nowhere"}, "--params_path .*nowhere: no such directory"),
-        ({"params_path": data}, "not a fine-tuned classifier"),
+        ({"params_path": data}, "--params_path .*: not a fine-tuned classifier"),
         ({"batch_size": 0}, "--batch_size 0: give 1 or more"),
         ({"max_seq_length": 2}, "--max_seq_length 2: give 3"),
         ({"label_file": "nowhere.txt"}, "nowhere.txt: no such file"),
