@@ -20,7 +20,7 @@ prepare_cpu()
 
 from paddlenlp.transformers import AutoTokenizer  # noqa: E402
 
-from trainer import make_encoder  # noqa: E402
+from trainer import make_encoder, pad_batch  # noqa: E402
 
 # Format -> the ending of its file. paddle_bf16 runs the Paddle graph with matrix products in bfloat16.
 FORMATS = {"paddle": ".pdmodel", "paddle_bf16": ".pdmodel", "onnx": ".onnx", "onnx_int8": "_int8.onnx"}
@@ -195,18 +195,9 @@ class Predictor:
         result = np.empty((len(features), len(self.labels)), "float32")
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
-            result[chosen] = self.run_batch(self._pad([features[index] for index in chosen]))
+            batch = pad_batch([features[index] for index in chosen], self.input_names, self.pad_token_id)
+            result[chosen] = self.run_batch(batch)
         return result
-
-    def _pad(self, features):
-        width = max(len(feature["input_ids"]) for feature in features)
-        batch = {}
-        for name in self.input_names:
-            filler = self.pad_token_id if name == "input_ids" else 0
-            batch[name] = np.full((len(features), width), filler, "int64")
-            for row, feature in zip(batch[name], features):
-                row[: len(feature[name])] = feature[name]
-        return batch
 
     def probabilities(self, texts):
         """float64 [texts, classes]; each row sums to 1."""

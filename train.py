@@ -30,6 +30,7 @@ from utils import (
     SUPPORTED_STRATEGIES,
     UsageError,
     check_widths,
+    evaluation_report,
     exit_on_usage_error,
     load_argument_classes,
     parse_arguments,
@@ -43,6 +44,7 @@ from utils import (
     staged_files,
     stored_labels,
     write_json,
+    write_lines,
 )
 
 DATA_DIR = "./data"
@@ -534,7 +536,6 @@ def train(lib, trainer, args, checkpoint):
 def evaluate_in_detail(lib, trainer, data_args, data):
     """Log precision, recall and F1 of every class, and write the wrongly predicted samples with their scores."""
     from scipy.special import softmax
-    from sklearn.metrics import classification_report
 
     output = trainer.predict(trainer.test_dataset)
     if not trainer.is_world_process_zero():
@@ -542,29 +543,9 @@ def evaluate_in_detail(lib, trainer, data_args, data):
     texts, truth = data.test
     probabilities = softmax(output.predictions, axis=1)
     predicted = probabilities.argmax(axis=1)
-    ids = list(range(len(data.labels)))
-    report = classification_report(truth, predicted, labels=ids, output_dict=True, zero_division=0)
-
     split = "dev" if os.path.realpath(data_args.test_path) == os.path.realpath(data_args.dev_path) else "test"
-    info = lib.logger.info
-    macro = report["macro avg"]
-    info("-----Evaluate model-------")
-    info(f"{split.capitalize()} dataset size: {len(truth)}")
-    info(f"Accuracy in {split} dataset: {output.metrics['test_accuracy']:.2%}")
-    info(
-        f"Macro average | precision: {macro['precision'] * 100:.2f} | recall: {macro['recall'] * 100:.2f} | "
-        f"F1 score {macro['f1-score'] * 100:.2f}"
-    )
-    for index, label in enumerate(data.labels):
-        scores = report[str(index)]
-        share = scores["support"] / len(truth)
-        info(f"Class name: {label}")
-        info(
-            f"Evaluation examples in {split} dataset: {int(scores['support'])}({share:.1%}) | "
-            f"precision: {scores['precision'] * 100:.2f} | recall: {scores['recall'] * 100:.2f} | "
-            f"F1 score {scores['f1-score'] * 100:.2f}"
-        )
-        info("----------------------------")
+    for line in evaluation_report(split, data.labels, truth, predicted):
+        lib.logger.info(line)
 
     trainer.save_metrics("test", output.metrics)
     bad_cases = ["Text\tLabel\tPrediction\tScore"]
@@ -574,9 +555,8 @@ def evaluate_in_detail(lib, trainer, data_args, data):
                 f"{text}\t{data.labels[true_id]}\t{data.labels[predicted_id]}\t{scores[predicted_id]:.4f}"
             )
     path = Path(data_args.bad_case_path)
-    with staged_files(path.parent) as stage:
-        (stage / path.name).write_bytes(("\n".join(bad_cases) + "\n").encode("utf-8"))
-    info(f"{len(bad_cases) - 1} wrongly predicted samples written to {path}")
+    write_lines(path.parent, {path.name: bad_cases}, "--bad_case_path")
+    lib.logger.info(f"{len(bad_cases) - 1} wrongly predicted samples written to {path}")
 
 
 if __name__ == "__main__":

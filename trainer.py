@@ -354,6 +354,26 @@ def make_encoder(tokenizer, max_length, token_types, texts_to_prove=()):
     return encode_fast if encode_all_fast(probe) == encode_slowly(probe) else encode_slowly
 
 
+def pad_batch(features, names, pad_token_id):
+    """Arrays of one batch.
+
+    Args:
+        features (list[dict]): as make_encoder's function gives them.
+        names (Iterable[str]): the inputs wanted, such as input_ids and token_type_ids.
+        pad_token_id (int): fills input_ids; 0 fills the others.
+
+    Returns:
+        dict[str, np.ndarray]: int64 [len(features), longest].
+    """
+    width = max(len(feature["input_ids"]) for feature in features)
+    batch = {}
+    for name in names:
+        batch[name] = np.full((len(features), width), pad_token_id if name == "input_ids" else 0, "int64")
+        for row, feature in zip(batch[name], features):
+            row[: len(feature[name])] = feature[name]
+    return batch
+
+
 def rust_tokenizer(tokenizer, max_length):
     """Build HuggingFace's Rust WordPiece tokenizer like a BERT or ERNIE tokenizer, or None for other kinds.
 

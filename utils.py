@@ -375,6 +375,43 @@ def require_onnx(types):
         )
 
 
+def evaluation_report(split, labels, truth, predicted):
+    """The report on a data set: its size, accuracy, macro averages, and each class.
+
+    Args:
+        split (str): dev or test.
+        labels (list[str]): in class order.
+        truth, predicted: class ids [samples].
+
+    Returns:
+        list[str]: lines.
+    """
+    from sklearn.metrics import accuracy_score, classification_report
+
+    report = classification_report(
+        truth, predicted, labels=list(range(len(labels))), output_dict=True, zero_division=0
+    )
+    macro = report["macro avg"]
+    lines = [
+        "-----Evaluate model-------",
+        f"{split.capitalize()} dataset size: {len(truth)}",
+        f"Accuracy in {split} dataset: {accuracy_score(truth, predicted):.2%}",
+        f"Macro average | precision: {macro['precision'] * 100:.2f} | recall: {macro['recall'] * 100:.2f} | "
+        f"F1 score {macro['f1-score'] * 100:.2f}",
+    ]
+    for index, label in enumerate(labels):
+        scores = report[str(index)]
+        share = scores["support"] / len(truth)
+        lines += [
+            f"Class name: {label}",
+            f"Evaluation examples in {split} dataset: {int(scores['support'])}({share:.1%}) | "
+            f"precision: {scores['precision'] * 100:.2f} | recall: {scores['recall'] * 100:.2f} | "
+            f"F1 score {scores['f1-score'] * 100:.2f}",
+            "----------------------------",
+        ]
+    return lines
+
+
 def format_table(rows):
     """Lines of a table with aligned columns.
 
@@ -436,12 +473,13 @@ def check_save_dir(save_dir, names, force):
             raise UsageError(f"{save_dir / name}: is a folder; move it away, or choose another --save_dir")
 
 
-def write_lines(save_dir, contents):
+def write_lines(save_dir, contents, flag="--save_dir"):
     """Write text files into a folder, which is made where it is not there: all of them or none.
 
     Args:
         save_dir (Path): the folder.
         contents (dict[str, list[str]]): file name -> lines.
+        flag (str): what the user chose the folder with.
 
     Raises:
         UsageError: the folder cannot be written to.
@@ -451,7 +489,7 @@ def write_lines(save_dir, contents):
             for name, lines in contents.items():
                 (stage / name).write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
     except OSError as error:
-        raise UsageError(f"{save_dir}: cannot write there ({error.strerror}); choose another --save_dir") from None
+        raise UsageError(f"{save_dir}: cannot write there ({error.strerror}); choose another {flag}") from None
 
 
 def write_json(path, value, ascii_only=False):

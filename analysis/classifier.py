@@ -1,4 +1,4 @@
-"""What the scripts of analysis/ share: their flags, the data reader, and the trained model with its features.
+"""What the scripts of analysis/ share: their flags, and the trained model with its features.
 
 The features of a text are what the model's last layer, the classifier, sees of it: for ERNIE the pooled [CLS] state.
 They are computed in length-sorted batches, once: the cache in the checkpoint's folder is keyed by the weights, the
@@ -76,7 +76,7 @@ class Classifier:
 
     Attributes:
         labels (list[str]): in class order.
-        model: the PaddleNLP model in eval mode; LayerNorm weights stay trainable (see attribution.py).
+        model: the PaddleNLP model in eval mode.
 
     Raises:
         UsageError: broken weights, a flag out of range.
@@ -103,6 +103,7 @@ class Classifier:
         self.head = find_head(self.model, len(self.labels), paddle)
         self.token_types = lib.uses_token_types(type(self.model))
         self.encode = lib.make_encoder(self.tokenizer, self.max_length, self.token_types)
+        self.pad_batch = lib.pad_batch
         self.paddle, self.batch_size, self.folder = paddle, args.batch_size, args.params_path
         self._model_key = None
 
@@ -146,13 +147,8 @@ class Classifier:
 
     def pad(self, encoded):
         """Tensors of one batch: input_ids and, where the model takes them, token_type_ids; int64 [batch, longest]."""
-        width = max(len(feature["input_ids"]) for feature in encoded)
-        batch = {}
-        for name in encoded[0]:
-            filler = self.tokenizer.pad_token_id if name == "input_ids" else 0
-            rows = [list(feature[name]) + [filler] * (width - len(feature[name])) for feature in encoded]
-            batch[name] = self.paddle.to_tensor(np.array(rows, dtype=np.int64))
-        return batch
+        batch = self.pad_batch(encoded, encoded[0], self.tokenizer.pad_token_id)
+        return {name: self.paddle.to_tensor(rows) for name, rows in batch.items()}
 
     def probabilities(self, texts, what="texts"):
         """float64 [texts, classes]; each row sums to 1."""

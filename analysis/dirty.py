@@ -30,7 +30,7 @@ from utils import (  # noqa: E402
     read_examples,
     read_labels,
     shortened,
-    staged_files,
+    write_lines,
 )
 
 METHODS = ("confident_learning", "representer_points", "loss")
@@ -158,10 +158,9 @@ def main(argv=None):
 
     dirty = find_dirty(suspicion, args.dirty_num, args.dirty_threshold)
     rest = np.setdiff1d(np.arange(len(ids)), dirty)
-    with staged_files(args.dataset_dir) as stage:
-        for name, rows in ((args.dirty_file, dirty), (args.rest_file, rest)):
-            lines = [f"{texts[row]}\t{labels[ids[row]]}\n" for row in rows.tolist()]
-            (stage / name).write_bytes("".join(lines).encode("utf-8"))
+    lines = [f"{text}\t{labels[class_id]}" for text, class_id in zip(texts, ids.tolist())]
+    contents = {args.dirty_file: [lines[row] for row in dirty], args.rest_file: [lines[row] for row in rest]}
+    write_lines(args.dataset_dir, contents, "--dataset_dir")
     for row in dirty[:10].tolist():
         other = labels[int(probabilities[row].argmax())]
         print(f"{suspicion[row]:.3f}  {labels[ids[row]]} (rather {other}?)  {shortened(texts[row])}")

@@ -35,11 +35,18 @@ from report import (  # noqa: E402
     to_svg,
     write_page,
 )
-from utils import exit_on_usage_error, read_examples, shortened, staged_files  # noqa: E402
+from utils import (  # noqa: E402
+    evaluation_report,
+    exit_on_usage_error,
+    read_examples,
+    shortened,
+    staged_files,
+    write_lines,
+)
 
 RESAMPLES = 2000
 BINS = 15
-BLUE, ORANGE, RED = "#3b6ea8", "#e0883a", "#b3261e"
+BLUE, ORANGE = "#3b6ea8", "#e0883a"
 ACCURACIES = (0.8, 0.85, 0.9, 0.95, 0.99)
 
 
@@ -248,25 +255,6 @@ def interval(bounds):
     return f"{percent(bounds[0])} – {percent(bounds[1])}"
 
 
-def print_report(matrix, labels, topk):
-    """The lines of train.py's debug evaluation, then top-2 and top-3 accuracy."""
-    scores, total = class_scores(matrix), matrix.sum()
-    macro = scores.mean(axis=0)
-    print("-----Evaluate model-------")
-    print(f"Dev dataset size: {total}")
-    print(f"Accuracy in dev dataset: {np.trace(matrix) / total:.2%}")
-    for k, value in topk.items():
-        print(f"Top-{k} accuracy in dev dataset: {value:.2%}")
-    names = ("precision", "recall", "F1 score")
-    line = " | ".join(f"{name}: {percent(value)}" for name, value in zip(names[:2], macro))
-    print(f"Macro average | {line} | F1 score {percent(macro[2])}")
-    for label, row, samples in zip(labels, scores, matrix.sum(axis=1)):
-        print(f"Class name: {label}")
-        print(f"Evaluation examples in dev dataset: {samples}({samples / total:.1%}) | precision: {percent(row[0])} | "
-              f"recall: {percent(row[1])} | F1 score {percent(row[2])}")  # fmt: skip
-        print("----------------------------")
-
-
 def bad_case_rows(texts, truth, probabilities, labels):
     """Wrongly predicted samples as (text, label, prediction, score), the most confident mistake first."""
     predicted = probabilities.argmax(axis=1)
@@ -274,13 +262,6 @@ def bad_case_rows(texts, truth, probabilities, labels):
     wrong = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
     return [(texts[row], labels[truth[row]], labels[predicted[row]], f"{probabilities[row, predicted[row]]:.4f}")
             for row in wrong.tolist()]  # fmt: skip
-
-
-def write_table_file(folder, name, header, rows):
-    """Write rows as lines with tabs between the columns."""
-    lines = ["\t".join(header), *("\t".join(map(str, row)) for row in rows)]
-    with staged_files(folder) as stage:
-        (stage / name).write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
 
 
 def comparison_parts(result, args, changed):
@@ -314,7 +295,9 @@ def main(argv=None):
     predicted = probabilities.argmax(axis=1)
     matrix = confusion_matrix(truth, predicted, len(labels))
     topk = {k: top_k_accuracy(logits, truth, k) for k in (2, 3) if k < len(labels)}
-    print_report(matrix, labels, topk)
+    print("\n".join(evaluation_report("dev", labels, truth, predicted)))
+    for k, value in topk.items():
+        print(f"Top-{k} accuracy in dev dataset: {value:.2%}")
 
     after, temperature = calibrated(logits, truth, args.seed)
     errors = [calibration_error(values, truth) for values in (probabilities, after)]
@@ -329,7 +312,8 @@ def main(argv=None):
         print(f"Accuracy of at least {accuracy}: {share} % of the samples answered" + (f", confidence >= {threshold}"
               if threshold else ""))  # fmt: skip
     bad_cases = bad_case_rows(texts, truth, probabilities, labels)
-    write_table_file(args.dataset_dir, args.bad_case_file, ("Text", "Label", "Prediction", "Score"), bad_cases)
+    lines = ["\t".join(row) for row in (("Text", "Label", "Prediction", "Score"), *bad_cases)]
+    write_lines(args.dataset_dir, {args.bad_case_file: lines}, "--dataset_dir")
     print(f"{len(bad_cases):,} wrongly predicted samples written to {args.dataset_dir / args.bad_case_file}")
 
     parts = page_parts(args, labels, matrix, topk, errors, temperature, coverage_rows, bad_cases)
@@ -392,7 +376,8 @@ def compare_models(args, labels, texts, truth, predicted):
     rows = np.flatnonzero((predicted == truth) != (other == truth)).tolist()
     changed = [(texts[row], labels[truth[row]], labels[predicted[row]], labels[other[row]]) for row in rows]
     header = ("Text", "Label", str(args.params_path), str(args.compare))
-    write_table_file(args.report_dir, "changed.txt", header, changed)
+    lines = ["\t".join(row) for row in (header, *changed)]
+    write_lines(args.report_dir, {"changed.txt": lines}, "--report_dir")
     low, high = (100 * bound for bound in result["interval"])
     points = f"{100 * result['difference']:+.2f} points ({low:+.2f} to {high:+.2f})"
     print(f"{args.compare}: {points}, McNemar p = {result['p_value']:.4f}; {len(changed):,} samples changed sides: "

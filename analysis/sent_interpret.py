@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from classifier import Classifier, check_positive, make_parser, nearest, read_model_labels  # noqa: E402
 
-from utils import exit_on_usage_error, read_cases, read_examples, staged_files  # noqa: E402
+from utils import exit_on_usage_error, read_cases, read_examples, write_lines  # noqa: E402
 
 
 def explain(cases, predicted, train, labels, rows, scores):
@@ -60,9 +60,8 @@ def main(argv=None):
     logits, features = classifier.run([text for _, text, *_ in cases], "texts")
     rows, scores = nearest(features, train_features, args.top_k)
     predicted = logits.argmax(axis=1).tolist()
-    lines = explain(cases, predicted, train, labels, rows, scores)
-    with staged_files(args.dataset_dir) as stage:
-        (stage / args.interpret_result_file).write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
+    lines = list(explain(cases, predicted, train, labels, rows, scores))
+    write_lines(args.dataset_dir, {args.interpret_result_file: lines}, "--dataset_dir")
     print(f"{len(cases):,} texts explained in {args.dataset_dir / args.interpret_result_file}")
 
 

@@ -682,7 +682,12 @@ def report(summary):
         if finding["count"] > ROWS_IN_TERMINAL:
             yield f"  … and {finding['count'] - min(ROWS_IN_TERMINAL, len(finding['rows'])):,} more (--json, --html)"
     yield ""
-    yield f"{summary['errors']:,} errors, {summary['warnings']:,} warnings in {folder}"
+    yield totals(summary)
+
+
+def totals(summary):
+    """The last line of the report."""
+    return f"{summary['errors']:,} errors, {summary['warnings']:,} warnings in {summary['dataset_dir']}"
 
 
 def printable(text):
@@ -777,7 +782,7 @@ def main(argv=None):
 
         write_clean_copy(args.dataset_dir, args.fix, check.label2id)
         check = check_folder(args.fix, **options)
-        print(list(report(check.summary()))[-1])
+        print(totals(check.summary()))
     return 1 if check.findings.number_of("error") else 0
 
 

@@ -299,7 +299,7 @@ def export_texts(args):
         label = row["label"] or row["given_label"]
         # All values are there and strings: doccano fills gaps between records with NaN.
         lines.append(json.dumps({**row, "label": [label] if label else []}, ensure_ascii=False))
-    write_lines(args.export_file.parent, {args.export_file.name: lines})
+    write_lines(args.export_file.parent, {args.export_file.name: lines}, "--export_file")
     labelled = sum(bool(row["label"]) for row in rows)
     print(f"{args.export_file}: {len(lines):,} texts, {labelled:,} with a label of the model")
 
