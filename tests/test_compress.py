@@ -94,12 +94,12 @@ def test_the_dynamic_weights_give_the_graph_s_answers(pruned, width):
     data, _, output = pruned
     folder = output / f"width_mult_{width}"
     predictor = Predictor(folder)
-    config, _ = trainer.load_config_and_tokenizer(str(folder))
+    config, tokenizer = trainer.load_config_and_tokenizer(str(folder))
     model = trainer.load_model(str(folder), config, predictor.labels)
     model.eval()
     texts, _ = read_examples(data / "dev.txt", predictor.labels)
     features = predictor.encode(texts[:16])
-    batch = {name: paddle.to_tensor(value) for name, value in predictor._pad(features).items()}
+    batch = {name: paddle.to_tensor(value) for name, value in trainer.make_collator(tokenizer)(features).items()}
     with paddle.no_grad():
         expected = model(**batch).numpy()
     assert np.abs(predictor.logits(features) - expected).max() < 1e-4
