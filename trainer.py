@@ -216,7 +216,7 @@ def load_model(name, config, labels):
     old_labels = stored_labels(config.to_dict())
     options = {"num_labels": len(labels), "ignore_mismatched_sizes": True}
     try:
-        with _loadable_directory(name) as (directory, more_options):
+        with loadable_directory(name) as (directory, more_options):
             model = AutoModelForSequenceClassification.from_pretrained(directory, **options, **more_options)
     except UsageError:
         raise
@@ -251,7 +251,7 @@ def reset_head(model):
 
 
 @contextlib.contextmanager
-def _loadable_directory(name):
+def loadable_directory(name):
     """Yield a directory that from_pretrained can read, and the options it needs.
 
     A HuggingFace directory needs convert_from_torch, which writes model_state.pdparams beside the source's weights:
