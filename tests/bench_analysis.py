@@ -75,6 +75,10 @@ class Bench:
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(lambda job: self._train(*job), jobs))
 
+    def train_base(self, seeds):
+        """Accuracies without anything added."""
+        return self.train([("base", seed, self.draw(seed)[:SAMPLES]) for seed in seeds])
+
     def _train(self, name, seed, samples):
         data, checkpoint = (self.folder(name, seed).resolve() / part for part in ("data", "checkpoint"))
         lines = [f"{text}\t{label}" for text, label in samples]
@@ -112,24 +116,22 @@ def print_table(title, rows):
 def run_support(bench, seeds):
     from aug import STRATEGIES
 
-    rows = {"none": bench.train([("base", seed, bench.draw(seed)[:SAMPLES]) for seed in seeds])}
-    for strategy in ("duplicate", *STRATEGIES):
-        jobs = []
+    none, jobs, strategies = bench.train_base(seeds), [], ("duplicate", *STRATEGIES)
+    for strategy in strategies:
         for seed in seeds:
             data = bench.tool("sparse", "base", seed, "--aug_strategy", strategy)
             new = [tuple(line.split("\t")) for line in read_lines(data / "support.txt")]
             jobs.append((strategy, seed, bench.draw(seed)[:SAMPLES] + new))
-        rows[strategy] = bench.train(jobs)
+    accuracies = np.reshape(bench.train(jobs), (len(strategies), len(seeds)))
+    rows = {"none": none, **dict(zip(strategies, accuracies))}
     print_table("100 new samples for the sparse ones | accuracy", rows)
 
 
 def run_annotate(bench, seeds):
     from sparse import ANNOTATE_STRATEGIES
 
-    rows = {"none": bench.train([("base", seed, bench.draw(seed)[:SAMPLES]) for seed in seeds]), "random": []}
-    rows["none"] = [[value] * len(ANNOTATED) for value in rows["none"]]
-    for strategy in ("random", *ANNOTATE_STRATEGIES):
-        jobs = []
+    none, jobs, strategies = bench.train_base(seeds), [], ("random", *ANNOTATE_STRATEGIES)
+    for strategy in strategies:
         for seed in seeds:
             samples = bench.draw(seed)
             chosen = [text for text, _ in samples[SAMPLES:]]
@@ -141,7 +143,8 @@ def run_annotate(bench, seeds):
             for number in ANNOTATED:
                 new = [(text, bench.truth[text]) for text in chosen[:number]]
                 jobs.append((f"{strategy}{number}", seed, samples[:SAMPLES] + new))
-        rows[strategy] = np.reshape(bench.train(jobs), (len(seeds), len(ANNOTATED)))
+    accuracies = np.reshape(bench.train(jobs), (len(strategies), len(seeds), len(ANNOTATED)))
+    rows = {"none": [[value] * len(ANNOTATED) for value in none], **dict(zip(strategies, accuracies))}
     print_table("annotated | " + " | ".join(map(str, ANNOTATED)), rows)
 
 
