@@ -126,19 +126,23 @@ class Classifier:
 
     def compute(self, texts, what="texts"):
         """Logits and features of texts, without the cache."""
-        encoded = self.encode(list(texts))
+        return self.compute_encoded(self.encode(list(texts)), what)
+
+    def compute_encoded(self, encoded, what=None):
+        """Logits and features of what `encode` gives; no progress is shown where `what` is None."""
         lengths = np.array([len(feature["input_ids"]) for feature in encoded])
         order = np.argsort(-lengths, kind="stable")
-        logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        logits = np.empty((len(encoded), len(self.labels)), dtype=np.float32)
         features, caught = None, []
         hook = self.head.register_forward_pre_hook(lambda layer, inputs: caught.append(inputs[0]))
         try:
-            with self.paddle.no_grad(), tqdm(total=len(texts), desc=what, disable=None) as bar:
+            silent = True if what is None else None
+            with self.paddle.no_grad(), tqdm(total=len(encoded), desc=what, disable=silent) as bar:
                 for start in range(0, len(order), self.batch_size):
                     chosen = order[start : start + self.batch_size]
                     output = self.model(**self.pad([encoded[index] for index in chosen]))
                     state = caught.pop().numpy()
-                    features = np.empty((len(texts), state.shape[-1]), np.float32) if features is None else features
+                    features = np.empty((len(encoded), state.shape[-1]), np.float32) if features is None else features
                     logits[chosen], features[chosen] = output.numpy(), state
                     bar.update(len(chosen))
         finally:
