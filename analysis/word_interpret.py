@@ -128,7 +128,7 @@ def split_words(text):
     return jieba.lcut(text)
 
 
-def assign_tokens(words, ids, encode):
+def assign_tokens(words, ids, encode, cut_off=False):
     """The word of each token. Words that the tokenizer does not cut where jieba does are joined.
 
     Whatever the tokenizer does with case, unknown characters or word pieces: the words' own tokens, one word after the
@@ -136,26 +136,27 @@ def assign_tokens(words, ids, encode):
 
     Args:
         words (list[str]): of one text.
-        ids (list[int]): the text's tokens, without [CLS] and [SEP]; they may be cut off.
+        ids (list[int]): the text's tokens, without [CLS] and [SEP].
         encode (Callable): from list[str] to list[list[int]], likewise.
+        cut_off (bool): whether `ids` may be the first of the text's tokens only.
 
     Returns:
         tuple[list[str], np.ndarray]: the words, and int64 [len(ids)].
     """
+
+    def agreement(parts):
+        tokens = list(itertools.chain(*parts))
+        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(tokens, ids)))
+        return same, 0 if cut_off else min(0, len(ids) - len(tokens))
+
     words, parts = list(words), encode(words)
-    while (same := agreement(parts, ids)) < len(ids):
-        owner = np.repeat(np.arange(len(words)), [len(part) for part in parts])
+    while agreement(parts) < (len(ids), 0):
+        same, owner = agreement(parts)[0], np.repeat(np.arange(len(words)), [len(part) for part in parts])
         wrong = int(owner[same]) if same < len(owner) else len(words) - 1
         options = [[*words[:n], words[n] + words[n + 1], *words[n + 2 :]]
                    for n in (wrong, wrong - 1) if 0 <= n < len(words) - 1]  # fmt: skip
-        words, parts = max(((option, encode(option)) for option in options), key=lambda pair: agreement(pair[1], ids))
+        words, parts = max(((option, encode(option)) for option in options), key=lambda pair: agreement(pair[1]))
     return words, np.repeat(np.arange(len(words)), [len(part) for part in parts])[: len(ids)]
-
-
-def agreement(parts, ids):
-    """How many tokens of the parts, one after the other, are those of the text."""
-    pairs = zip((token for part in parts for token in part), ids)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 class Explainer:
@@ -198,7 +199,9 @@ class Explainer:
         features = self.classifier.encode([text for _, text, *_ in rows])
         cases = []
         for (_, text, label, *_), feature in zip(rows, features):
-            words, owner = assign_tokens(split_words(text), list(feature["input_ids"])[1:-1], self.encode_words)
+            ids = list(feature["input_ids"])[1:-1]
+            cut_off = len(ids) + 2 >= self.classifier.max_length
+            words, owner = assign_tokens(split_words(text), ids, self.encode_words, cut_off)
             cases.append(Case(text, label, words, feature, np.array([-1, *owner, -1], dtype=np.int64)))
         for case, logits in zip(cases, self.logits(features)):
             case.class_id, case.logits = int(logits.argmax()), logits
@@ -470,7 +473,7 @@ def parse_arguments(argv=None):
     add("--interpret_num", type=int, default=20, help="texts explained, from the first one on (default: 20)")
     add("--steps", type=int, default=32, help="of integrated gradients at first; they are doubled for texts that need "
         "more (default: 32)")  # fmt: skip
-    add("--samples", type=int, default=200, help="of LIME and of gradient SHAP for each text (default: 200)")
+    add("--samples", type=int, default=100, help="of LIME and of gradient SHAP for each text (default: 100)")
     add("--result_file", default="word_interpret.txt", help="written into --dataset_dir")
     add("--report", type=Path, default=Path("word_interpret.html"), help="the page (default: word_interpret.html)")
     args = parser.parse_args(argv)

@@ -83,9 +83,9 @@ def test_gradients_are_finite_differences(loaded, trainable):
     places = np.linspace(0.05, 0.95, 10)
     points = start + places[:, None, None].astype("float32") * (end - start)
     slopes = (explainer.gradients(case, points) * (end - start)).sum(axis=(1, 2))
-    expected = np.array([value(place + 0.01) - value(place - 0.01) for place in places]) / 0.02
+    expected = np.array([value(place + 0.002) - value(place - 0.002) for place in places]) / 0.004
     error = np.abs(slopes - expected).max() / np.abs(expected).max()
-    assert error < 0.02 if trainable else error > 0.1
+    assert error < 0.01 if trainable else error > 0.5
 
 
 class Planted(paddle.nn.Layer):
@@ -145,7 +145,7 @@ def test_faithfulness_tells_an_oracle_from_chance(planted):
     worst = lib.faithfulness(explainer, cases, [-values for values in truth])
     chance = lib.random_faithfulness(explainer, cases, seed=0)
     assert (oracle[:, 0] > chance[:, 0] + 0.1).all() and (oracle[:, 1] < chance[:, 1] - 0.1).all()
-    assert (worst[:, 0] < chance[:, 0] - 0.1).all() and (worst[:, 1] > chance[:, 1] + 0.1).all()
+    assert (worst[:, 0] < chance[:, 0] - 0.05).all() and (worst[:, 1] > chance[:, 1] + 0.05).all()
     rows = lib.faithfulness_rows({"worst": worst, "random": chance, "oracle": oracle}, {"oracle": 0.5, "worst": 1})
     assert [row["method"] for row in rows] == ["oracle", "random", "worst"]
     assert re.fullmatch(rf"{oracle[:, 0].mean():.3f} ± 0\.\d{{3}}", rows[0]["comprehensiveness (high)"])
