@@ -75,6 +75,7 @@ class Case:
         words (list[str]): from jieba; such as share a token are one word.
         feature (dict): input_ids and the like, with [CLS] and [SEP].
         owner (np.ndarray): int64 [tokens], the word of each token, -1 for [CLS] and [SEP].
+        cut_off (bool): whether --max_seq_length cut off the end of the text.
         class_id (int): the class that is explained, which is the predicted one.
         logits (np.ndarray): float64 [classes].
     """
@@ -84,6 +85,7 @@ class Case:
     words: list
     feature: dict
     owner: np.ndarray
+    cut_off: bool = False
     class_id: int = -1
     logits: np.ndarray = None
 
@@ -95,8 +97,7 @@ class Case:
     @property
     def first_cut(self):
         """The number of the first word that was cut off, and all behind it; len(words) where none was."""
-        last = self.owner.max(initial=-1) + 1
-        return next((n for n in range(last, len(self.words)) if self.words[n].strip()), len(self.words))
+        return self.owner.max() + 1 if self.cut_off else len(self.words)
 
     @property
     def probability(self):
@@ -200,9 +201,10 @@ class Explainer:
         cases = []
         for (_, text, label, *_), feature in zip(rows, features):
             ids = list(feature["input_ids"])[1:-1]
-            cut_off = len(ids) + 2 >= self.classifier.max_length
-            words, owner = assign_tokens(split_words(text), ids, self.encode_words, cut_off)
-            cases.append(Case(text, label, words, feature, np.array([-1, *owner, -1], dtype=np.int64)))
+            full = len(ids) + 2 >= self.classifier.max_length
+            words, owner = assign_tokens(split_words(text), ids, self.encode_words, full)
+            cut_off = full and sum(map(len, self.encode_words(words))) > len(ids)
+            cases.append(Case(text, label, words, feature, np.array([-1, *owner, -1], dtype=np.int64), cut_off))
         for case, logits in zip(cases, self.logits(features)):
             case.class_id, case.logits = int(logits.argmax()), logits
         self.background = np.concatenate([np.array(case.feature["input_ids"])[case.owner >= 0] for case in cases])
@@ -217,28 +219,32 @@ class Explainer:
         with self.paddle.no_grad():
             return self.embedding(self.paddle.to_tensor(ids, dtype="int64")).numpy()
 
-    def gradients(self, case, points):
-        """The gradients of the class's logit by the word embeddings, at other values of these.
+    def slopes(self, case, start, places):
+        """How the class's logit changes with each token on the way to the text's word embeddings.
 
         Args:
             case (Case): its tokens decide what is not a word embedding: positions, types, length.
-            points (np.ndarray): float32 [n, tokens, hidden].
+            start (np.ndarray): where the way starts, float32 [tokens, hidden], or [n, tokens, hidden] for n ways.
+            places (np.ndarray): [n], parts of the way, 0 to 1.
 
         Returns:
-            np.ndarray: float64 [n, tokens, hidden].
+            np.ndarray: float64 [n, tokens], the products of gradient and way.
         """
-        result = np.empty(points.shape, dtype=np.float64)
-        for start in range(0, len(points), self.classifier.batch_size):
-            inputs = self.paddle.to_tensor(points[start : start + self.classifier.batch_size], stop_gradient=False)
+        end, result = self.vectors(case.feature["input_ids"]), []
+        for first in range(0, len(places), self.classifier.batch_size):
+            some = slice(first, first + self.classifier.batch_size)
+            way = end - (start if start.ndim == 2 else start[some])
+            points = end - (1 - places[some, None, None]).astype("float32") * way
+            inputs = self.paddle.to_tensor(points, stop_gradient=False)
             hook = self.embedding.register_forward_post_hook(lambda layer, ids, output, inputs=inputs: inputs)
             try:
-                logits = self.model(**self.classifier.pad([case.feature] * len(inputs)))
+                logits = self.model(**self.classifier.pad([case.feature] * len(points)))
             finally:
                 hook.remove()
             logits[:, case.class_id].sum().backward()
-            result[start : start + len(inputs)] = inputs.grad.numpy()
+            result.append((inputs.grad.numpy().astype(np.float64) * way).sum(axis=-1))
             self.model.clear_gradients()
-        return result
+        return np.concatenate(result)
 
     def attention(self, case):
         """What [CLS] attends to in the last layer, mean of the heads: float [tokens].
@@ -251,9 +257,8 @@ class Explainer:
                 output = self.model(**self.classifier.pad([case.feature]), output_attentions=True, return_dict=True)
             return output.attentions[-1].numpy()[0, :, 0].mean(axis=0)
         except (TypeError, AttributeError, IndexError):
-            raise UsageError(
-                f"{type(self.model).__name__} does not give its attention; use another --method"
-            ) from None
+            name = type(self.model).__name__
+            raise UsageError(f"{name} does not give its attention; use another --method") from None
 
 
 # ----------------------------------------------------------------------------------------------------------- methods
@@ -269,23 +274,18 @@ def integrated_gradients(explainer, case, args, random):
         tuple[np.ndarray, float]: float64 [words], and how far their sum is from the difference of the logits, as a
         part of that.
     """
-    ids = np.array(case.feature["input_ids"])
-    baseline = np.where(case.owner >= 0, explainer.mask_id, ids).tolist()
-    end, start = explainer.vectors(ids), explainer.vectors(baseline)
-    other = explainer.logits([{**case.feature, "input_ids": baseline}])[0]
+    masked = np.where(case.owner >= 0, explainer.mask_id, case.feature["input_ids"]).tolist()
+    other = explainer.logits([{**case.feature, "input_ids": masked}])[0]
     difference = case.logits[case.class_id] - other[case.class_id]
-    steps = args.steps
-
-    def gradients_at(places):
-        return explainer.gradients(case, start + places[:, None, None].astype("float32") * (end - start))
-
-    total = np.tensordot([0.5, *[1] * (steps - 1), 0.5], gradients_at(np.arange(steps + 1) / steps), axes=1)
+    start, steps = explainer.vectors(masked), args.steps
+    slopes = explainer.slopes(case, start, np.arange(steps + 1) / steps)
+    total = slopes.sum(axis=0) - (slopes[0] + slopes[-1]) / 2
     while True:
-        scores = case.word_scores(((end - start) * total / steps).sum(axis=-1))
+        scores = case.word_scores(total / steps)
         error = abs(scores.sum() - difference) / max(abs(difference), MIN_DIFFERENCE)
         if error <= TOLERANCE or steps * 2 > MAX_STEPS:
             return scores, error
-        total += gradients_at((np.arange(steps) + 0.5) / steps).sum(axis=0)
+        total += explainer.slopes(case, start, (np.arange(steps) + 0.5) / steps).sum(axis=0)
         steps *= 2
 
 
@@ -294,18 +294,18 @@ def gradient_shap(explainer, case, args, random):
     own = case.owner >= 0
     ids = np.tile(case.feature["input_ids"], (args.samples, 1))
     ids[:, own] = random.choice(explainer.background, (args.samples, own.sum()))
-    start, end = explainer.vectors(ids), explainer.vectors(case.feature["input_ids"])
-    # One point in each of equal parts of the way: the same mean, with less noise.
+    # One place in each of equal parts of the way: the same mean, with less noise.
     places = (np.arange(args.samples) + random.rand(args.samples)) / args.samples
-    points = start + places[:, None, None].astype("float32") * (end - start)
-    return case.word_scores(((end - start) * explainer.gradients(case, points)).sum(axis=-1).mean(axis=0)), None
+    return case.word_scores(explainer.slopes(case, explainer.vectors(ids), places).mean(axis=0)), None
 
 
 def lime(explainer, case, args, random):
     """LIME: the weights of a linear model of the class's logit on which words are there; float64 [words]."""
     from sklearn.linear_model import Ridge
 
-    seen = case.seen
+    seen, scores = case.seen, np.zeros(len(case.words))
+    if not len(seen):
+        return scores, None
     # The text itself, and texts without any number of words, each number being as likely.
     removed = random.randint(1, len(seen) + 1, args.samples)
     there = random.rand(args.samples, len(seen)).argsort(axis=1) >= removed[:, None]
@@ -313,7 +313,6 @@ def lime(explainer, case, args, random):
     logits = explainer.logits([case.without(seen[~row]) for row in there])[:, case.class_id]
     distances = 1 - np.sqrt(there.mean(axis=1))  # 1 - cosine with the row of ones
     kernel = np.exp(-(distances**2) / KERNEL_WIDTH**2)
-    scores = np.zeros(len(case.words))
     scores[seen] = Ridge(alpha=PENALTY).fit(there, logits, sample_weight=counts * kernel).coef_
     return scores, None
 
@@ -430,7 +429,7 @@ def coloured(case, scores):
 def case_parts(cases, labels, scores):
     """HTML of the coloured texts, a row a method, with their style and legend; for the page and the notebook."""
     yield STYLE
-    legend = Case("", "", ["speaks for the label", " ", "speaks against it", " ", "not read"], {}, np.array([0, 2]))
+    legend = Case("", "", ["speaks for the label", " ", "against it", " ", "not read"], {}, np.array([0, 3]), True)
     yield f'<p class="words">{"".join(coloured(legend, np.array([1, 0, -1, 0, 0])))}</p>'
     yield "<p>Colours are relative to the strongest word of each line; point at a word to see its score.</p>"
     for index, case in enumerate(cases):
@@ -495,7 +494,7 @@ def load(args):
     cases = explainer.make_cases(rows[: args.interpret_num])
     if len(rows) > len(cases):
         print(f"The first {len(cases):,} of {len(rows):,} texts are explained; for more, raise --interpret_num")
-    cut = sum(case.first_cut < len(case.words) for case in cases)
+    cut = sum(case.cut_off for case in cases)
     if cut:
         print(f"{cut:,} of them are longer than {explainer.classifier.max_length} tokens: their ends are not read")
     return explainer, cases

@@ -81,8 +81,7 @@ def test_gradients_are_finite_differences(loaded, trainable):
         return found
 
     places = np.linspace(0.05, 0.95, 10)
-    points = start + places[:, None, None].astype("float32") * (end - start)
-    slopes = (explainer.gradients(case, points) * (end - start)).sum(axis=(1, 2))
+    slopes = explainer.slopes(case, start, places).sum(axis=1)
     expected = np.array([value(place + 0.002) - value(place - 0.002) for place in places]) / 0.004
     error = np.abs(slopes - expected).max() / np.abs(expected).max()
     assert error < 0.01 if trainable else error > 0.5
@@ -241,15 +240,25 @@ def test_any_text_is_cut_into_words_with_their_own_tokens(encode):
             assert [token for token, word in zip(ids, owner) if word == number] == part
 
 
+@pytest.mark.parametrize("method", lib.METHODS)
+def test_a_text_without_tokens(loaded, method):
+    args, explainer, _ = loaded
+    cases = explainer.make_cases([(1, "\u200b", ""), (2, "头痛", "")])
+    scores, _ = lib.explain(explainer, cases, method, args)
+    assert scores[0].tolist() == [0] and scores[1].any()
+    assert np.abs(lib.faithfulness(explainer, cases, scores)[0]).max() < 1e-6
+
+
 def test_what_is_cut_off_scores_nothing(trained_once):
     args = lib.parse_arguments([*flags(*trained_once), "--max_seq_length", "8"])
-    _, explainer, _ = args, *lib.load(args)
+    explainer, _ = lib.load(args)
     case = explainer.make_cases([(1, "头痛发热要做什么检查", "")])[0]
     assert len(case.owner) == 8 and case.words[case.first_cut] == "什么"
     assert case.seen.tolist() == list(range(case.first_cut))
     for method in lib.METHODS:
         scores, _ = lib.explain(explainer, [case], method, args)
         assert (scores[0][case.first_cut :] == 0).all() and (scores[0][: case.first_cut] != 0).any()
+    assert case.cut_off and not explainer.make_cases([(1, "头痛发热检查", "")])[0].cut_off  # of just 8 tokens
     page = "".join(lib.coloured(case, scores[0]))
     assert page.count('class="cut"') == len(case.words) - case.first_cut
 
@@ -299,9 +308,8 @@ def test_files_and_page(trained, tmp_path, rendered, capsys):
 
 
 def test_colours_and_the_wrong_label():
-    case = lib.Case(
-        "头痛，<b>", "甲", ["头痛", "，", "<b>"], {}, np.array([-1, 0, 0, 1, 2, -1]), 1, np.array([0.0, 1.0])
-    )
+    case = lib.Case("头痛，<b>", "甲", ["头痛", "，", "<b>"], {}, np.array([-1, 0, 0, 1, 2, -1]), class_id=1,
+                    logits=np.array([0.0, 1.0]))  # fmt: skip
     page = "".join(lib.case_parts([case], ["甲", "乙"], {"lime": [np.array([2.0, 0, -1.0])]}))
     assert 'predicted <b>乙</b> (0.731), label <b>甲</b> <span class="error">wrong</span>' in page
     assert '<span style="background: rgba(46, 125, 50, 0.75)" title="+2.0000">头痛</span>' in page
