@@ -35,13 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from classifier import Classifier, check_positive, make_parser, read_model_labels, softmax  # noqa: E402
 
 from report import escape, table, write_page  # noqa: E402
-from utils import (  # noqa: E402
-    UsageError,
-    exit_on_usage_error,
-    format_table,
-    read_cases,
-    write_lines,
-)
+from utils import UsageError, exit_on_usage_error, format_table, read_cases, write_lines  # noqa: E402
 
 # Shares of a text's words that are deleted or kept, at least one word; means over them.
 SHARES = (0.1, 0.2, 0.5)
@@ -56,9 +50,9 @@ KERNEL_WIDTH, PENALTY = 0.25, 0.1
 
 STYLE = """<style>
 .case { border-top: 1px solid #ddd; padding: .6rem 0; } .case p { margin: .1rem 0; }
-.method { color: #666; font-size: .8rem; display: inline-block; min-width: 11rem; }
-.words { font-size: 1.05rem; line-height: 1.9; overflow-wrap: anywhere; white-space: pre-wrap; }
-.words span { border-radius: 3px; padding: .1rem .08rem; } .cut { color: #aaa; }
+.method { color: #666; font-size: .8rem; display: inline-block; width: 11rem; margin-left: -11rem; }
+.words { font-size: 1.05rem; line-height: 1.9; overflow-wrap: anywhere; white-space: pre-wrap; padding-left: 11rem; }
+.legend { padding-left: 0; } .words span { border-radius: 3px; padding: .1rem .08rem; } .cut { color: #aaa; }
 </style>"""
 
 
@@ -430,7 +424,7 @@ def case_parts(cases, labels, scores):
     """HTML of the coloured texts, a row a method, with their style and legend; for the page and the notebook."""
     yield STYLE
     legend = Case("", "", ["speaks for the label", " ", "against it", " ", "not read"], {}, np.array([0, 3]), True)
-    yield f'<p class="words">{"".join(coloured(legend, np.array([1, 0, -1, 0, 0])))}</p>'
+    yield f'<p class="words legend">{"".join(coloured(legend, np.array([1, 0, -1, 0, 0])))}</p>'
     yield "<p>Colours are relative to the strongest word of each line; point at a word to see its score.</p>"
     for index, case in enumerate(cases):
         given = "" if not case.label else f", label <b>{escape(case.label)}</b>"

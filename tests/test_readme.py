@@ -131,20 +131,29 @@ def test_the_analysis_commands(trained, monkeypatch, tmp_path, capsys):
     import dirty
     import evaluate
     import sent_interpret
+    import word_interpret
 
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "analysis" / "README.md").read_text(encoding="utf-8")
     commands = [shlex.split(line) for line in re.findall(r"^python .*", text, re.MULTILINE)]
-    scripts = {"evaluate.py": evaluate, "sent_interpret.py": sent_interpret, "dirty.py": dirty}
-    assert [command[1] for command in commands] == ["evaluate.py", "evaluate.py", "sent_interpret.py", "dirty.py"]
+    scripts = {"evaluate.py": evaluate, "sent_interpret.py": sent_interpret, "word_interpret.py": word_interpret,
+               "dirty.py": dirty}  # fmt: skip
+    assert [command[1] for command in commands] == ["evaluate.py", *scripts]
     for _, script, *flags in commands:
         for name, value in {"dataset_dir": trained[0], "params_path": trained[1], "compare": trained[1]}.items():
             if f"--{name}" in flags:
                 flags = replaced(flags, **{name: value})
         scripts[script].main(flags)
-    for name in ("bad_case.txt", "sent_interpret.txt", "train_dirty.txt", "train_dirty_rest.txt"):
+    for name in (
+        "bad_case.txt",
+        "sent_interpret.txt",
+        "word_interpret.txt",
+        "train_dirty.txt",
+        "train_dirty_rest.txt",
+    ):
         assert (trained[0] / name).is_file()
-    assert (tmp_path / "evaluate_report" / "evaluate.html").is_file()
+    for name in ("evaluate_report/evaluate.html", "word_interpret.html"):
+        assert (tmp_path / name).is_file()
     assert "+0.00 points" in capsys.readouterr().out
 
 

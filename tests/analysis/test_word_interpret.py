@@ -295,7 +295,7 @@ def test_files_and_page(trained, tmp_path, rendered, capsys):
     dom = rendered(report)
     assert "<script>" not in dom and "&lt;" in dom and "Faithfulness" in dom
     text = re.sub("<[^>]*>", "", dom.replace("&lt;", "<").replace("&gt;", ">"))
-    assert dom.count('class="words"') == 1 + 2 * len(lib.METHODS) and text.count("怎么办") == len(lib.METHODS)
+    assert dom.count('class="words') == 1 + 2 * len(lib.METHODS) and text.count("怎么办") == len(lib.METHODS)
     assert dom.count(' title="') > 4 * len(lib.METHODS)
 
     same, other = data / "same.txt", data / "other.txt"
