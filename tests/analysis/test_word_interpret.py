@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 import pytest
 import word_interpret as lib
+from classifier import find_head
 from conftest import ROOT
 from nbconvert.preprocessors import ExecutePreprocessor
 
@@ -49,7 +50,7 @@ def logit(explainer, case, ids):
 # ----------------------------------------------------------------------------------------------------------- methods
 
 
-def test_integrated_gradients_sum_to_the_difference_of_the_logits(loaded, capsys):
+def test_integrated_gradients_sum_to_the_difference_of_the_logits(loaded, monkeypatch, capsys):
     args, explainer, _ = loaded
     scale_layer_norms(explainer.model)
     cases = explainer.make_cases([(1, text, "") for text in ("头痛要做什么检查", "住院需要多少钱", "感冒会是什么病")])
@@ -63,6 +64,9 @@ def test_integrated_gradients_sum_to_the_difference_of_the_logits(loaded, capsys
         assert abs(scores.sum() - difference) < 0.01 * abs(difference) and error < 0.01
     lib.explain(explainer, cases, "integrated_gradients", args)
     assert "scores of 3 of 3 texts sum to the difference of the logits within 1%" in capsys.readouterr().out
+    monkeypatch.setattr(lib, "MAX_STEPS", 4)
+    lib.explain(explainer, cases, "integrated_gradients", args)
+    assert "; for the others, give --steps above 4" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("trainable", [True, False])
@@ -95,9 +99,6 @@ class Planted(paddle.nn.Layer):
         self.embedding, self.head = paddle.nn.Embedding(len(weights), 1), paddle.nn.Linear(1, 3)
         self.embedding.weight.set_value(weights[:, None].astype("float32"))
         self.head.weight.set_value(np.array([[1, 0, -1]], "float32"))
-
-    def get_input_embeddings(self):
-        return self.embedding
 
     def forward(self, input_ids, token_type_ids=None, output_attentions=False, return_dict=False):
         values = self.embedding(input_ids)
@@ -136,6 +137,32 @@ def test_the_word_that_decides_comes_first(planted, method):
     if method in ("integrated_gradients", "lime"):  # for a linear model they are its weights
         for values, expected in zip(scores, truth):
             assert np.abs(values - expected).max() < (1e-4 if method == "integrated_gradients" else 0.05)
+
+
+@pytest.mark.parametrize("name", ["Bert", "Roberta", "ErnieM", "Electra", "Albert"])
+def test_other_models(loaded, name):
+    import paddlenlp.transformers as models
+
+    args, explainer, _ = loaded
+    classifier = explainer.classifier
+    config = getattr(models, f"{name}Config")(
+        vocab_size=len(classifier.tokenizer.vocab.token_to_idx), hidden_size=48, embedding_size=48, num_labels=3,
+        num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, pad_token_id=0,
+    )  # fmt: skip
+    classifier.model = getattr(models, f"{name}ForSequenceClassification")(config)
+    classifier.model.eval()
+    scale_layer_norms(classifier.model)
+    classifier.head = find_head(classifier.model, 3, paddle)
+    classifier.head.weight.set_value(30 * paddle.randn(classifier.head.weight.shape))
+    if name == "ErnieM":
+        classifier.encode = make_encoder(classifier.tokenizer, 32, token_types=False)
+    explainer = lib.Explainer(classifier)
+    case = explainer.make_cases([(1, "头痛要做什么检查", "")])[0]
+    ids = case.feature["input_ids"]
+    difference = logit(explainer, case, ids) - logit(explainer, case, [ids[0], *[4] * (len(ids) - 2), ids[-1]])
+    assert abs(difference) > lib.MIN_DIFFERENCE
+    assert lib.integrated_gradients(explainer, case, args, None)[0].sum() == pytest.approx(difference, rel=0.01)
+    assert (lib.attention(explainer, case, args, None)[0] > 0).all()
 
 
 def test_faithfulness_tells_an_oracle_from_chance(planted):
