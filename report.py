@@ -7,13 +7,12 @@ reader's fonts; PNG files need a font with the labels' characters on this machin
 import contextlib
 import functools
 import html
-import importlib.util
 import io
 import logging
 import re
 import warnings
 
-from utils import UsageError, staged_files
+from utils import staged_files
 
 STYLE = """
 body { font-family: system-ui, "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", sans-serif; color: #222;
@@ -28,12 +27,6 @@ summary { cursor: pointer; margin: .4rem 0; }
 .ok { color: #2e7d32; font-weight: 600; }
 svg { max-width: 100%; height: auto; }
 """
-
-
-def require_matplotlib(what):
-    """Raise UsageError where the plots' library is missing: before the work, not after it."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError(f"{what} needs matplotlib, not installed here; run: pip install -r requirements-analysis.txt")
 
 
 def new_figure(width, height):

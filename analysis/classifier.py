@@ -7,6 +7,7 @@ tokenizer, the length and the texts.
 
 import argparse
 import hashlib
+import logging
 import sys
 import types
 from pathlib import Path
@@ -65,6 +66,15 @@ def read_model_labels(args):
         return trained_labels(str(args.params_path), labels, label_path)
     except UsageError as error:
         raise UsageError(str(error).replace("--model_name_or_path", "--params_path")) from None
+
+
+def load_jieba():
+    """The module jieba with its dictionary loaded, without its log lines. `lcut` gives a text's words."""
+    import jieba
+
+    jieba.setLogLevel(logging.WARNING)
+    jieba.initialize()
+    return jieba
 
 
 class Classifier:

@@ -29,6 +29,7 @@ from utils import (  # noqa: E402
     exit_on_usage_error,
     read_examples,
     read_labels,
+    require_packages,
     shortened,
     write_lines,
 )
@@ -138,6 +139,8 @@ def main(argv=None):
     if args.train_file in (args.dirty_file, args.rest_file) or args.dirty_file == args.rest_file:
         raise UsageError("--dirty_file and --rest_file: give two names that are not that of --train_file")
     needs_model = args.method != "confident_learning"
+    if not needs_model:
+        require_packages(f"--method {args.method}", "cleanlab")
     labels = read_model_labels(args) if needs_model else read_labels(args.dataset_dir / args.label_file)
     texts, ids = read_examples(args.dataset_dir / args.train_file, labels)
     ids = np.array(ids)

@@ -26,7 +26,6 @@ from classifier import Classifier, make_parser, read_model_labels, softmax  # no
 from report import (  # noqa: E402
     escape,
     new_figure,
-    require_matplotlib,
     set_font,
     show_legend,
     table,
@@ -39,6 +38,7 @@ from utils import (  # noqa: E402
     evaluation_report,
     exit_on_usage_error,
     read_examples,
+    require_packages,
     shortened,
     staged_files,
     write_lines,
@@ -284,7 +284,7 @@ def main(argv=None):
     add("--report_dir", type=Path, default=Path("evaluate_report"), help="for the page and the pictures")
     add("--compare", type=Path, help="another trained model, to be compared on the same samples")
     args = parser.parse_args(argv)
-    require_matplotlib("evaluate.py")
+    require_packages("evaluate.py", "matplotlib")
     has_font = set_font()
     labels = read_model_labels(args)
     texts, truth = read_examples(args.dataset_dir / args.dev_file, labels)

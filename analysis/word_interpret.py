@@ -20,9 +20,7 @@ are deleted and the mean of several shares of words (SHARES) is taken; `random` 
 """
 
 import dataclasses
-import importlib.util
 import itertools
-import logging
 import math
 import sys
 import time
@@ -32,10 +30,17 @@ import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from classifier import Classifier, check_positive, make_parser, read_model_labels, softmax  # noqa: E402
+from classifier import Classifier, check_positive, load_jieba, make_parser, read_model_labels, softmax  # noqa: E402
 
 from report import escape, table, write_page  # noqa: E402
-from utils import UsageError, exit_on_usage_error, format_table, read_cases, write_lines  # noqa: E402
+from utils import (  # noqa: E402
+    UsageError,
+    exit_on_usage_error,
+    format_table,
+    read_cases,
+    require_packages,
+    write_lines,
+)
 
 # Shares of a text's words that are deleted or kept, at least one word; means over them.
 SHARES = (0.1, 0.2, 0.5)
@@ -106,21 +111,6 @@ class Case:
         """float64 [words]: the sum over each word's tokens."""
         own = self.owner >= 0
         return np.bincount(self.owner[own], weights=np.asarray(token_scores)[own], minlength=len(self.words))
-
-
-def require_jieba():
-    """Raise UsageError where the word segmentation is missing: before the work, not after it."""
-    if importlib.util.find_spec("jieba") is None:
-        raise UsageError("word_interpret.py needs jieba, not installed here; run: pip install -r "
-                         "requirements-analysis.txt")  # fmt: skip
-
-
-def split_words(text):
-    """jieba's words; joined they are the text."""
-    import jieba
-
-    jieba.setLogLevel(logging.ERROR)
-    return jieba.lcut(text)
 
 
 def assign_tokens(words, ids, encode, cut_off=False):
@@ -197,7 +187,7 @@ class Explainer:
         for (_, text, label, *_), feature in zip(rows, features):
             ids = list(feature["input_ids"])[1:-1]
             full = len(ids) + 2 >= self.classifier.max_length
-            words, owner = assign_tokens(split_words(text), ids, self.encode_words, full)
+            words, owner = assign_tokens(load_jieba().lcut(text), ids, self.encode_words, full)
             cut_off = full and sum(map(len, self.encode_words(words))) > len(ids)
             cases.append(Case(text, label, words, feature, np.array([-1, *owner, -1], dtype=np.int64), cut_off))
         for case, logits in zip(cases, self.logits(features)):
@@ -471,7 +461,7 @@ def parse_arguments(argv=None):
     args = parser.parse_args(argv)
     check_positive(args, "interpret_num", "steps", "samples")
     args.method = list(METHODS if "all" in args.method else dict.fromkeys(args.method))
-    require_jieba()
+    require_packages("word_interpret.py", "jieba")
     return args
 
 

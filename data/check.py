@@ -39,6 +39,7 @@ from utils import (  # noqa: E402
     guess_encoding,
     parse_example,
     parse_labels,
+    require_packages,
     shortened,
     staged_files,
     utf16_variant,
@@ -758,9 +759,7 @@ def main(argv=None):
     if args.html:
         from check_report import write_html
 
-        from report import require_matplotlib
-
-        require_matplotlib("--html")
+        require_packages("--html", "matplotlib")
     count_tokens = token_counter(args.model_name_or_path, args.max_length) if args.model_name_or_path else None
     options = {"max_length": args.max_length, "count_tokens": count_tokens, "few": args.few_samples,
                "threshold": args.near_duplicate_threshold, "imbalance": args.imbalance,

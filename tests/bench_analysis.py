@@ -4,7 +4,8 @@
 
 For each seed 500 training samples are drawn. Every model is trained from the same encoder, the offline one with 6
 layers, for the same 256 steps of 16 samples (learning rate 1.5e-4), so that more data does not mean more training; a
-training that is already in --work_dir is not repeated. Printed are accuracies on dev in percent, mean and standard deviation over the seeds:
+training that is already in --work_dir is not repeated. Printed are accuracies on dev in percent, mean and standard
+deviation over the seeds:
 
 support   new samples from analysis/sparse.py, by augmentation strategy
 annotate  50 and 100 of the other training samples with their labels, by the strategy that chose them

@@ -1,6 +1,7 @@
 """The READMEs' commands run as they stand, but for the device and the model path."""
 
 import ast
+import importlib
 import json
 import re
 import shlex
@@ -127,31 +128,23 @@ def test_the_data_example(tmp_path, tiny_model, monkeypatch, capsys):
         assert len(pattern.findall(text)) == 6 and set(pattern.findall(text)) <= set(pattern.findall(DATA_README))
 
 
-def test_the_analysis_commands(trained, monkeypatch, tmp_path, capsys):
-    import dirty
-    import evaluate
-    import sent_interpret
-    import word_interpret
-
+def test_the_analysis_commands(trained, tiny_model, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
+    data, checkpoint = trained
+    shutil.copy(ROOT / "data" / "data.txt", data)
     text = (ROOT / "analysis" / "README.md").read_text(encoding="utf-8")
-    commands = [shlex.split(line) for line in re.findall(r"^python .*", text, re.MULTILINE)]
-    scripts = {"evaluate.py": evaluate, "sent_interpret.py": sent_interpret, "word_interpret.py": word_interpret,
-               "dirty.py": dirty}  # fmt: skip
-    assert [command[1] for command in commands] == ["evaluate.py", *scripts]
-    for _, script, *flags in commands:
-        for name, value in {"dataset_dir": trained[0], "params_path": trained[1], "compare": trained[1]}.items():
-            if f"--{name}" in flags:
-                flags = replaced(flags, **{name: value})
-        scripts[script].main(flags)
-    for name in (
-        "bad_case.txt",
-        "sent_interpret.txt",
-        "word_interpret.txt",
-        "train_dirty.txt",
-        "train_dirty_rest.txt",
-    ):
-        assert (trained[0] / name).is_file()
+    commands = [shlex.split(line)[1:] for line in re.findall(r"^python .*", text, re.MULTILINE)]
+    assert " ".join(command[0] for command in commands) == (
+        "evaluate.py evaluate.py sent_interpret.py word_interpret.py dirty.py sparse.py sparse.py aug.py aug.py"
+    )
+    values = {"dataset_dir": data, "params_path": checkpoint, "compare": checkpoint, "train_path": data / "train.txt",
+              "aug_path": data / "aug.txt", "model_name_or_path": tiny_model}  # fmt: skip
+    for script, *flags in commands:
+        given = {name: value for name, value in values.items() if f"--{name}" in flags}
+        importlib.import_module(script.removesuffix(".py")).main(replaced(flags, **given))
+    for name in ("bad_case", "sent_interpret", "word_interpret", "train_dirty", "train_dirty_rest", "sparse",
+                 "support", "aug"):  # fmt: skip
+        assert (data / f"{name}.txt").is_file()
     for name in ("evaluate_report/evaluate.html", "word_interpret.html"):
         assert (tmp_path / name).is_file()
     assert "+0.00 points" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """analysis/aug.py: every strategy and type without a network, what each changes, refusals."""
 
+import importlib.metadata
 import json
 import socket
 from collections import Counter
@@ -8,7 +9,7 @@ import aug
 import jieba
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, not_installed
 
 from utils import UsageError
 
@@ -167,6 +168,6 @@ def test_refusals(tmp_path, tiny_model, monkeypatch):
         (tmp_path / "broken" / path.name).write_bytes(path.read_bytes()[: 200 if "pdparams" in path.name else None])
     with pytest.raises(UsageError, match="cannot be loaded"):
         run(tmp_path, "--aug_type", "mlm", "--model_name_or_path", tmp_path / "broken")
-    monkeypatch.setattr(aug.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.metadata, "version", not_installed)
     with pytest.raises(UsageError, match=r"requirements-analysis\.txt"):
         run(tmp_path)

@@ -1,6 +1,6 @@
 """analysis/word_interpret.py: gradients against finite differences, planted truths, words, faithfulness, the files."""
 
-import importlib.util
+import importlib.metadata
 import random
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ import paddle
 import pytest
 import word_interpret as lib
 from classifier import find_head
-from conftest import ROOT
+from conftest import ROOT, not_installed
 from nbconvert.preprocessors import ExecutePreprocessor
 
 from trainer import make_encoder
@@ -248,7 +248,7 @@ def encode(tmp_path_factory):
     ],
 )
 def test_words_and_tokens(encode, text, expected):
-    words, owner = lib.assign_tokens(lib.split_words(text), encode([text])[0], encode)
+    words, owner = lib.assign_tokens(lib.load_jieba().lcut(text), encode([text])[0], encode)
     counts = np.bincount(owner, minlength=len(words)).tolist()
     assert "".join(words) == text
     assert dict(zip(words, counts)) == expected
@@ -261,7 +261,7 @@ def test_any_text_is_cut_into_words_with_their_own_tokens(encode):
         if not text:
             continue
         ids = encode([text])[0]
-        words, owner = lib.assign_tokens(lib.split_words(text), ids, encode)
+        words, owner = lib.assign_tokens(lib.load_jieba().lcut(text), ids, encode)
         assert "".join(words) == text and len(owner) == len(ids) and (np.diff(owner) >= 0).all()
         for number, part in enumerate(encode(words)):
             assert [token for token, word in zip(ids, owner) if word == number] == part
@@ -354,7 +354,7 @@ def test_refusals(trained, monkeypatch):
             lib.main([*flags(*trained), *more])
     with pytest.raises(SystemExit):
         lib.main([*flags(*trained), "--method", "shap"])
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.metadata, "version", not_installed)
     with pytest.raises(UsageError, match="needs jieba, .* pip install -r requirements-analysis.txt"):
         lib.main(flags(*trained))
     assert not (trained[0] / "word_interpret.txt").exists()
