@@ -16,7 +16,7 @@ explained is the logit of the predicted class; a positive score speaks for it, a
 
 Faithfulness (DeYoung et al. 2020, arXiv 1911.03429): how far the class's probability falls without the best words of a
 text (comprehensiveness, higher is better), and with nothing but them (sufficiency, lower is better). As there, words
-are deleted and the mean of several shares of words (SHARES) is taken; `random` are words in random orders.
+are deleted (see --remove_words) and the mean of several shares of words is taken; `random` are random orders.
 """
 
 import dataclasses
@@ -102,9 +102,11 @@ class Case:
     def probability(self):
         return float(softmax(self.logits[None])[0, self.class_id])
 
-    def without(self, words):
-        """The feature with the tokens of these words deleted."""
+    def without(self, words, mask_id=None):
+        """The feature with the tokens of these words deleted, or replaced by `mask_id`."""
         keep = ~np.isin(self.owner, words)
+        if mask_id is not None:
+            return {**self.feature, "input_ids": np.where(keep, self.feature["input_ids"], mask_id).tolist()}
         return {name: np.asarray(values)[keep].tolist() for name, values in self.feature.items()}
 
     def word_scores(self, token_scores):
@@ -328,20 +330,21 @@ def explain(explainer, cases, method, args):
 # ------------------------------------------------------------------------------------------------------ faithfulness
 
 
-def faithfulness(explainer, cases, scores, what=None):
+def faithfulness(explainer, cases, scores, mask=False, what=None):
     """Comprehensiveness and sufficiency of each text: float64 [cases, 2].
 
     Args:
         cases (list[Case]): the texts.
         scores (list[np.ndarray]): [words] a text.
+        mask (bool): words are replaced by [MASK], not deleted.
         what (str): shown with the progress.
     """
-    features = []
+    features, mask_id = [], explainer.mask_id if mask else None
     for case, values in zip(cases, scores):
         order = case.seen[np.argsort(-values[case.seen], kind="stable")]
         for share in SHARES:
             count = math.ceil(share * len(order))
-            features += [case.without(order[:count]), case.without(order[count:])]
+            features += [case.without(order[:count], mask_id), case.without(order[count:], mask_id)]
     probabilities = softmax(explainer.logits(features, what)).reshape(len(cases), len(SHARES), 2, -1)
     result = np.empty((len(cases), 2))
     for row, case, values in zip(result, cases, probabilities):
@@ -349,11 +352,12 @@ def faithfulness(explainer, cases, scores, what=None):
     return result
 
 
-def random_faithfulness(explainer, cases, seed):
+def random_faithfulness(explainer, cases, seed, mask=False):
     """That of RANDOM_ORDERS random orders of the words, the mean of each text: float64 [cases, 2]."""
     random = np.random.RandomState(seed)
     orders = [[random.rand(len(case.words)) for case in cases] for _ in range(RANDOM_ORDERS)]
-    values = faithfulness(explainer, cases * RANDOM_ORDERS, [row for order in orders for row in order], "random")
+    rows = [row for order in orders for row in order]
+    values = faithfulness(explainer, cases * RANDOM_ORDERS, rows, mask, "random")
     return values.reshape(RANDOM_ORDERS, len(cases), 2).mean(axis=0)
 
 
@@ -456,6 +460,8 @@ def parse_arguments(argv=None):
     add("--steps", type=int, default=32, help="of integrated gradients at first; they are doubled for texts that need "
         "more (default: 32)")  # fmt: skip
     add("--samples", type=int, default=100, help="of LIME and of gradient SHAP for each text (default: 100)")
+    add("--remove_words", choices=("delete", "mask"), default="delete", help="how faithfulness takes words away; LIME "
+        "deletes them too, so that [MASK] in their place is the fairer judge of it (default: delete)")  # fmt: skip
     add("--result_file", default="word_interpret.txt", help="written into --dataset_dir")
     add("--report", type=Path, default=Path("word_interpret.html"), help="the page (default: word_interpret.html)")
     args = parser.parse_args(argv)
@@ -489,7 +495,8 @@ def explain_all(explainer, cases, args):
     Returns:
         tuple[dict[str, list[np.ndarray]], list[dict]]: method -> [words] a text; from faithfulness_rows.
     """
-    scores, values, seconds = {}, {"random": random_faithfulness(explainer, cases, args.seed)}, {}
+    mask = args.remove_words == "mask"
+    scores, values, seconds = {}, {"random": random_faithfulness(explainer, cases, args.seed, mask)}, {}
     for method in args.method:
         try:
             scores[method], seconds[method] = explain(explainer, cases, method, args)
@@ -498,7 +505,7 @@ def explain_all(explainer, cases, args):
                 raise
             print(f"{method} is left out: {error}")
         else:
-            values[method] = faithfulness(explainer, cases, scores[method])
+            values[method] = faithfulness(explainer, cases, scores[method], mask)
     return scores, faithfulness_rows(values, seconds)
 
 

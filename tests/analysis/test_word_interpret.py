@@ -183,6 +183,10 @@ def test_faithfulness_tells_an_oracle_from_chance(planted):
     texts = ["".join(word for n, word in enumerate(case.words) if n not in order[:count]) for count in counts]
     left = lib.softmax(explainer.logits(explainer.classifier.encode(texts)))[:, 0]
     assert oracle[0, 0] == pytest.approx(case.probability - left.mean(), abs=1e-6)
+    # [MASK] has no weight in the planted model, so that it is as good as nothing.
+    assert np.abs(lib.faithfulness(explainer, cases, truth, mask=True) - oracle).max() < 1e-6
+    ids = case.without(order[:1], explainer.mask_id)["input_ids"]
+    assert len(ids) == len(case.owner) and ids.count(explainer.mask_id) == len(MARKER)
 
 
 def test_the_attention_is_that_of_the_last_layer(loaded):
