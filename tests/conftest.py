@@ -117,13 +117,16 @@ def trained(trained_once, tmp_path):
 
 @pytest.fixture
 def rendered():
-    """A function from the path of a page to its DOM in a real browser; skips without one."""
+    """A function from a page's path or address to its DOM in a real browser; skips without one."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-    def render(path):
+    def render(page):
         if browser is None:
             pytest.skip("no Chromium: the page was not rendered")
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", path.as_uri()]
+        address = page if isinstance(page, str) else page.as_uri()
+        # A served page asks for more once it is loaded: its clock runs on until that is there.
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+                   *(["--virtual-time-budget=10000"] if address.startswith("http") else []), address]  # fmt: skip
         return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True).stdout
 
     return render

@@ -2,7 +2,7 @@
 
     paddlenlp server server:app --host 0.0.0.0 --port 8189
     uvicorn server:app --host 0.0.0.0 --port 8189
-    SERVING_MODELS=full=../../checkpoint/export,small=../../checkpoint/prune/width_mult_0.67@onnx_int8 uvicorn server:app
+    SERVING_MODELS=full=../../checkpoint/export,small=../../checkpoint/prune/width_mult_0.67@onnx uvicorn server:app
 
     POST /models/<name>   {"data": {"text": ["…"]}, "parameters": {"max_seq_len": 128, "batch_size": 32, "top_k": 1}}
                           -> {"result": {"label": ["…"], "confidence": [0.97], "label_id": [8]}}
@@ -119,8 +119,9 @@ class Settings:
             if not at or format not in FORMATS:
                 path, format = path + at + format, self.format
             if not re.fullmatch(r"[\w.-]+", name, re.ASCII) or name in found:
+                problem = "the name is there twice" if name in found else "not a usable name"
                 raise UsageError(
-                    f"SERVING_MODELS: {entry!r}: {'the name is there twice' if name in found else 'not a usable name'}; "
+                    f"SERVING_MODELS: {entry!r}: {problem}; "
                     "write name=folder,name2=folder2 with names of letters, digits, _ . -"
                 )
             found[name] = Path(path).expanduser(), format
