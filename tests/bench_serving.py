@@ -80,7 +80,8 @@ def ours(format):
 
 SERVERS = {
     "shipped": Server(
-        command("shipped_server:app"), HERE, "/models/cls_multi_class", documented, {"BENCH_EXPORT_DIR": "{export_dir}"}
+        command("shipped_server:app"), HERE, "/models/cls_multi_class", documented,
+        {"BENCH_EXPORT_DIR": "{export_dir}"},
     ),
     "plain": Server(
         ["uvicorn", "plain_server:app", "--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning"],

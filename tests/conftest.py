@@ -82,6 +82,30 @@ def tiny_model(tmp_path_factory, sample_lines):
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_ernie_m(tmp_path_factory, sample_lines):
+    """A random ERNIE-M with one layer of 48 units and a SentencePiece vocabulary of the data, as a directory."""
+    import sentencepiece
+    from paddlenlp.transformers import ErnieMConfig, ErnieMModel, ErnieMTokenizer
+
+    folder, work = tmp_path_factory.mktemp("tiny_ernie_m"), tmp_path_factory.mktemp("sentencepiece")
+    (work / "texts").write_text("\n".join(sample_lines["train"]), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(work / "texts"), model_prefix=str(work / "sp"), vocab_size=600, hard_vocab_limit=False,
+        model_type="unigram", minloglevel=2,
+    )  # fmt: skip
+    pieces = [line.split("\t")[0] for line in (work / "sp.vocab").read_text(encoding="utf-8").splitlines()]
+    tokens = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]", *pieces[3:]]
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    ErnieMTokenizer(str(folder / "vocab.txt"), str(work / "sp.model")).save_pretrained(str(folder))
+    config = ErnieMConfig(
+        vocab_size=len(tokens), hidden_size=48, num_hidden_layers=1, num_attention_heads=12, intermediate_size=64,
+        max_position_embeddings=66,
+    )  # fmt: skip
+    ErnieMModel(config).save_pretrained(str(folder))
+    return folder
+
+
 def train_flags(data, model, output, *more):
     """Flags of a short training on the CPU; later ones win."""
     return [
@@ -104,6 +128,14 @@ def trained_once(tmp_path_factory, sample_lines, tiny_model):
     flags = train_flags(folder / "data", tiny_model, folder / "checkpoint", "--do_eval", "--do_export")
     train.main([*flags, "--save_total_limit", "1"])
     return folder / "data", folder / "checkpoint"
+
+
+@pytest.fixture(scope="session")
+def simple_server(trained_once):
+    """deploy/simple_serving/server.py as a module; its own app serves trained_once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SERVING_MODELS", str(trained_once[1] / "export"))
+        return load_script("deploy/simple_serving/server.py")
 
 
 @pytest.fixture

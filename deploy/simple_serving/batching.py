@@ -56,11 +56,12 @@ class Batcher:
     Args:
         predictors (list[predictor.Predictor]): one a thread (see Predictor.clone).
         max_waiting (int): texts that may wait; a request that finds others waiting and would exceed it is refused.
+        may_pad (bool): whether a text's answer stays the same beside longer ones.
         on_turn (Callable[[int, float], None]): told the texts and the seconds of each turn.
     """
 
-    def __init__(self, predictors, max_waiting, on_turn=lambda texts, seconds: None):
-        self.predictors, self.max_waiting, self.on_turn = predictors, max_waiting, on_turn
+    def __init__(self, predictors, max_waiting, may_pad=True, on_turn=lambda texts, seconds: None):
+        self.predictors, self.max_waiting, self.may_pad, self.on_turn = predictors, max_waiting, may_pad, on_turn
         self.waiting_texts = 0
         self._jobs = collections.deque()
         self._speed = FIRST_SPEED  # tokens a second of one thread
@@ -174,7 +175,7 @@ class Batcher:
             features = predictor.encode([job.texts[index] for job, index in taken])
         for feature, (job, _) in zip(features, taken):
             shorten(feature, job.max_length)
-        for group in groups_of_similar_length(features, [job.batch_size for job, _ in taken]):
+        for group in groups_of_similar_length(features, [job.batch_size for job, _ in taken], self.may_pad):
             logits = predictor.logits([features[number] for number in group])
             for number, row in zip(group, softmax(logits.astype("float64"), axis=1)):
                 job, index = taken[number]
@@ -208,12 +209,13 @@ def shorten(feature, max_length):
             feature[name] = [*ids[: max_length - 1], ids[-1]]
 
 
-def groups_of_similar_length(features, batch_sizes):
+def groups_of_similar_length(features, batch_sizes, may_pad=True):
     """Which texts to run together so that little is padded.
 
     Args:
         features (list[dict]): tokenised texts.
         batch_sizes (list[int]): how many others each bears, itself included.
+        may_pad (bool): whether some padding is no harm; else only texts of one length are together.
 
     Returns:
         list[list[int]]: indices into features.
@@ -224,7 +226,8 @@ def groups_of_similar_length(features, batch_sizes):
         group = groups[-1] if groups else []
         gap = lengths[group[0]] - lengths[index] if group else 0
         is_full = group and len(group) >= min(batch_sizes[index], *(batch_sizes[other] for other in group))
-        if not group or is_full or padding + gap > max(PADDING_TOKENS, PADDING_SHARE * (tokens + lengths[index])):
+        allowed = max(PADDING_TOKENS, PADDING_SHARE * (tokens + lengths[index])) if may_pad else 0
+        if not group or is_full or padding + gap > allowed:
             groups.append([index])
             padding, tokens = 0, lengths[index]
         else:

@@ -148,6 +148,10 @@ class Model:
         self.predictors = [predictor, *(predictor.clone() for _ in range(settings.workers - 1))]
         self.labels, self.max_length = predictor.labels, predictor.max_length
         self.self_check = self._check_parity(predictor)
+        # PaddleNLP's ERNIE-M attends to padding: a text's answer would depend on whose texts are beside it.
+        short, long = predictor.encode(["头疼", "头疼应该挂什么科" * 3])
+        alone, beside = predictor.logits([short])[0], predictor.logits([short, long])[0]
+        self.may_pad = bool(np.abs(alone - beside).max() < 1e-3)
         self.batcher = None
 
     def _check_parity(self, predictor):
@@ -155,7 +159,6 @@ class Model:
         path = self.folder / PARITY_FILE
         parity = read_json(path)
         if not parity:
-            predictor.probabilities(["头疼应该挂什么科"])
             return f"not compared: no {PARITY_FILE} in {self.folder}"
         if parity["labels"] != self.labels:
             raise UsageError(f"{path}: its labels are not those of id2label.json; export the model again")
@@ -505,7 +508,8 @@ def create_app(settings):
     @contextlib.asynccontextmanager
     async def lifespan(app):
         for model in models.values():
-            model.batcher = Batcher(model.predictors, settings.max_waiting_texts, metrics.on_turn(model.name))
+            on_turn = metrics.on_turn(model.name)
+            model.batcher = Batcher(model.predictors, settings.max_waiting_texts, model.may_pad, on_turn)
             logger.info("ready", extra={"fields": {"path": f"/models/{model.name}", "folder": str(model.folder),
                                                    **model.health()}})  # fmt: skip
         yield

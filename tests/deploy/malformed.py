@@ -24,7 +24,7 @@ BAD_BODIES = {
     **{f"data {value!r}": body(data=value) for value in (..., None, 5, [], ["a"], "a", True, {}, 1.5)},
     **{f"text {value!r}": of_text(value)
        for value in (None, 5, {}, {"a": "b"}, [5], [None], [["a"]], [], [{}], [True], ["a", 5], "", [""], ["a", ""],
-                     [" "], ["\t\n"], ["\u200b"], ["\u3000"], ["\0"], ["a\0b"], ["\x01\x02"], ["\ud800"], ["a\udfff"])},
+                     [" "], ["\t\n"], ["\u200b"], ["\u3000"], ["\0"], ["a\0b"], ["\x01"], ["\ud800"], ["a\udfff"])},
     "no text": body(data={"text_pair": None}),
     "text_pair": body(data={"text": ["a"], "text_pair": ["b"]}),
     "text_pair of another length": body(data={"text": ["a"], "text_pair": []}),
