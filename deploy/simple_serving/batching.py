@@ -150,14 +150,14 @@ class Batcher:
     def _next_turn(self):
         taken = []
         limit = min(MAX_TEXTS, -(-self.waiting_texts // len(self._threads)))  # the other threads want some too
+        share = max(1, limit // max(1, len(self._jobs)))
         budget = self._speed * TURN_SECONDS
         while self._jobs and len(taken) < limit and budget > 0:
             job = self._jobs.popleft()
             if job.future.done():  # its client has gone, or an earlier turn of it failed
                 self.waiting_texts -= len(job.texts) - job.taken
                 continue
-            share = max(1, (limit - len(taken)) // (len(self._jobs) + 1))
-            indices = job.order[job.taken : job.taken + share]
+            indices = job.order[job.taken : job.taken + min(share, limit - len(taken))]
             for number, index in enumerate(indices):
                 budget -= job.cost(index)
                 if budget < 0 and taken:
