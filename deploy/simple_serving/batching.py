@@ -118,6 +118,7 @@ class Batcher:
     # ------------------------------------------------------------------------------------------------- the threads
 
     def _work(self, predictor):
+        taken = []
         try:
             while True:
                 taken = self._take()
@@ -133,7 +134,8 @@ class Batcher:
             if not self._closing:  # whatever ended this thread, say so, and let nobody wait for it
                 with self._changed:
                     self._failed = True
-                    jobs, self._jobs = set(self._jobs), collections.deque()
+                    jobs = {*self._jobs, *(job for job, _ in taken)}
+                    self._jobs.clear()
                     self.waiting_texts = 0
                     self._changed.notify_all()
                 self._fail(jobs, Stopped())

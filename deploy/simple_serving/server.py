@@ -535,7 +535,7 @@ def create_app(settings):
     def check_key(request):
         given = request.headers.get("x-api-key") or request.headers.get("authorization", "")
         given = given[len("Bearer ") :] if given.startswith("Bearer ") else given
-        if settings.api_key and not hmac.compare_digest(given.encode(), settings.api_key.encode()):
+        if settings.api_key and not hmac.compare_digest(given.encode("latin-1"), settings.api_key.encode()):
             raise Refusal(401, "send the API key as X-API-Key: … or Authorization: Bearer …",
                           headers={"WWW-Authenticate": "Bearer"})  # fmt: skip
 
