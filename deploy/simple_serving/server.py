@@ -519,6 +519,7 @@ def create_app(settings):
         logger.info("stopped")
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
+    app.state.models = models
     app.add_middleware(Observer, metrics=metrics)
     app.add_exception_handler(HTTPException, refuse)
 

@@ -87,9 +87,7 @@ def serve(simple_server, trained_once):
         settings = {"models": f"one={trained_once[1] / 'export'}", **settings}
         app = simple_server.create_app(simple_server.Settings(**settings))
         opened.append(server_thread(app))
-        models = next(cell.cell_contents for cell in app.router.lifespan_context.__wrapped__.__closure__
-                      if isinstance(cell.cell_contents, dict))  # fmt: skip
-        return opened[-1].__enter__(), models
+        return opened[-1].__enter__(), app.state.models
 
     yield start
     for context in opened:
@@ -404,6 +402,18 @@ def test_settings_from_the_environment(simple_server):
         "auto, paddle",
     ):
         assert part in str(caught.value)
+
+
+def test_the_readme_lists_every_setting(simple_server):
+    rows = re.findall(
+        r"^\| `SERVING_(\w+)` \| (\S+) \|", (SIMPLE_SERVING / "README.md").read_text(encoding="utf-8"), re.M
+    )
+    settings = {name.upper(): value for name, value in vars(simple_server.Settings()).items()}
+    computed = {"MODELS", "WORKERS", "THREADS", "API_KEY"}
+    assert {name for name, _ in rows} | computed == settings.keys()
+    for name, default in rows:
+        if name not in computed:
+            assert default.strip("`") == str(settings[name])
 
 
 def test_which_models_are_served(simple_server):
