@@ -3,7 +3,7 @@
 # Needs python3 (3.9-3.12) and make; on Windows, and without make, the README has the plain pip and python lines.
 
 .DELETE_ON_ERROR:
-.PHONY: train predict test test-slow lint lock bench-train bench-quality bench-models bench-data bench-analysis
+.PHONY: train predict test test-slow lint lock bench-train bench-quality bench-models bench-data bench-analysis bench-serving
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -58,6 +58,11 @@ bench-models: $(VENV)/.installed-bench $(ENCODER)/config.json
 # Accuracy with what analysis/sparse.py and analysis/dirty.py give, on 500 training samples.
 bench-analysis: $(VENV)/.installed-bench $(ENCODER)_6/config.json
 	$(PYTHON) tests/bench_analysis.py --data_dir $(DATA)
+
+# Load and faults of the servers in deploy/ beside PaddleNLP's own; EXPORT may be any export folder with ONNX and INT8.
+EXPORT := checkpoint/export
+bench-serving: $(VENV)/.installed-bench
+	$(PYTHON) tests/bench_serving.py --export_dir $(EXPORT)
 
 # Time and memory of the data tools on a million lines, on one core.
 bench-data: $(VENV)/.installed $(ENCODER)/config.json

@@ -6,6 +6,7 @@ for label, score in predictor.classify(["头疼挂什么科", "医保卡能刷�
 """
 
 import contextlib
+import copy
 import ctypes
 import json
 import os
@@ -70,6 +71,20 @@ def silent_stdout():
         os.close(null)
 
 
+def paddle_runner(session):
+    """A function from a batch (dict[str, np.ndarray]) to the first output of a Paddle Inference predictor."""
+    inputs = {name: session.get_input_handle(name) for name in session.get_input_names()}
+    output = session.get_output_handle(session.get_output_names()[0])
+
+    def run_batch(batch):
+        for name, handle in inputs.items():
+            handle.copy_from_cpu(batch[name])
+        session.run()
+        return output.copy_to_cpu()
+
+    return run_batch
+
+
 class Predictor:
     """A classifier read from an export folder.
 
@@ -80,6 +95,8 @@ class Predictor:
         batch_size (int): texts that are run together. They are sorted by length first, so that little is padded.
         device (str): cpu, gpu or gpu:<n>.
         precision (str): fp32, or fp16 for the Paddle graph on a GPU.
+        spin (bool): ONNX Runtime's threads wait for each other at full speed, which is fastest where nothing else
+            wants the cores, and takes twice as long where something does.
 
     Attributes:
         labels (list[str]): label names in class order.
@@ -89,7 +106,8 @@ class Predictor:
         UsageError: a file is missing or broken, or this machine cannot run the format.
     """
 
-    def __init__(self, folder, format="paddle", num_threads=None, batch_size=32, device="cpu", precision="fp32"):
+    def __init__(self, folder, format="paddle", num_threads=None, batch_size=32, device="cpu", precision="fp32",
+                 spin=True):  # fmt: skip
         if format not in FORMATS:
             raise UsageError(f"format {format}: not known; use one of {', '.join(FORMATS)}")
         self.folder, self.format, self.batch_size = Path(folder), format, batch_size
@@ -106,8 +124,13 @@ class Predictor:
         self.pad_token_id = tokenizer.pad_token_id
         num_threads = num_threads or int(os.environ["OMP_NUM_THREADS"])
         try:
-            make = self._paddle_session if self.path.suffix == ".pdmodel" else self._onnx_session
-            self.input_names, self.run_batch = make(num_threads, device, precision)
+            if self.path.suffix == ".pdmodel":
+                self._session = self._paddle_session(num_threads, device, precision)
+                self.input_names, self.run_batch = self._session.get_input_names(), paddle_runner(self._session)
+            else:
+                self._session = self._onnx_session(num_threads, device, spin)
+                self.input_names = [value.name for value in self._session.get_inputs()]
+                self.run_batch = lambda batch: self._session.run(None, batch)[0]
         except UsageError:
             raise
         except Exception as error:
@@ -151,35 +174,31 @@ class Predictor:
                 config.enable_mkldnn_bfloat16()
         config.enable_memory_optim()
         with silent_stdout() if self.format == "paddle_bf16" else contextlib.nullcontext():
-            predictor = inference.create_predictor(config)
-        names = predictor.get_input_names()
-        inputs = {name: predictor.get_input_handle(name) for name in names}
-        output = predictor.get_output_handle(predictor.get_output_names()[0])
+            return inference.create_predictor(config)
 
-        def run_batch(batch):
-            for name, handle in inputs.items():
-                handle.copy_from_cpu(batch[name])
-            predictor.run()
-            return output.copy_to_cpu()
-
-        return names, run_batch
-
-    def _onnx_session(self, num_threads, device, precision):
+    def _onnx_session(self, num_threads, device, spin):
         try:
             import onnxruntime
         except ImportError:
             raise UsageError("onnxruntime is not installed; run: pip install -r requirements-serving.txt") from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
         options.log_severity_level = 3
         providers = ["CPUExecutionProvider"]
         if device.startswith("gpu"):
             if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
                 raise UsageError("this onnxruntime has no CUDA support; use --device cpu, or install onnxruntime-gpu")
             providers = [("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0)})]
-        session = onnxruntime.InferenceSession(str(self.path), options, providers=providers)
-        names = [value.name for value in session.get_inputs()]
-        return names, lambda batch: session.run(None, batch)[0]
+        return onnxruntime.InferenceSession(str(self.path), options, providers=providers)
+
+    def clone(self):
+        """A Predictor on the same weights for another thread; Paddle's own is not thread-safe, ONNX Runtime's is."""
+        other = copy.copy(self)
+        if self.path.suffix == ".pdmodel":
+            other._session = self._session.clone()
+            other.run_batch = paddle_runner(other._session)
+        return other
 
     def logits(self, features):
         """Run tokenised texts.

@@ -510,6 +510,16 @@ def write_json(path, value, ascii_only=False):
 # --------------------------------------------------------------------------------------------------- CPU settings
 
 
+def usable_cores():
+    """Physical cores that this process may use, at least 1."""
+    import psutil
+
+    cores = psutil.cpu_count(logical=False) or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = min(cores, len(os.sched_getaffinity(0)))
+    return max(1, cores)
+
+
 def prepare_cpu():
     """Set what Paddle reads at start-up so that it uses this CPU well. Call before the first `import paddle`.
 
@@ -520,13 +530,8 @@ def prepare_cpu():
     - Paddle 2.6 makes transposes views, and its copies of non-contiguous views are slow: about 5 % of a training step.
     - glibc: blocks above 128 KB go back to the kernel on every free, so each activation is page-faulted anew.
     """
-    import psutil
-
-    cores = psutil.cpu_count(logical=False) or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = min(cores, len(os.sched_getaffinity(0)))
     local_processes = int(os.environ.get("PADDLE_LOCAL_SIZE", os.environ.get("PADDLE_TRAINERS_NUM", "1")))
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // max(1, local_processes))))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // max(1, local_processes))))
     os.environ.setdefault("FLAGS_use_stride_kernel", "0")
     if platform.system() != "Linux":
         return

@@ -88,6 +88,30 @@ def tiny_model(tmp_path_factory, sample_lines):
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_ernie_m(tmp_path_factory, sample_lines):
+    """A random ERNIE-M with one layer of 48 units and a SentencePiece vocabulary of the data, as a directory."""
+    import sentencepiece
+    from paddlenlp.transformers import ErnieMConfig, ErnieMModel, ErnieMTokenizer
+
+    folder, work = tmp_path_factory.mktemp("tiny_ernie_m"), tmp_path_factory.mktemp("sentencepiece")
+    (work / "texts").write_text("\n".join(sample_lines["train"][:48]), encoding="utf-8")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(work / "texts"), model_prefix=str(work / "sp"), vocab_size=600, hard_vocab_limit=False,
+        model_type="unigram", minloglevel=2,
+    )  # fmt: skip
+    pieces = [line.split("\t")[0] for line in (work / "sp.vocab").read_text(encoding="utf-8").splitlines()]
+    tokens = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]", *pieces[3:]]
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    ErnieMTokenizer(str(folder / "vocab.txt"), str(work / "sp.model")).save_pretrained(str(folder))
+    config = ErnieMConfig(
+        vocab_size=len(tokens), hidden_size=48, num_hidden_layers=1, num_attention_heads=12, intermediate_size=64,
+        max_position_embeddings=66,
+    )  # fmt: skip
+    ErnieMModel(config).save_pretrained(str(folder))
+    return folder
+
+
 def train_flags(data, model, output, *more):
     """Flags of a short training on the CPU; later ones win."""
     return [
@@ -112,6 +136,14 @@ def trained_once(tmp_path_factory, sample_lines, tiny_model):
     return folder / "data", folder / "checkpoint"
 
 
+@pytest.fixture(scope="session")
+def simple_server(trained_once):
+    """deploy/simple_serving/server.py as a module; its own app serves trained_once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SERVING_MODELS", str(trained_once[1] / "export"))
+        return load_script("deploy/simple_serving/server.py")
+
+
 @pytest.fixture
 def trained(trained_once, tmp_path):
     """A copy of trained_once that a test may change."""
@@ -123,13 +155,16 @@ def trained(trained_once, tmp_path):
 
 @pytest.fixture
 def rendered():
-    """A function from the path of a page to its DOM in a real browser; skips without one."""
+    """A function from a page's path or address to its DOM in a real browser; skips without one."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
-    def render(path):
+    def render(page):
         if browser is None:
             pytest.skip("no Chromium: the page was not rendered")
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", path.as_uri()]
+        address = page if isinstance(page, str) else page.as_uri()
+        # A served page asks for more once it is loaded: its clock runs on until that is there.
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+                   *(["--virtual-time-budget=10000"] if address.startswith("http") else []), address]  # fmt: skip
         return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True).stdout
 
     return render

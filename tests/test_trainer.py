@@ -322,30 +322,11 @@ def test_metrics_against_a_count_by_hand():
     assert metrics["macro_recall"] == pytest.approx((2 / 3 + 1 + 0) / 3)
 
 
-def test_ernie_m_from_training_to_taskflow(data_dir, tmp_path, taskflow):
+def test_ernie_m_from_training_to_taskflow(data_dir, tmp_path, taskflow, tiny_ernie_m):
     """No token_type_ids, SentencePiece tokens, positions that start behind the padding."""
-    import sentencepiece
-    from paddlenlp.transformers import ErnieMConfig, ErnieMModel, ErnieMTokenizer
-
-    folder = tmp_path / "ernie_m"
-    folder.mkdir()
-    (tmp_path / "texts").write_text((data_dir / "train.txt").read_text(encoding="utf-8"), encoding="utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(tmp_path / "texts"), model_prefix=str(tmp_path / "sp"), vocab_size=600, hard_vocab_limit=False,
-        model_type="unigram", minloglevel=2,
-    )  # fmt: skip
-    pieces = [line.split("\t")[0] for line in (tmp_path / "sp.vocab").read_text(encoding="utf-8").splitlines()]
-    tokens = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]", *pieces[3:]]
-    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
-    tokenizer = ErnieMTokenizer(str(folder / "vocab.txt"), str(tmp_path / "sp.model"))
-    tokenizer.save_pretrained(str(folder))
-    config = ErnieMConfig(
-        vocab_size=len(tokens), hidden_size=48, num_hidden_layers=1, num_attention_heads=12, intermediate_size=64,
-        max_position_embeddings=66,
-    )  # fmt: skip
-    ErnieMModel(config).save_pretrained(str(folder))
-
-    flags = train_flags(data_dir, folder, tmp_path / "out", "--do_eval", "--do_export", "--num_train_epochs", "1")
+    flags = train_flags(
+        data_dir, tiny_ernie_m, tmp_path / "out", "--do_eval", "--do_export", "--num_train_epochs", "1"
+    )
     train.main(flags)
     assert Predictor(tmp_path / "out" / "export").input_names == ["input_ids"]
     texts = ["孩子发烧咳嗽是怎么回事", "挂什么科" * 40]

@@ -1,0 +1,238 @@
+"""Run the texts of many requests on one model: in turns, so that nobody waits for a long request, and together where
+that is faster.
+
+A turn takes some texts of every waiting request, as many as the model runs in about TURN_SECONDS. A request of
+10,000 texts thus takes hundreds of turns, and one of a single text, coming in meanwhile, is part of the next turn.
+"""
+
+import collections
+import dataclasses
+import threading
+import time
+from concurrent.futures import Future
+
+import numpy as np
+from scipy.special import softmax
+
+# What a newcomer waits for at most, besides its own turn, on each thread.
+TURN_SECONDS = 0.05
+# Texts of a turn. More gain nothing on a CPU.
+MAX_TEXTS = 32
+# Padding that is cheaper than a run more: these tokens, or this share of the real ones.
+PADDING_TOKENS, PADDING_SHARE = 16, 1 / 8
+# Tokens a second that are assumed until the first turn has been timed: little, so that it is short.
+FIRST_SPEED = 2000
+
+
+class Overloaded(Exception):
+    """More texts wait already than the limit allows."""
+
+
+class Stopped(Exception):
+    """No thread runs the model any more: it was closed, or it failed."""
+
+
+@dataclasses.dataclass(eq=False)
+class Job:
+    """One request: which of its texts were taken, and the answers so far."""
+
+    texts: list
+    max_length: int  # tokens kept of a text
+    batch_size: int  # texts run together, at most
+    order: list  # indices, so that texts of similar length are neighbours
+    result: np.ndarray  # float64 [texts, classes]
+    future: Future = dataclasses.field(default_factory=Future)
+    taken: int = 0
+    done: int = 0
+
+    def cost(self, index):
+        """About the tokens of a text: one a character."""
+        return min(len(self.texts[index]) + 2, self.max_length)
+
+
+class Batcher:
+    """Threads that share the waiting requests of one model.
+
+    Args:
+        predictors (list[predictor.Predictor]): one a thread (see Predictor.clone).
+        max_waiting (int): texts that may wait; a request that finds others waiting and would exceed it is refused.
+        may_pad (bool): whether a text's answer stays the same beside longer ones.
+        on_turn (Callable[[int, float], None]): told the texts and the seconds of each turn.
+    """
+
+    def __init__(self, predictors, max_waiting, may_pad=True, on_turn=lambda texts, seconds: None):
+        self.predictors, self.max_waiting, self.may_pad, self.on_turn = predictors, max_waiting, may_pad, on_turn
+        self.waiting_texts = 0
+        self._jobs = collections.deque()
+        self._speed = FIRST_SPEED  # tokens a second of one thread
+        self._changed = threading.Condition()
+        self._encode_lock = threading.Lock()  # PaddleNLP's own tokenizers promise nothing about threads
+        self._closing = self._failed = False
+        self._threads = [
+            threading.Thread(target=self._work, args=(predictor,), name=f"inference-{index}", daemon=True)
+            for index, predictor in enumerate(predictors)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting_requests(self):
+        return len(self._jobs)
+
+    @property
+    def is_alive(self):
+        """Whether every thread runs; false for good once one has died."""
+        return not self._failed and not self._closing
+
+    def submit(self, texts, max_length, batch_size):
+        """Queue a request.
+
+        Returns:
+            Future: probabilities, float64 [texts, classes]. Cancelling it drops the texts not yet run.
+
+        Raises:
+            Overloaded, Stopped: nothing was queued.
+        """
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        result = np.empty((len(texts), len(self.predictors[0].labels)))
+        job = Job(texts, max_length, batch_size, order, result)
+        with self._changed:
+            if not self.is_alive:
+                raise Stopped
+            if self.waiting_texts and self.waiting_texts + len(texts) > self.max_waiting:
+                raise Overloaded
+            self.waiting_texts += len(texts)
+            self._jobs.append(job)
+            # One text is one thread's work; waking the others costs more than it brings.
+            self._changed.notify(min(len(texts), len(self._threads)))
+        return job.future
+
+    def close(self):
+        """Run what waits, then stop the threads; returns when they have stopped."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    # ------------------------------------------------------------------------------------------------- the threads
+
+    def _work(self, predictor):
+        taken = []
+        try:
+            while True:
+                taken = self._take()
+                if not taken:
+                    return
+                started = time.perf_counter()
+                try:
+                    self._run(predictor, taken)
+                except Exception as error:
+                    self._fail({job for job, _ in taken}, error)
+                self._measure(taken, time.perf_counter() - started)
+        finally:
+            if not self._closing:  # whatever ended this thread, say so, and let nobody wait for it
+                with self._changed:
+                    self._failed = True
+                    jobs = {*self._jobs, *(job for job, _ in taken)}
+                    self._jobs.clear()
+                    self.waiting_texts = 0
+                    self._changed.notify_all()
+                self._fail(jobs, Stopped())
+
+    def _take(self):
+        """The next turn: list of (job, index of a text); waits for one, and is empty when there will be none."""
+        with self._changed:
+            while True:
+                taken = self._next_turn()
+                if taken or self._closing or self._failed:
+                    return taken
+                self._changed.wait()
+
+    def _next_turn(self):
+        taken = []
+        limit = min(MAX_TEXTS, -(-self.waiting_texts // len(self._threads)))  # the other threads want some too
+        share = max(1, limit // max(1, len(self._jobs)))
+        budget = self._speed * TURN_SECONDS
+        while self._jobs and len(taken) < limit and budget > 0:
+            job = self._jobs.popleft()
+            if job.future.done():  # its client has gone, or an earlier turn of it failed
+                self.waiting_texts -= len(job.texts) - job.taken
+                continue
+            indices = job.order[job.taken : job.taken + min(share, limit - len(taken))]
+            for number, index in enumerate(indices):
+                budget -= job.cost(index)
+                if budget < 0 and taken:
+                    indices = indices[:number]
+                    break
+                taken.append((job, index))
+            job.taken += len(indices)
+            self.waiting_texts -= len(indices)
+            if job.taken < len(job.texts):
+                self._jobs.append(job)
+        return taken
+
+    def _run(self, predictor, taken):
+        with self._encode_lock:
+            features = predictor.encode([job.texts[index] for job, index in taken])
+        for feature, (job, _) in zip(features, taken):
+            shorten(feature, job.max_length)
+        for group in groups_of_similar_length(features, [job.batch_size for job, _ in taken], self.may_pad):
+            logits = predictor.logits([features[number] for number in group])
+            for number, row in zip(group, softmax(logits.astype("float64"), axis=1)):
+                job, index = taken[number]
+                job.result[index] = row
+        finished = []
+        with self._changed:
+            for job, _ in taken:
+                job.done += 1
+                if job.done == len(job.texts):
+                    finished.append(job)
+        for job in finished:
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_result(job.result)
+
+    def _fail(self, jobs, error):
+        with self._changed:  # two threads may fail with turns of one request
+            for job in jobs:
+                if not job.future.done() and job.future.set_running_or_notify_cancel():
+                    job.future.set_exception(error)
+
+    def _measure(self, taken, seconds):
+        speed = sum(job.cost(index) for job, index in taken) / seconds
+        self._speed += 0.3 * (speed - self._speed)
+        self.on_turn(len(taken), seconds)
+
+
+def shorten(feature, max_length):
+    """Cut a tokenised text as the tokenizer would have: the last token kept is its own last one; in place."""
+    for name, ids in feature.items():
+        if len(ids) > max_length:
+            feature[name] = [*ids[: max_length - 1], ids[-1]]
+
+
+def groups_of_similar_length(features, batch_sizes, may_pad=True):
+    """Which texts to run together so that little is padded.
+
+    Args:
+        features (list[dict]): tokenised texts.
+        batch_sizes (list[int]): how many others each bears, itself included.
+        may_pad (bool): whether some padding is no harm; else only texts of one length are together.
+
+    Returns:
+        list[list[int]]: indices into features.
+    """
+    lengths = [len(feature["input_ids"]) for feature in features]
+    groups, padding, tokens = [], 0, 0
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        group = groups[-1] if groups else []
+        gap = lengths[group[0]] - lengths[index] if group else 0
+        is_full = group and len(group) >= min(batch_sizes[index], *(batch_sizes[other] for other in group))
+        allowed = max(PADDING_TOKENS, PADDING_SHARE * (tokens + lengths[index])) if may_pad else 0
+        if not group or is_full or padding + gap > allowed:
+            groups.append([index])
+            padding, tokens = 0, lengths[index]
+        else:
+            group.append(index)
+            padding, tokens = padding + gap, tokens + lengths[index]
+    return groups

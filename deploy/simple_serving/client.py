@@ -1,0 +1,160 @@
+"""Ask server.py for the classes of texts.
+
+    python client.py                                            # two example texts
+    python client.py --max_seq_len 64 --batch_size 16 --top_k 3
+    python client.py --file ../../data/data.txt --output result.jsonl
+
+--file holds a text a line, or text<Tab>label as train.txt does; --output gets a line of JSON a text, in the same
+order, and is written when all are there.
+A request has no side effect, so that it is sent again when the connection breaks or the server is busy.
+"""
+
+import argparse
+import json
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+from utils import UsageError, exit_on_usage_error, read_cases, write_lines  # noqa: E402
+
+EXAMPLES = ["黑苦荞茶的功效与作用及食用方法", "幼儿挑食的生理原因是"]
+# Answers that another try may change: too many requests, a proxy without its server, a server that is busy or stops.
+RETRIED = (429, 502, 503, 504)
+# Seconds: the first pause between tries, each next one being twice as long, and the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30
+
+
+def parse_flags(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="(default: %(default)s)")
+    add("--port", type=int, default=8189, help="(default: %(default)s)")
+    add("--model", default="cls_multi_class", help="its name on the server (default: %(default)s)")
+    add("--url", help="the whole address, instead of the three above: http://127.0.0.1:8189/models/cls_multi_class")
+    add("--max_seq_len", type=int, help="tokens kept of a text (default: as the model was trained)")
+    add("--batch_size", type=int, default=32, help="texts run together at most (default: %(default)s)")
+    add("--top_k", type=int, default=1, help="most probable classes of each text; 0 means all (default: %(default)s)")
+    add("--file", help="texts to classify, one a line, in UTF-8")
+    add("--output", help="where the answers to --file go (default: its name with .result.jsonl)")
+    add("--chunk", type=int, default=256, help="texts of --file a request (default: %(default)s)")
+    add("--timeout", type=float, default=60, help="seconds that an answer may take (default: %(default)s)")
+    add("--retries", type=int, default=5, help="further tries of a request (default: %(default)s)")
+    add("--api_key", default=os.environ.get("SERVING_API_KEY"), help="(default: $SERVING_API_KEY)")
+    args = parser.parse_args(argv)
+    for name, smallest in (("chunk", 1), ("retries", 0)):
+        if getattr(args, name) < smallest:
+            parser.error(f"--{name} {getattr(args, name)}: give a number from {smallest}")
+    if not args.timeout > 0:
+        parser.error(f"--timeout {args.timeout}: give seconds above 0")
+    if args.output and not args.file:
+        parser.error("--output is for the answers to --file; give that too")
+    args.url = args.url or f"http://{args.host}:{args.port}/models/{args.model}"
+    return args
+
+
+def reason(response):
+    """Why the server refused, in its own words where it gave any."""
+    try:
+        error = response.json()["error"]
+        return f"{error['message']}" + (f" ({error['field']})" if "field" in error else "")
+    except (ValueError, KeyError, TypeError):
+        return f"it answered {response.text[:100]!r}"
+
+
+def pause_before(attempt, response):
+    """Seconds to wait before try number `attempt` (from 1): what the server asks for, else longer each time."""
+    wish = response.headers.get("Retry-After", "") if response is not None else ""
+    pause = float(wish) if wish.isdigit() else FIRST_PAUSE * 2 ** (attempt - 1)
+    # Clients that were refused together shall not come back together.
+    return min(pause, LONGEST_PAUSE) * random.uniform(1, 1.25)
+
+
+def classify(session, args, texts):
+    """Send one request, again where that may help.
+
+    Args:
+        session (requests.Session): keeps the connection open.
+        args: as parse_flags gives it.
+        texts (list[str]): not empty.
+
+    Returns:
+        dict[str, list]: label, confidence, label_id, and top unless --top_k is 1; an entry a text.
+
+    Raises:
+        UsageError: the server refused, cannot be reached, or is not server.py.
+    """
+    parameters = {"batch_size": args.batch_size, "top_k": args.top_k}
+    if args.max_seq_len is not None:
+        parameters["max_seq_len"] = args.max_seq_len
+    body = {"data": {"text": texts, "text_pair": None}, "parameters": parameters}
+    headers = {"X-API-Key": args.api_key} if args.api_key else {}
+    for attempt in range(args.retries + 1):
+        response = None
+        try:
+            response = session.post(args.url, json=body, headers=headers, timeout=args.timeout)
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            what = "no answer in time" if isinstance(error, requests.Timeout) else "no connection"
+            problem = f"{what}; is the server running there? Or give --host, --port, --timeout"
+        except (requests.RequestException, ValueError) as error:
+            raise UsageError(f"{args.url}: {error}; correct --url") from None
+        else:
+            problem = f"{response.status_code}: {reason(response)}" if response.status_code != 200 else None
+            if response.status_code not in (200, *RETRIED):
+                raise UsageError(f"{args.url}: {problem}")
+        if not problem:
+            break
+        if attempt == args.retries:
+            raise UsageError(f"{args.url}: {problem} (tried {attempt + 1} times)")
+        pause = pause_before(attempt + 1, response)
+        tqdm.write(f"{problem.split(';')[0]}; trying again in {pause:.1f} s", file=sys.stderr)
+        time.sleep(pause)
+    try:
+        result = response.json()["result"]
+        complete = all(len(result[name]) == len(texts) for name in ("label", "confidence"))
+    except (ValueError, KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise UsageError(f"{args.url}: {response.text[:100]!r} is no answer of server.py; correct --url")
+    return result
+
+
+def answers(texts, result):
+    """A dict a text: text, label, confidence, and top where there is one."""
+    for index, text in enumerate(texts):
+        yield {
+            "text": text,
+            **{name: result[name][index] for name in ("label", "confidence", "top") if name in result},
+        }
+
+
+def main(argv=None):
+    args = parse_flags(argv)
+    texts = [text for _, text, *_ in read_cases(args.file)] if args.file else EXAMPLES
+    lines = []
+    with requests.Session() as session, tqdm(total=len(texts), unit="text", disable=not args.file) as bar:
+        for start in range(0, len(texts), args.chunk):
+            chunk = texts[start : start + args.chunk]
+            try:
+                result = classify(session, args, chunk)
+            except UsageError as error:
+                where = f"{args.file}: in texts {start + 1} to {start + len(chunk)}: " if args.file else ""
+                raise UsageError(f"{where}{error}") from None
+            lines += [json.dumps(answer, ensure_ascii=False) for answer in answers(chunk, result)]
+            bar.update(len(chunk))
+    if not args.file:
+        print("\n".join(lines))
+        return
+    output = Path(args.output or f"{args.file}.result.jsonl")
+    write_lines(output.parent, {output.name: lines}, "--output")
+    print(f"{len(lines)} answers are in {output}")
+
+
+if __name__ == "__main__":
+    with exit_on_usage_error():
+        main()

@@ -1,0 +1,127 @@
+"""What a request may be: from the bytes of its body to texts and parameters, or the reason why not."""
+
+import json
+
+from starlette.exceptions import HTTPException
+
+# JSON objects in a request: it needs three, and each one costs a call.
+MAX_OBJECTS = 16
+# Parameters and their smallest values: a text keeps [CLS], one token and [SEP]; top_k 0 means all classes.
+SMALLEST = {"max_seq_len": 3, "batch_size": 1, "top_k": 0}
+
+
+class Refusal(HTTPException):
+    """An answer of 4xx or 503, with the reason."""
+
+    def __init__(self, status, message, field=None, headers=None):
+        super().__init__(status, message, headers)
+        self.field = field
+
+
+def parse_json(body):
+    """The JSON value in a body.
+
+    Raises:
+        Refusal: it is not UTF-8, not JSON, nested too deeply, or has a key twice.
+    """
+    objects = 0
+
+    def check_object(pairs):
+        nonlocal objects
+        objects += 1
+        if objects > MAX_OBJECTS:
+            raise Refusal(400, f"more than {MAX_OBJECTS} objects; a request has a few")
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise Refusal(400, f"the key {twice[:40]!r} is there twice; give it once")
+        return content
+
+    def refuse_constant(name):
+        raise Refusal(400, f"{name} is not JSON; give a number")
+
+    try:
+        return json.loads(body.decode("utf-8-sig"), object_pairs_hook=check_object, parse_constant=refuse_constant)
+    except UnicodeDecodeError as error:
+        raise Refusal(400, f"byte {error.start} of the body is not UTF-8; send UTF-8 (not GBK)") from None
+    except RecursionError:
+        raise Refusal(400, "the JSON is nested too deeply") from None
+    except ValueError as error:  # also a number of thousands of digits
+        what = f"not JSON: {error}" if body.strip() else "the body is empty"
+        raise Refusal(400, f'{what}; send {{"data": {{"text": ["…"]}}}}') from None
+
+
+def read_query(content, settings):
+    """Check a request's JSON.
+
+    Args:
+        content: whatever it was.
+        settings (Settings): with the limits.
+
+    Returns:
+        dict: texts (list[str]), max_seq_len (int | None), batch_size and top_k (int).
+
+    Raises:
+        Refusal: 422 with the field, or 413 for too many or too long texts.
+    """
+    _check_object(content, "", "the body", ("data", "parameters"))
+    if "data" not in content:
+        raise Refusal(422, 'missing; send {"data": {"text": ["…"]}}', "data")
+    data, parameters = content["data"], content.get("parameters")
+    _check_object(data, "data", "data", ("text", "text_pair"))
+    if data.get("text_pair") is not None:
+        raise Refusal(422, "this model classifies single texts; leave text_pair out or null", "data.text_pair")
+    if "text" not in data:
+        raise Refusal(422, "missing; give a list of texts", "data.text")
+    texts = [data["text"]] if isinstance(data["text"], str) else data["text"]
+    if not isinstance(texts, list) or not texts:
+        raise Refusal(422, f"{_kind(texts)} instead of a list with at least one text", "data.text")
+    if len(texts) > settings.max_texts:
+        raise Refusal(413, f"{len(texts)} texts; send at most {settings.max_texts} a request", "data.text")
+    for index, text in enumerate(texts):
+        problem = text_problem(text, settings.max_characters)
+        if problem:
+            status, message = problem
+            raise Refusal(status, message, f"data.text[{index}]")
+    query = {"texts": texts, "max_seq_len": None, "batch_size": 32, "top_k": 1}
+    _check_object({} if parameters is None else parameters, "parameters", "parameters", tuple(SMALLEST))
+    for name, value in (parameters or {}).items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < SMALLEST[name]:
+            shown = repr(value)[:40]
+            raise Refusal(422, f"{shown}; give a whole number from {SMALLEST[name]}", f"parameters.{name}")
+        query[name] = value
+    return query
+
+
+def _check_object(value, field, name, keys):
+    if not isinstance(value, dict):
+        raise Refusal(422, f"{name} is {_kind(value)} instead of an object with {' and '.join(keys)}", field or None)
+    for key in value:
+        if key not in keys:
+            raise Refusal(422, f"{key[:40]!r} is not known; use {', '.join(keys)}", field or None)
+
+
+def _kind(value):
+    """A JSON value's kind in JSON's words."""
+    if isinstance(value, (list, dict, str)) and not value:
+        return "empty"
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def text_problem(text, max_characters):
+    """(status, message) of what is wrong with one text, or None."""
+    if not isinstance(text, str):
+        return 422, f"{_kind(text)} instead of a text"
+    if len(text) > max_characters:
+        return 413, f"{len(text)} characters; send at most {max_characters} a text"
+    if "\0" in text:
+        return 422, "it holds a NUL character; remove it"
+    if not any(character.isprintable() and character != " " for character in text):
+        return 422, "there is nothing to read in it; leave it out"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return 422, f"character {error.start} is half of a surrogate pair; send whole characters"
+    return None

@@ -1,0 +1,164 @@
+"""client.py: against server.py itself, and against servers that fail in known ways."""
+
+import http.server
+import json
+import threading
+import time
+
+import pytest
+from conftest import LABELS, load_script
+from running import free_port, server_thread
+
+from predictor import Predictor
+from utils import UsageError, read_examples
+
+client = load_script("deploy/simple_serving/client.py")
+
+
+@pytest.fixture(scope="module")
+def address(simple_server):
+    """A server of trained_once, at /models/cls_multi_class."""
+    with server_thread(simple_server.app) as address:
+        yield f"{address}/models/cls_multi_class"
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    """A function from answers (status, headers, body, seconds before it) to a server that gives them, one a request.
+
+    It returns the address and the list of the bodies that came in. Pauses are noted in it and not slept.
+    """
+    started, received = [], []
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: received.append(seconds))
+    sleep = time.sleep
+
+    def start(*answers):
+        waiting = list(answers)
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                status, headers, body, delay = waiting.pop(0)
+                threading.Event().wait(delay)
+                if status is None:
+                    return  # the connection closes without an answer
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": len(body)}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        started.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}/models/a", received
+
+    yield start
+    for server in started:
+        server.shutdown()
+        server.server_close()
+    monkeypatch.setattr(client.time, "sleep", sleep)
+
+
+ANSWER = json.dumps({"result": {"label": ["a", "b"], "confidence": [0.9, 0.8], "label_id": [0, 1]}}).encode()
+
+
+def test_two_example_texts(address, trained_once, capsys):
+    client.main(["--url", address, "--max_seq_len", "128", "--batch_size", "32"])
+    expected = Predictor(trained_once[1] / "export").classify(client.EXAMPLES)
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for line, text, (label, score) in zip(printed, client.EXAMPLES, expected):
+        assert line == {"text": text, "label": label, "confidence": pytest.approx(score, abs=1e-5)}
+
+
+def test_a_file_of_texts(address, trained_once, tmp_path, capsys):
+    data, checkpoint = trained_once
+    texts, _ = read_examples(data / "dev.txt", LABELS)
+    output = tmp_path / "new" / "result.jsonl"
+    client.main(
+        ["--url", address, "--file", str(data / "dev.txt"), "--output", str(output), "--chunk", "7", "--top_k", "0"]
+    )
+    lines = [json.loads(line) for line in output.read_text(encoding="utf-8").splitlines()]
+    assert [line["text"] for line in lines] == texts
+    assert [line["label"] for line in lines] == [name for name, _ in Predictor(checkpoint / "export").classify(texts)]
+    assert all({entry["label"] for entry in line["top"]} == set(LABELS) for line in lines)
+    shown = capsys.readouterr()
+    assert f"{len(texts)} answers are in {output}" in shown.out and f"{len(texts)}/{len(texts)}" in shown.err
+
+
+def test_a_refused_text_is_named_and_nothing_is_written(address, tmp_path):
+    file = tmp_path / "texts.txt"
+    file.write_text("头疼\n" * 3 + "长" * 10_001 + "\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"texts.txt: in texts 3 to 4: .*413: 10001 characters.*\(data.text\[1\]\)"):
+        client.main(["--url", address, "--file", str(file), "--chunk", "2"])
+    assert [path.name for path in tmp_path.iterdir()] == ["texts.txt"]
+
+
+def test_busy_and_broken_servers_are_asked_again(scripted, capsys):
+    busy, broken = (503, {"Retry-After": "7"}, b'{"error": {"message": "busy"}}', 0), (None, {}, b"", 0)
+    url, received = scripted(busy, broken, (502, {}, b"<html>", 0), (200, {}, ANSWER, 0))
+    client.main(["--url", url])
+    bodies = [item for item in received if isinstance(item, dict)]
+    pauses = [item for item in received if not isinstance(item, dict)]
+    assert len(bodies) == 4 and bodies.count(bodies[0]) == 4
+    assert bodies[0]["data"] == {"text": client.EXAMPLES, "text_pair": None}
+    assert bodies[0]["parameters"] == {"batch_size": 32, "top_k": 1}
+    for pause, least in zip(pauses, (7, 1, 2)):
+        assert least <= pause <= 1.25 * least
+    shown = capsys.readouterr()
+    assert "503: busy; trying again in" in shown.err and json.loads(shown.out.splitlines()[1])["label"] == "b"
+
+
+def test_a_server_that_stays_busy(scripted):
+    url, received = scripted(*[(503, {}, b"", 0)] * 3)
+    with pytest.raises(UsageError, match=r"503: it answered '' \(tried 3 times\)"):
+        client.main(["--url", url, "--retries", "2"])
+    assert len(received) == 5
+
+
+@pytest.mark.parametrize(
+    "answer, message",
+    [
+        ((404, {}, b'{"error": {"message": "no model \'a\'; served: b"}}', 0), "404: no model 'a'; served: b"),
+        ((401, {}, b"no", 0), "401: it answered 'no'"),
+        ((500, {}, b"Internal", 0), "500: it answered 'Internal'"),
+        ((200, {}, b"<html>", 0), "'<html>' is no answer of server.py; correct --url"),
+        ((200, {}, b'{"result": {"label": ["a"], "confidence": [1]}}', 0), "is no answer of server.py"),
+    ],
+)
+def test_other_answers_are_not_asked_for_again(scripted, answer, message):
+    url, received = scripted(answer)
+    with pytest.raises(UsageError) as caught:
+        client.main(["--url", url])
+    assert message in str(caught.value) and len(received) == 1
+
+
+def test_no_answer_in_time_and_no_server(scripted):
+    url, _ = scripted((200, {}, ANSWER, 1), (200, {}, ANSWER, 0))
+    client.main(["--url", url, "--timeout", "0.3"])
+    with pytest.raises(UsageError, match=r"no connection; is the server running there\?"):
+        client.main(["--port", str(free_port()), "--retries", "1"])
+    with pytest.raises(UsageError, match="correct --url"):
+        client.main(["--url", "no address"])
+
+
+def test_the_key_is_sent(simple_server, trained_once, monkeypatch, capsys):
+    settings = simple_server.Settings(models=str(trained_once[1] / "export"), api_key="k")
+    with server_thread(simple_server.create_app(settings)) as address:
+        url = f"{address}/models/cls_multi_class"
+        with pytest.raises(UsageError, match="401: send the API key"):
+            client.main(["--url", url])
+        client.main(["--url", url, "--api_key", "k"])
+        monkeypatch.setenv("SERVING_API_KEY", "k")
+        client.main(["--url", url])
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+@pytest.mark.parametrize("flags", [["--chunk", "0"], ["--retries", "-1"], ["--timeout", "0"], ["--output", "x"]])
+def test_wrong_flags(flags, capsys):
+    with pytest.raises(SystemExit) as caught:
+        client.main(flags)
+    assert caught.value.code == 2 and flags[0] in capsys.readouterr().err

@@ -1,0 +1,72 @@
+"""The page at / in a real browser."""
+
+import re
+import urllib.parse
+
+import pytest
+import requests
+from conftest import LABELS
+from running import server_thread
+
+from predictor import Predictor
+
+TEXT = "孩子发烧<b>咳嗽</b>，挂什么科 & 多少钱"
+
+
+@pytest.fixture(scope="module")
+def serve(simple_server, trained_once):
+    """A function from settings to the address of a server with two models of the same export."""
+    opened = []
+
+    def start(**settings):
+        folder = trained_once[1] / "export"
+        app = simple_server.create_app(simple_server.Settings(models=f"one={folder},two={folder}", **settings))
+        opened.append(server_thread(app))
+        return opened[-1].__enter__()
+
+    yield start
+    for context in opened:
+        context.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def address(serve):
+    return serve()
+
+
+def part(dom, identity):
+    """An element's content, and its attributes, in a dumped page."""
+    attributes, content = re.search(
+        rf'<\w+[^>]* id="{identity}"([^>]*)>(.*?)</(?:p|section|tbody|select|caption)>', dom, re.DOTALL
+    ).groups()
+    return content, attributes
+
+
+def test_the_distribution_is_shown(address, rendered, trained_once):
+    dom = rendered(f"{address}/?" + urllib.parse.urlencode({"text": TEXT, "model": "two"}))
+    rows = re.findall(r'<th scope="row">(.*?)</th>.*?width: ([\d.]+)%.*?<td>([\d.]+)%</td>', part(dom, "classes")[0])
+    chances = Predictor(trained_once[1] / "export").probabilities([TEXT])[0]
+    assert [label for label, *_ in rows] == [LABELS[index] for index in (-chances).argsort()]
+    for (_, width, shown), chance in zip(rows, sorted(chances, reverse=True)):
+        assert float(width) == pytest.approx(chance * 100, abs=0.01) == pytest.approx(float(shown), abs=0.02)
+    assert part(dom, "shown")[0] == "孩子发烧&lt;b&gt;咳嗽&lt;/b&gt;，挂什么科 &amp; 多少钱"
+    assert part(dom, "facts")[0].startswith("two（paddle），3 个类别，最多 32 个 token")
+    assert "hidden" in part(dom, "problem")[1]
+    assert re.findall(r"<option[^>]*>(\w+)</option>", part(dom, "model")[0]) == ["one", "two"]
+
+
+def test_the_servers_reason_is_shown(address, rendered):
+    content, attributes = part(rendered(f"{address}/?text=%01"), "problem")
+    assert content == "422：there is nothing to read in it; leave it out" and "hidden" not in attributes
+
+
+def test_a_key_is_asked_for_where_it_is_needed(serve, address, rendered):
+    dom = rendered(serve(api_key="k") + "/")
+    assert 'id="key-row" hidden' not in dom and part(dom, "problem")[0].startswith("401：")
+    assert 'id="key-row" hidden' in rendered(f"{address}/")
+
+
+def test_nothing_comes_from_elsewhere(address):
+    response = requests.get(f"{address}/", timeout=60)
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert not re.findall(r"(?:https?:)?//\w", response.text.replace("// ", ""))
