@@ -18,6 +18,7 @@ import json
 import math
 import random
 import re
+import signal
 import socket
 import statistics
 import sys
@@ -319,6 +320,7 @@ def main():
     parser.add_argument("--memory_requests", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=3)
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers are ended too
     export_dir = Path(args.export_dir).resolve()
     labels = utils.read_labels(Path(args.data_dir) / "label.txt")
     texts, _ = utils.read_examples(Path(args.data_dir) / "dev.txt", labels)
