@@ -31,11 +31,14 @@ predict: $(VENV)/.installed
 	    cls = Taskflow("text_classification", task_path="checkpoint/export", is_static_model=True); \
 	    [print(result) for result in cls(["黑苦荞茶的功效与作用及食用方法", "幼儿挑食的生理原因是"])]'
 
-test: $(VENV)/.installed-dev
+# A real Triton for tests/deploy, where its wheel runs; elsewhere those tests are skipped.
+TRITON := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.venv-triton/.installed)
+
+test: $(VENV)/.installed-dev $(TRITON)
 	$(PYTHON) -m pytest -m "not slow"
 
 # What needs minutes, the real data in ../shared, or a real doccano (in an environment of its own).
-test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed
+test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed $(TRITON)
 	$(PYTHON) -m pytest -m slow --timeout 3600
 
 lint: $(VENV)/.installed-dev
@@ -90,6 +93,12 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 .venv-doccano/.installed: data/requirements-doccano.txt
 	test -x .venv-doccano/bin/python || $(BASE_PYTHON) -m venv .venv-doccano
 	.venv-doccano/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# Only the server of nvidia-pytriton is used: its Python package's own dependencies are left out.
+.venv-triton/.installed: deploy/triton_serving/requirements-triton-test.txt constraints.txt
+	test -x .venv-triton/bin/python || $(BASE_PYTHON) -m venv .venv-triton
+	.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
 .venv-torch/.installed:

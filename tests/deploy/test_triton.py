@@ -187,7 +187,7 @@ def ernie_m(tmp_path_factory, sample_lines):
         "\n".join(line.split("\t")[0] for line in sample_lines["train"]).encode("utf-8")
     )
     sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "texts.txt"), model_prefix=str(folder / "pieces"), vocab_size=500, minloglevel=2,
+        input=str(folder / "texts.txt"), model_prefix=str(folder / "pieces"), vocab_size=1200, minloglevel=2,
         hard_vocab_limit=False,
     )  # fmt: skip
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "pieces.model"))
