@@ -13,7 +13,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sysconfig
 import time
 from pathlib import Path
 
@@ -60,17 +59,20 @@ def free_ports(count):
             probe.close()
 
 
-def write_backends(venv, folder):
-    """The backends' folder: the wheel's Python backend with its stub, and the stand-in for ONNX Runtime's."""
-    package = next(venv.glob("lib/python*/site-packages/pytriton")) / "tritonserver"
-    version = package.parents[2].name.replace("python", "")  # lib/python3.11/site-packages/pytriton/tritonserver
+def write_backends(package, folder, version):
+    """The backends' folder: the wheel's Python backend with its stub, and the stand-in for ONNX Runtime's.
+
+    Args:
+        package (Path): the wheel's tritonserver folder.
+        folder (Path): to be made.
+        version (str): of the models' Python, such as 3.11.
+    """
     shutil.copytree(package / "backends", folder)
     stub = folder / "python" / "triton_python_backend_stub"
     shutil.copy(package / "python_backend_stubs" / version / "triton_python_backend_stub", stub)
     stub.chmod(0o755)
     (folder / "onnxruntime").mkdir()
     shutil.copy(Path(__file__).with_name("triton_onnxruntime.py"), folder / "onnxruntime" / "model.py")
-    return package
 
 
 @contextlib.contextmanager
@@ -88,15 +90,20 @@ def running_triton(venv, models, folder, explicit=False, python_env=None, deadli
     Raises:
         RuntimeError: it stopped or is not ready in time; with the end of its log.
     """
-    package = write_backends(venv, folder / "backends")
+    package = next(venv.absolute().glob("lib/python*/site-packages/pytriton")) / "tritonserver"
+    programs = (python_env or venv).absolute() / "bin"
+    about = "import sys, sysconfig; print(*sys.version_info[:2], sep='.'); print(sysconfig.get_config_var('LIBDIR'))"
+    version, library = subprocess.run(
+        [programs / "python", "-c", about], capture_output=True, encoding="utf-8", check=True
+    ).stdout.splitlines()
+    write_backends(package, folder / "backends", version)
     http, grpc, metrics = free_ports(3)
     region = f"{REGION}_{os.getpid()}_{http}"
-    libraries = [sysconfig.get_config_var("LIBDIR"), str(package.parent.parent / "nvidia_pytriton.libs")]
     environment = {
         **os.environ,
         # The stub takes the environment whose python is first in PATH, and must not find another libpython.
-        "PATH": os.pathsep.join([str((python_env or venv).absolute() / "bin"), os.environ["PATH"]]),
-        "LD_LIBRARY_PATH": os.pathsep.join(libraries),
+        "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
+        "LD_LIBRARY_PATH": os.pathsep.join([library, str(package.parents[1] / "nvidia_pytriton.libs")]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     command = [
@@ -127,7 +134,7 @@ def running_triton(venv, models, folder, explicit=False, python_env=None, deadli
 
 def wait_until_ready(process, port, log, end):
     while True:
-        with contextlib.suppress(requests.ConnectionError):
+        with contextlib.suppress(requests.RequestException):
             if requests.get(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5).status_code == 200:
                 return
         if process.poll() is not None or time.monotonic() > end:
