@@ -396,3 +396,18 @@ def test_a_killed_stub_comes_back_by_unload_and_load(models, tmp_path):
         connection.connection.load_model("tokenizer")
         assert connection.classify(TEXTS) == before
     assert not server.stubs("tokenizer")
+    assert not list(Path("/dev/shm").glob(f"{REGION}_{os.getpid()}_{server.http.partition(':')[2]}*"))
+
+
+@needs_triton
+@pytest.mark.slow
+def test_ernie_m_in_triton(ernie_m, tmp_path):
+    """With PaddleNLP beside Triton: the models run in this environment's Python."""
+    build_models.main(["--export_dir", str(ernie_m), "--output_dir", str(tmp_path / "models")])
+    python_env = Path(sys.executable).parent.parent
+    (tmp_path / "server").mkdir()
+    with running_triton(VENV, tmp_path / "models", tmp_path / "server", python_env=python_env) as server:
+        answers = client.Client(server.grpc).classify(TEXTS)
+    expected = Predictor(ernie_m, "onnx").classify(TEXTS)
+    assert [label for label, _ in answers] == [label for label, _ in expected]
+    np.testing.assert_allclose([score for _, score in answers], [score for _, score in expected], atol=1e-5)
