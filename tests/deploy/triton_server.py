@@ -3,16 +3,22 @@
     with running_triton(ROOT / ".venv-triton", models, folder) as server:
         tritonclient.grpc.InferenceServerClient(server.grpc)
 
+    python triton_server.py --export_dir checkpoint/export --port 8000      # until SIGTERM; port is HTTP's
+
 The wheel has the server and its Python backend; triton_onnxruntime.py stands in for the ONNX Runtime backend.
 """
 
+import argparse
 import contextlib
+import ctypes
 import dataclasses
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +26,7 @@ import requests
 
 # Names that this server's shared memory gets, so that what it leaves behind is known.
 REGION = "triton_test"
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclasses.dataclass
@@ -76,7 +83,7 @@ def write_backends(package, folder, version):
 
 
 @contextlib.contextmanager
-def running_triton(venv, models, folder, explicit=False, python_env=None, deadline=120):
+def running_triton(venv, models, folder, explicit=False, python_env=None, port=None, deadline=120):
     """Start Triton on a model repository, yield a Server when it is ready, stop it and clear up.
 
     Args:
@@ -85,6 +92,7 @@ def running_triton(venv, models, folder, explicit=False, python_env=None, deadli
         folder (Path): an empty folder for backends and the log.
         explicit (bool): models are loaded and unloaded by request; seqcls is at the start.
         python_env (Path | None): the environment of the models' Python; None means `venv`.
+        port (int | None): of HTTP; None means a free one, which the others are always.
         deadline (float): seconds until it must be ready.
 
     Raises:
@@ -98,6 +106,7 @@ def running_triton(venv, models, folder, explicit=False, python_env=None, deadli
     ).stdout.splitlines()
     write_backends(package, folder / "backends", version)
     http, grpc, metrics = free_ports(3)
+    http = port or http
     region = f"{REGION}_{os.getpid()}_{http}"
     environment = {
         **os.environ,
@@ -116,7 +125,7 @@ def running_triton(venv, models, folder, explicit=False, python_env=None, deadli
     log = folder / "triton.log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                   start_new_session=True)  # fmt: skip
+                                   start_new_session=True, preexec_fn=end_with_parent)  # fmt: skip
     try:
         wait_until_ready(process, http, log, time.monotonic() + deadline)
         yield Server(process, f"127.0.0.1:{http}", f"127.0.0.1:{grpc}", log)
@@ -132,6 +141,12 @@ def running_triton(venv, models, folder, explicit=False, python_env=None, deadli
             path.unlink(missing_ok=True)
 
 
+def end_with_parent():
+    """In the child: get SIGTERM when the tests are killed and cannot stop it themselves (Linux)."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
 def wait_until_ready(process, port, log, end):
     while True:
         with contextlib.suppress(requests.RequestException):
@@ -141,3 +156,23 @@ def wait_until_ready(process, port, log, end):
             what = "stopped" if process.poll() is not None else "is not ready in time"
             raise RuntimeError(f"Triton {what}:\n{log.read_text(errors='replace')[-4000:]}")
         time.sleep(0.2)
+
+
+def main(argv=None):
+    """Make the repository of an export folder and serve it."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--export_dir", default=os.environ.get("BENCH_EXPORT_DIR", ROOT / "checkpoint" / "export"))
+    parser.add_argument("--port", type=int, default=8000)
+    args, flags = parser.parse_known_args(argv)  # the others are build_models.py's
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with tempfile.TemporaryDirectory() as folder:
+        models = Path(folder) / "models"
+        build = [sys.executable, ROOT / "deploy" / "triton_serving" / "build_models.py", *flags]
+        subprocess.run([*build, "--export_dir", args.export_dir, "--output_dir", models], check=True)
+        (Path(folder) / "server").mkdir()
+        with running_triton(ROOT / ".venv-triton", models, Path(folder) / "server", port=args.port) as server:
+            server.process.wait()
+
+
+if __name__ == "__main__":
+    main()
