@@ -31,11 +31,14 @@ predict: $(VENV)/.installed
 	    cls = Taskflow("text_classification", task_path="checkpoint/export", is_static_model=True); \
 	    [print(result) for result in cls(["黑苦荞茶的功效与作用及食用方法", "幼儿挑食的生理原因是"])]'
 
-test: $(VENV)/.installed-dev
+# A real Triton for tests/deploy, where its wheel runs; elsewhere, and where it cannot be had, those tests are skipped.
+TRITON := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.venv-triton/.installed)
+
+test: $(VENV)/.installed-dev $(TRITON)
 	$(PYTHON) -m pytest -m "not slow"
 
 # What needs minutes, the real data in ../shared, or a real doccano (in an environment of its own).
-test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed
+test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed $(TRITON)
 	$(PYTHON) -m pytest -m slow --timeout 3600
 
 lint: $(VENV)/.installed-dev
@@ -61,7 +64,7 @@ bench-analysis: $(VENV)/.installed-bench $(ENCODER)_6/config.json
 
 # Load and faults of the servers in deploy/ beside PaddleNLP's own; EXPORT may be any export folder with ONNX and INT8.
 EXPORT := checkpoint/export
-bench-serving: $(VENV)/.installed-bench
+bench-serving: $(VENV)/.installed-bench $(TRITON)
 	$(PYTHON) tests/bench_serving.py --export_dir $(EXPORT)
 
 # Time and memory of the data tools on a million lines, on one core.
@@ -96,6 +99,12 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	test -x .venv-doccano/bin/python || $(BASE_PYTHON) -m venv .venv-doccano
 	.venv-doccano/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
+
+# Only the server of nvidia-pytriton is used: its Python package's own dependencies are left out.
+.venv-triton/.installed: deploy/triton_serving/requirements-triton-test.txt constraints.txt
+	test -x .venv-triton/bin/python || $(BASE_PYTHON) -m venv .venv-triton
+	@if .venv-triton/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<; then touch $@; \
+	else echo "Triton cannot be installed: tests/deploy/test_triton.py is skipped for the most part" >&2; fi
 
 .venv-torch/.installed:
 	test -x .venv-torch/bin/python || $(BASE_PYTHON) -m venv .venv-torch

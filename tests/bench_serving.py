@@ -69,6 +69,11 @@ def documented(texts):
     return {"data": {"text": texts, "text_pair": None}, "parameters": {"max_seq_len": 128, "batch_size": 32}}
 
 
+def for_triton(texts):
+    given = {"name": "INPUT", "shape": [len(texts), 1], "datatype": "BYTES", "data": texts}
+    return {"inputs": [given], "outputs": [{"name": "label"}, {"name": "confidence"}]}
+
+
 HERE = ROOT / "tests" / "deploy"
 
 
@@ -89,6 +94,11 @@ SERVERS = {
     "plain": Server(
         ["uvicorn", "plain_server:app", "--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning"],
         HERE, "/classify", lambda texts: {"text": texts}, {"BENCH_EXPORT_DIR": "{export_dir}"},
+    ),
+    "triton": Server(
+        # The batch size that lets it take the large request of `beside` whole, as the others do.
+        [sys.executable, str(HERE / "triton_server.py"), "--port", "{port}", "--max_batch_size", str(LARGE)],
+        HERE, "/v2/models/seqcls/infer", for_triton, {"BENCH_EXPORT_DIR": "{export_dir}"},
     ),
     "ours": ours("auto"),
     "ours, int8": ours("onnx_int8"),
@@ -154,7 +164,7 @@ def run_clients(port, requests, clients, seconds, label):
         seconds (float): no request is begun later.
 
     Returns:
-        tuple: seconds a request in order of their ends, collections.Counter of statuses, seconds overall.
+        tuple: seconds a request in order of their ends, collections.Counter of statuses (0: hung up), seconds overall.
     """
     waiting, latencies, statuses, errors = collections.deque(requests), [], collections.Counter(), []
     bar = tqdm(total=len(requests), desc=label, unit="request", leave=False, mininterval=1)
@@ -166,7 +176,11 @@ def run_clients(port, requests, clients, seconds, label):
             while time.perf_counter() - start < seconds:
                 request = waiting.popleft()
                 begun = time.perf_counter()
-                status, _ = connection.ask(request)
+                try:
+                    status, _ = connection.ask(request)
+                except ConnectionError:
+                    status = 0
+                    connection.close()
                 latencies.append(time.perf_counter() - begun)
                 statuses[status] += 1
                 bar.update()
@@ -263,26 +277,35 @@ class Bench:
             f"{LARGE:,} texts, s": f"{took:.1f}" if statuses else f"given up after {took:.0f}",
         }  # fmt: skip
 
+    def ask_all(self, requests):
+        """[(status, body)]; an empty list where nobody answers."""
+        connection = Connection(self.port)
+        try:
+            return [connection.ask(request) for request in requests]
+        except ConnectionError:
+            return []
+        finally:
+            connection.close()
+
     def faults(self):
         questions = [
             as_bytes(self.server.path, json.dumps(self.server.content(self.texts[start : start + 20])).encode())
             for start in range(0, 200, 20)
         ]
-        connection = Connection(self.port)
-        before = [connection.ask(question) for question in questions]
+        before = self.ask_all(questions)
         requests = []
         for _ in range(self.args.malformed):
             path, headers, body = malformed(self.random)
             requests.append(as_bytes(path.format(path=self.server.path), body, headers))
         _, statuses, _ = run_clients(self.port, requests, CLIENTS, self.args.seconds, "malformed")
-        after = [connection.ask(question) for question in questions]
-        connection.close()
+        after = self.ask_all(questions)
         failed = sum(count for status, count in statuses.items() if status >= 500)
-        if failed and self.server.checks_requests:
-            raise RuntimeError(f"5xx for bad input: {dict(statuses)}")
+        if (failed or statuses[0] or not after) and self.server.checks_requests:
+            raise RuntimeError(f"5xx or no answer for bad input: {dict(statuses)}")
         yield {
             "malformed requests": sum(statuses.values()), "4xx": sum(statuses[s] for s in statuses if 400 <= s < 500),
-            "200": statuses[200], "5xx": failed, "same answers afterwards": "yes" if before == after else "no",
+            "200": statuses[200], "5xx": failed, "no answer": statuses[0],
+            "same answers afterwards": "yes" if before == after else "no" if after else "server is gone",
         }  # fmt: skip
 
     def memory(self):

@@ -1,0 +1,88 @@
+"""Triton Python backend: texts -> input_ids, and token_type_ids where the model takes them.
+
+build_models.py copies this file to models/tokenizer/1/model.py, beside tokenizer.json (see there for what it holds).
+It needs numpy, which Triton containers have, and `pip install tokenizers` in the version that tokenizer.json names;
+or paddlenlp, for tokenizers that have no Rust twin.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        """Read tokenizer.json; what is wrong is raised here, so that the model is not ready."""
+        config = json.loads(args["model_config"])
+        self.names = [output["name"] for output in config["output"]]
+        self.multiple = int(config["parameters"]["pad_to_multiple_of"]["string_value"])
+        folder = Path(args["model_repository"]) / args["model_version"]
+        content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        self.max_length, self.pad_token_id = content["max_length"], content["pad_token_id"]
+        make = self._rust if "rust" in content else self._paddlenlp
+        self.encode = make(content, folder)
+
+    def _rust(self, content, folder):
+        import tokenizers
+
+        if tokenizers.__version__ != content["tokenizers"]:
+            raise pb_utils.TritonModelException(
+                f"tokenizers {tokenizers.__version__} is installed, but the ids were proven with "
+                f"{content['tokenizers']}; run: pip install tokenizers=={content['tokenizers']}"
+            )
+        rust = tokenizers.Tokenizer.from_str(json.dumps(content["rust"]))
+        # Characters that it would take for something else than PaddleNLP does.
+        rules = [(re.compile(f"[{characters}]"), becomes) for characters, becomes in content["characters"]]
+        fields = ["ids" if name == "input_ids" else "type_ids" for name in self.names]
+
+        def encode(texts):
+            for rule, becomes in rules:
+                texts = [rule.sub(becomes, text) for text in texts]
+            encodings = rust.encode_batch(texts)
+            return [[getattr(encoding, field) for encoding in encodings] for field in fields]
+
+        return encode
+
+    def _paddlenlp(self, content, folder):
+        from paddlenlp.transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(str(folder / "paddlenlp"))
+
+        def encode(texts):
+            encoded = tokenizer(texts, max_length=self.max_length, truncation=True, return_attention_mask=False,
+                                return_token_type_ids="token_type_ids" in self.names)  # fmt: skip
+            return [encoded[name] for name in self.names]
+
+        return encode
+
+    def execute(self, requests):
+        """Tokenise all texts of some requests together.
+
+        All of them get one width, a multiple of pad_to_multiple_of: Triton then batches their next step.
+        """
+        batches = [pb_utils.get_input_tensor_by_name(request, "INPUT").as_numpy().ravel() for request in requests]
+        texts, errors = [], []
+        for batch in batches:
+            try:
+                decoded, error = [text.decode("utf-8") for text in batch], None
+            except UnicodeDecodeError as why:
+                decoded, error = [], pb_utils.TritonError(f"INPUT is not UTF-8: {why}")
+            texts.append(decoded)
+            errors.append(error)
+        rows = self.encode(sum(texts, [])) if any(texts) else [[] for _ in self.names]
+        width = max(map(len, rows[0]), default=1)
+        width = min(self.max_length, -(-width // self.multiple) * self.multiple)
+        responses, start = [], 0
+        for batch, error in zip(texts, errors):
+            tensors = []
+            for name, values in zip(self.names, rows):
+                array = np.full((len(batch), width), self.pad_token_id if name == "input_ids" else 0, "int64")
+                for row, ids in zip(array, values[start : start + len(batch)]):
+                    row[: len(ids)] = ids
+                tensors.append(pb_utils.Tensor(name, array))
+            start += len(batch)
+            responses.append(pb_utils.InferenceResponse([] if error else tensors, error))
+        return responses
