@@ -156,19 +156,38 @@ def _share_of_frequent(data, codec, frequent):
 
 
 def read_labels(path):
-    """Read label.txt: one label a line; its order gives the class ids.
+    """Read label.txt: one label a line, or `label==word`; its order gives the class ids.
 
     Returns:
-        list[str]: the labels, at least two.
+        list[str]: the labels without their words, at least two.
 
     Raises:
-        UsageError: a blank, repeated or tab-bearing line, or fewer than two labels.
+        UsageError: a blank, repeated or tab-bearing line, an empty word, or fewer than two labels.
     """
     labels, problems = parse_labels(read_lines(path))
     if problems:
         number, message = problems[0]
         raise UsageError(f"{path}:{number}: {message}")
     return labels
+
+
+def read_label_words(path):
+    """Read the words that stand for the labels in prompts: `label==word` of label.txt, else the label itself.
+
+    Returns:
+        dict[str, str]: label to word, in the order of class ids.
+
+    Raises:
+        UsageError: as read_labels.
+    """
+    read_labels(path)
+    return dict(split_label(line) for line in read_lines(path))
+
+
+def split_label(line):
+    """Label and word of a line of label.txt."""
+    label, separator, word = line.partition("==")
+    return label.strip(), word.strip() if separator else label.strip()
 
 
 def parse_labels(lines):
@@ -179,9 +198,11 @@ def parse_labels(lines):
     """
     first_line, problems = {}, []
     for number, line in enumerate(lines, 1):
-        label = line.strip()
-        if not label:
+        label, word = split_label(line)
+        if not line.strip():
             problems.append((number, "blank line; delete it, since every line is one class"))
+        elif not label or not word:
+            problems.append((number, f"nothing on one side of == in {line.strip()!r}; write label==word"))
         elif "\t" in label:
             problems.append((number, f"a tab inside the label {label!r}; write one label a line"))
         elif label in first_line:

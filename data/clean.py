@@ -14,7 +14,7 @@ from pathlib import Path
 from check import CONTROL, REPORT_ORDER, SPLITS, LabelsAsFound, character_classes, read_chunks
 from near_duplicates import normalise
 
-from utils import UsageError, example_problem, parse_labels, staged_files
+from utils import UsageError, example_problem, parse_labels, split_label, staged_files
 
 CHANGES_FILE = "changes.csv"
 # With a byte-order mark, without which Excel takes the file for GBK.
@@ -53,12 +53,15 @@ class Cleaner:
         path = self.source / "label.txt"
         if isinstance(self.label2id, LabelsAsFound):
             self.note("label", "", "written from the labels of the samples", "", " ".join(self.label2id))
+            kept = self.label2id
         else:
             lines = [line for _, some in read_chunks(path, self.bad_line("label")) for line in some]
             for number, message in parse_labels(lines)[1]:
                 if number and len(self.label2id) > 1:
                     self.note("label", number, "left out: " + message.partition(";")[0], lines[number - 1])
-        (self.target / "label.txt").write_bytes("".join(f"{label}\n" for label in self.label2id).encode("utf-8"))
+            given = {label: line.strip() for line in reversed(lines) for label in split_label(line)[:1]}
+            kept = [given[label] for label in self.label2id]
+        (self.target / "label.txt").write_bytes("".join(f"{line}\n" for line in kept).encode("utf-8"))
 
     def bad_line(self, name):
         return lambda number, encoding: self.note(

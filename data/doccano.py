@@ -31,6 +31,7 @@ from utils import (  # noqa: E402
     exit_on_usage_error,
     read_cases,
     read_labels,
+    read_lines,
     shortened,
     staged_files,
     write_lines,
@@ -268,8 +269,11 @@ def convert(args):
         raise UsageError(f"{args.doccano_file}: {problem}; a classifier needs at least two")
     check_save_dir(args.save_dir, (*PART_FILES, *(["data.txt"] if unlabelled else [])), args.force)
     texts, ids = [record.text for record in labelled], [label2id[record.label] for record in labelled]
+    more = {"label.txt": read_lines(args.label_file)} if args.label_file else {}  # label==word stays
+    if unlabelled:
+        more["data.txt"] = unlabelled
     write_parts(args.save_dir, texts, ids, labels, shares, args.seed, args.near_duplicate_threshold, args.is_shuffle,
-                {"data.txt": unlabelled} if unlabelled else {})  # fmt: skip
+                more)  # fmt: skip
     print(f"{len(records_read):,} records: {len(labelled):,} labelled texts, {len(unlabelled):,} without a label "
           f"(data.txt), {len(records_read) - len(records):,} repeated")  # fmt: skip
 

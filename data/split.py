@@ -187,8 +187,8 @@ def print_counts(save_dir, ids, groups, parts, labels, names):
         print(f"{together}; the largest has {sizes.max():,} texts")
 
 
-def write_folds(save_dir, texts, ids, labels, folds, seed, threshold):
-    """Write fold_1 to fold_<folds>, each with label.txt, train.txt and dev.txt."""
+def write_folds(save_dir, texts, ids, labels, folds, seed, threshold, more=()):
+    """Write fold_1 to fold_<folds>, each with label.txt, train.txt and dev.txt; `more` as in write_parts."""
     if folds > len(texts):
         raise UsageError(f"--folds {folds}: too many for {len(texts)} samples; give fewer")
     groups = similar_groups(texts, threshold)
@@ -198,7 +198,8 @@ def write_folds(save_dir, texts, ids, labels, folds, seed, threshold):
                  for chosen in (parts[order] != fold, parts[order] == fold)]  # fmt: skip
         if not all(lines):
             raise UsageError(f"--folds {folds}: too many, since near-duplicates stay together; give fewer")
-        write_lines(save_dir / f"fold_{fold + 1}", {"label.txt": labels, "train.txt": lines[0], "dev.txt": lines[1]})
+        contents = {"label.txt": labels, "train.txt": lines[0], "dev.txt": lines[1], **dict(more)}
+        write_lines(save_dir / f"fold_{fold + 1}", contents)
     print_counts(save_dir, ids, groups, parts, labels, [f"fold_{fold + 1}" for fold in range(folds)])
 
 
@@ -229,10 +230,11 @@ def main(argv=None):
     texts, ids = read_examples(args.input_file, labels)
     if len(labels) < 2:
         raise UsageError(f"{args.input_file}: only one label; a classifier needs at least two")
+    more = {"label.txt": read_lines(args.label_file)} if args.label_file else {}  # label==word stays
     if args.folds:
-        write_folds(args.save_dir, texts, ids, labels, args.folds, args.seed, args.near_duplicate_threshold)
+        write_folds(args.save_dir, texts, ids, labels, args.folds, args.seed, args.near_duplicate_threshold, more)
     else:
-        write_parts(args.save_dir, texts, ids, labels, shares, args.seed, args.near_duplicate_threshold)
+        write_parts(args.save_dir, texts, ids, labels, shares, args.seed, args.near_duplicate_threshold, more=more)
 
 
 if __name__ == "__main__":

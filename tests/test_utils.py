@@ -192,3 +192,12 @@ def test_cases(tmp_path):
         path.write_bytes(content.encode())
         with pytest.raises(UsageError, match=message):
             utils.read_cases(path)
+
+
+def test_a_label_may_have_a_word(write):
+    path = write("news_car==汽车\n财经\n", "label.txt")
+    assert utils.read_labels(path) == ["news_car", "财经"]
+    assert utils.read_label_words(path) == {"news_car": "汽车", "财经": "财经"}
+    for bad in ("news_car==\n财经\n", "==汽车\n财经\n"):
+        assert "label.txt:1: nothing on one side of ==" in message(utils.read_label_words, write(bad, "label.txt"))
+    assert "'甲' is already in line 1" in message(utils.read_labels, write("甲==一\n甲==二\n", "label.txt"))

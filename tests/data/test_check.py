@@ -285,6 +285,13 @@ def test_fix_writes_missing_labels(data_dir, tmp_path):
     assert set(read_labels(tmp_path / "clean" / "label.txt")) == set(LABELS)
 
 
+def test_fix_keeps_the_words_of_labels(data_dir, tmp_path):
+    lines = [f"{label}=={label}词" for label in LABELS]
+    (data_dir / "label.txt").write_text("\n".join([*lines, f"{LABELS[0]}==别的"]), encoding="utf-8")
+    assert run("--dataset_dir", data_dir, "--fix", tmp_path / "clean") == 0
+    assert (tmp_path / "clean" / "label.txt").read_text(encoding="utf-8").splitlines() == lines
+
+
 def test_fix_never_writes_where_something_is(data_dir, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").write_text("mine")

@@ -112,10 +112,14 @@ def test_no_test_file_without_a_share(file, tmp_path):
 
 def test_the_order_of_a_label_file_is_kept(file, tmp_path, samples):
     label_file = tmp_path / "label.txt"
-    label_file.write_bytes("\n".join(reversed(samples[2])).encode("utf-8"))
-    out = tmp_path / "out"
-    split.main(["--input_file", str(file), "--save_dir", str(out), "--label_file", str(label_file)])
-    assert read_labels(out / "label.txt") == list(reversed(samples[2]))
+    lines = [f"{label}=={label}词" for label in reversed(samples[2])]
+    label_file.write_bytes("\n".join(lines).encode("utf-8"))
+    flags = ["--input_file", str(file), "--label_file", str(label_file), "--save_dir"]
+    split.main([*flags, str(tmp_path / "out")])
+    split.main([*flags, str(tmp_path / "folds"), "--folds", "2"])
+    for folder in (tmp_path / "out", tmp_path / "folds" / "fold_2"):
+        assert read_labels(folder / "label.txt") == list(reversed(samples[2]))
+        assert (folder / "label.txt").read_text(encoding="utf-8").splitlines() == lines
 
 
 def test_folds(file, tmp_path, samples):
