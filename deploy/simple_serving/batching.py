@@ -168,7 +168,9 @@ class Batcher:
                 taken.append((job, index))
             job.taken += len(indices)
             self.waiting_texts -= len(indices)
-            if job.taken < len(job.texts):
+            if not indices:
+                self._jobs.appendleft(job)  # no room was left for it: it is the first of the next turn
+            elif job.taken < len(job.texts):
                 self._jobs.append(job)
         return taken
 

@@ -73,6 +73,17 @@ def test_a_late_short_request_is_part_of_the_next_turn(batcher, steps):
     assert long.result(30).argmax(axis=1).tolist() == [1] * 90
 
 
+def test_a_short_request_that_no_room_was_left_for_is_the_next(batcher, steps, monkeypatch):
+    monkeypatch.setattr(batching, "TURN_SECONDS", 1)
+    monkeypatch.setattr(batcher, "_measure", lambda taken, seconds: None)
+    batcher._speed = 49  # tokens a turn: 16 texts of the long request, its share beside another one, are 48
+    blocker = occupy(batcher)
+    long, short = ask(batcher, ["1"] * 90), ask(batcher, ["2"])
+    steps.allowed.release(3)
+    assert short.result(30).argmax() == 2 and blocker.done() and not long.done()
+    assert steps.turns[1] == ["1"] * 16 and steps.turns[2][0] == "2"
+
+
 def test_several_long_requests_share_each_turn(batcher, steps):
     blocker = occupy(batcher)
     requests = [ask(batcher, [str(number)] * 30) for number in (1, 2, 3)]
