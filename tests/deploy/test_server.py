@@ -4,6 +4,7 @@ import concurrent.futures
 import http.client
 import json
 import logging
+import os
 import random
 import re
 import shutil
@@ -482,6 +483,26 @@ def test_documented_commands_and_a_graceful_end(exports, texts, tmp_path):
         assert process.wait(60) in (0, -signal.SIGTERM)
     log = (tmp_path / "log").read_text(encoding="utf-8")
     assert '"event": "stopped"' in log and "Traceback" not in log
+
+
+@pytest.mark.slow
+def test_a_killed_server_comes_back_with_the_loop_of_the_readme(exports, texts, tmp_path):
+    """kill -9 in the middle of requests: not ready, started again, the client's retries bridge it, same answers."""
+    server = "paddlenlp server server:app --host 127.0.0.1 --port {port}"
+    loop = ["sh", "-c", f"while true; do {server} & echo $! > {tmp_path / 'pid'}; wait $!; sleep 1; done"]
+    environment = {"SERVING_MODELS": str(exports["paddle"][0])}
+    with server_process(loop, SIMPLE_SERVING, environment, tmp_path / "log") as (port, _):
+        address = f"http://127.0.0.1:{port}"
+        before = classify(address, texts, "cls_multi_class")
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+        wait_until(lambda: refuses(port))
+        client = subprocess.run(
+            [sys.executable, "client.py", "--port", str(port), "--retries", "20"], cwd=SIMPLE_SERVING,
+            capture_output=True, encoding="utf-8", timeout=240,
+        )  # fmt: skip
+        assert client.returncode == 0, client.stderr
+        assert requests.get(f"{address}/health", timeout=30).status_code == 200
+        assert classify(address, texts, "cls_multi_class") == before
 
 
 def refuses(port):
