@@ -3,7 +3,7 @@
     with running_triton(ROOT / ".venv-triton", models, folder) as server:
         tritonclient.grpc.InferenceServerClient(server.grpc)
 
-    python triton_server.py --export_dir checkpoint/export --port 8000      # until SIGTERM; port is HTTP's
+    python triton_server.py --export_dir checkpoint/export --port 8000 --grpc_port 8001      # until SIGTERM
 
 The wheel has the server and its Python backend; triton_onnxruntime.py stands in for the ONNX Runtime backend.
 """
@@ -83,7 +83,8 @@ def write_backends(package, folder, version):
 
 
 @contextlib.contextmanager
-def running_triton(venv, models, folder, explicit=False, python_env=None, port=None, deadline=120):
+def running_triton(venv, models, folder, explicit=False, python_env=None, port=None, grpc_port=None,
+                   deadline=120):  # fmt: skip
     """Start Triton on a model repository, yield a Server when it is ready, stop it and clear up.
 
     Args:
@@ -92,7 +93,7 @@ def running_triton(venv, models, folder, explicit=False, python_env=None, port=N
         folder (Path): an empty folder for backends and the log.
         explicit (bool): models are loaded and unloaded by request; seqcls is at the start.
         python_env (Path | None): the environment of the models' Python; None means `venv`.
-        port (int | None): of HTTP; None means a free one, which the others are always.
+        port, grpc_port (int | None): of HTTP and gRPC; None means a free one.
         deadline (float): seconds until it must be ready.
 
     Raises:
@@ -106,7 +107,7 @@ def running_triton(venv, models, folder, explicit=False, python_env=None, port=N
     ).stdout.splitlines()
     write_backends(package, folder / "backends", version)
     http, grpc, metrics = free_ports(3)
-    http = port or http
+    http, grpc = port or http, grpc_port or grpc
     region = f"{REGION}_{os.getpid()}_{http}"
     environment = {
         **os.environ,
@@ -163,6 +164,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--export_dir", default=os.environ.get("BENCH_EXPORT_DIR", ROOT / "checkpoint" / "export"))
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--grpc_port", type=int, help="default: a free one")
     args, flags = parser.parse_known_args(argv)  # the others are build_models.py's
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory() as folder:
@@ -170,7 +172,8 @@ def main(argv=None):
         build = [sys.executable, ROOT / "deploy" / "triton_serving" / "build_models.py", *flags]
         subprocess.run([*build, "--export_dir", args.export_dir, "--output_dir", models], check=True)
         (Path(folder) / "server").mkdir()
-        with running_triton(ROOT / ".venv-triton", models, Path(folder) / "server", port=args.port) as server:
+        folder, ports = Path(folder) / "server", {"port": args.port, "grpc_port": args.grpc_port}
+        with running_triton(ROOT / ".venv-triton", models, folder, **ports) as server:
             server.process.wait()
 
 
