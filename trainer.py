@@ -215,18 +215,7 @@ def load_model(name, config, labels):
     """
     old_labels = stored_labels(config.to_dict())
     options = {"num_labels": len(labels), "ignore_mismatched_sizes": True}
-    try:
-        with loadable_directory(name) as (directory, more_options):
-            model = AutoModelForSequenceClassification.from_pretrained(directory, **options, **more_options)
-    except UsageError:
-        raise
-    except Exception as error:
-        if Path(name).is_dir():
-            raise UsageError(
-                f"{name}: the weights cannot be loaded ({_in_short(error)}); the file is missing, cut "
-                "short or of another model: save or download it again"
-            ) from error
-        raise UsageError(_no_model_message(name, _in_short(error))) from error
+    model = load_weights(AutoModelForSequenceClassification, name, **options)
     if old_labels is not None and old_labels != labels:
         logger.warning(
             f"{name} was trained on other labels ({len(old_labels)}: {' '.join(old_labels[:12])}); its encoder is "
@@ -238,6 +227,31 @@ def load_model(name, config, labels):
     model.config.label2id = {label: index for index, label in enumerate(labels)}
     model.config.use_cache = False  # a HuggingFace config says True, and fine-tuning fails on it
     return model
+
+
+def load_weights(auto_class, name, **options):
+    """Load a model by one of PaddleNLP's Auto classes, with the ways of its weights to fail said in plain words.
+
+    Args:
+        auto_class: AutoModelForSequenceClassification or another.
+        name (str): directory or model name.
+        **options: for from_pretrained.
+
+    Raises:
+        UsageError: missing, broken or unsafe weights; a name that cannot be downloaded.
+    """
+    try:
+        with loadable_directory(name) as (directory, more_options):
+            return auto_class.from_pretrained(directory, **options, **more_options)
+    except UsageError:
+        raise
+    except Exception as error:
+        if Path(name).is_dir():
+            raise UsageError(
+                f"{name}: the weights cannot be loaded ({_in_short(error)}); the file is missing, cut "
+                "short or of another model: save or download it again"
+            ) from error
+        raise UsageError(_no_model_message(name, _in_short(error))) from error
 
 
 def reset_head(model):
