@@ -116,6 +116,19 @@ class TruncatingClassifier(paddle.nn.Layer):
         return self.model(input_ids, token_type_ids=token_type_ids[:, : self.max_length])
 
 
+def write_graph(model, input_spec, folder):
+    """Write model.pdmodel and model.pdiparams; --recompute, which has no static form, is off meanwhile."""
+    recomputing = [layer for layer in model.sublayers() if getattr(layer, "enable_recompute", False)]
+    for layer in recomputing:
+        layer.enable_recompute = False
+    try:
+        with paddle.no_grad():
+            export_model(model=model, input_spec=input_spec, path=str(folder))
+    finally:
+        for layer in recomputing:
+            layer.enable_recompute = True
+
+
 def export_classifier(model, tokenizer, labels, max_length, export_dir, name="model", types=("paddle",), dev=None,
                       facts=None):  # fmt: skip
     """Write an export folder (see the top of this file).
@@ -151,7 +164,7 @@ def export_classifier(model, tokenizer, labels, max_length, export_dir, name="mo
     old_files = read_json(Path(export_dir) / EXPORT_FILE).get("files", {})
     with staged_files(export_dir) as stage:
         with paddle.no_grad(), first_token_only(model, inputs):
-            export_model(model=wrapped, input_spec=spec, path=str(stage))
+            write_graph(wrapped, spec, stage)
         for path in stage.glob("model.pd*"):
             os.replace(path, path.with_name(path.name.replace("model", name, 1)))
         if set(types) & {"onnx", "onnx_int8"}:
