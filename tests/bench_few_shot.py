@@ -3,9 +3,9 @@
     python tests/bench_few_shot.py --data_dir ../shared
     python tests/bench_few_shot.py --data_dir ../shared --sets tnews --ways fine-tuning setfit --seeds 1 2
 
-Data: tnews (240 training samples, 15 labels, their words in label.txt; test 2,010) and 16 samples a label of KUAKE-QIC,
-drawn by the seed, with as many others for dev (11 labels, which are their own words; test: its dev, 1,955). The test
-labels are used for the accuracy alone. Ways, all on the same encoder:
+Data: tnews (240 training samples, 15 labels with their words; test 2,010) and 16 samples a label of KUAKE-QIC, drawn
+by the seed, with as many others for dev (11 labels, which are their own words; test: its dev, 1,955). Labels of test
+are used for the accuracy alone. Ways, all on the same encoder:
 
 fine-tuning     train.py, the epoch that is best on dev
 prompt          few-shot/train.py, with a masked-language-model head (--mlm_model)
