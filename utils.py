@@ -614,7 +614,9 @@ def prepare_cpu():
 
 
 def load_module(name, path):
-    """Import a file under a name of its own: other folders of this project have a utils.py and a train.py too."""
+    """Import a file, once, under a name of its own: more than one folder has a utils.py and a train.py."""
+    if getattr(sys.modules.get(name), "__file__", None) == str(path):
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
