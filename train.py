@@ -34,6 +34,7 @@ from utils import (
     exit_on_usage_error,
     load_argument_classes,
     parse_arguments,
+    prediction_lines,
     prepare_cpu,
     read_examples,
     read_json,
@@ -567,12 +568,9 @@ def evaluate_in_detail(lib, trainer, data_args, data):
         lib.logger.info(line)
 
     trainer.save_metrics("test", output.metrics)
-    bad_cases = ["Text\tLabel\tPrediction\tScore"]
-    for text, true_id, predicted_id, scores in zip(texts, truth, predicted, probabilities):
-        if true_id != predicted_id:
-            bad_cases.append(
-                f"{text}\t{data.labels[true_id]}\t{data.labels[predicted_id]}\t{scores[predicted_id]:.4f}"
-            )
+    wrong = [row for row, (true_id, predicted_id) in enumerate(zip(truth, predicted)) if true_id != predicted_id]
+    answers = [(data.labels[predicted[row]], probabilities[row, predicted[row]]) for row in wrong]
+    bad_cases = prediction_lines([texts[row] for row in wrong], [data.labels[truth[row]] for row in wrong], answers)
     path = Path(data_args.bad_case_path)
     write_lines(path.parent, {path.name: bad_cases}, "--bad_case_path")
     lib.logger.info(f"{len(bad_cases) - 1} wrongly predicted samples written to {path}")

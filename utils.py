@@ -14,6 +14,7 @@ import enum
 import functools
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -482,6 +483,19 @@ def fit_temperature(logits, truth):
         return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(truth)), truth].mean()
 
     return float(np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x))
+
+
+def prediction_lines(texts, given, answers):
+    """The lines of a file of predictions, such as bad_case.txt, which names its columns in the first.
+
+    Args:
+        texts (Iterable[str]): what was predicted.
+        given (Iterable[str] | None): their labels where they have some.
+        answers (Iterable[tuple[str, float]]): label and probability of each.
+    """
+    rows = zip(texts, itertools.repeat("") if given is None else given, answers)
+    return ["Text\tLabel\tPrediction\tScore",
+            *(f"{text}\t{label}\t{answer}\t{score:.4f}" for text, label, (answer, score) in rows)]  # fmt: skip
 
 
 def format_table(rows):

@@ -18,6 +18,7 @@ from utils import (  # noqa: E402
     UsageError,
     exit_on_usage_error,
     load_module,
+    prediction_lines,
     prepare_cpu,
     read_json,
     read_model_config,
@@ -118,11 +119,8 @@ def main(argv=None):
             bar.update(len(chunk))
 
     if args.result_file:
-        given = [""] * len(texts) if truth is None else [labels[index] for index in truth]
-        lines = [f"{text}\t{label}\t{predicted}\t{score:.4f}"
-                 for text, label, (predicted, score) in zip(texts, given, answers)]  # fmt: skip
-        content = {args.result_file.name: ["Text\tLabel\tPrediction\tScore", *lines]}
-        write_lines(args.result_file.parent, content, "--result_file")
+        rows = prediction_lines(texts, truth and [labels[index] for index in truth], answers)
+        write_lines(args.result_file.parent, {args.result_file.name: rows}, "--result_file")
     else:
         for text, (label, score) in zip(texts, answers):
             print(f"{text}\t{label}\t{score:.4f}")

@@ -27,6 +27,7 @@ from utils import (  # noqa: E402
     evaluation_report,
     exit_on_usage_error,
     fit_temperature,
+    prediction_lines,
     prepare_cpu,
     read_examples,
     read_label_words,
@@ -314,10 +315,8 @@ def report(split, predictor, texts, truth, path=None):
         predicted = [predictor.labels.index(label) for label, _ in answers]
         print("\n".join(evaluation_report(split, predictor.labels, truth, predicted)))
     if path:
-        given = [""] * len(texts) if truth is None else [predictor.labels[index] for index in truth]
-        rows = [f"{text}\t{label}\t{answer}\t{score:.4f}" for text, label, (answer, score) in
-                zip(texts, given, answers)]  # fmt: skip
-        write_lines(path.parent, {path.name: ["Text\tLabel\tPrediction\tScore", *rows]}, "--output_dir")
+        rows = prediction_lines(texts, truth and [predictor.labels[index] for index in truth], answers)
+        write_lines(path.parent, {path.name: rows}, "--output_dir")
         print(f"{len(texts)} predictions are in {path}")
 
 

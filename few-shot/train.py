@@ -47,6 +47,7 @@ from utils import (  # noqa: E402
     load_argument_classes,
     load_module,
     parse_arguments,
+    prediction_lines,
     prepare_cpu,
     read_examples,
     read_label_words,
@@ -414,10 +415,8 @@ def predict(trainer, data, logger):
         for line in evaluation_report("test", data.labels, truth, predicted):
             logger.info(line)
         trainer.save_metrics("test", output.metrics)
-    given = [""] * len(texts) if truth is None else [data.labels[index] for index in truth]
-    lines = ["Text\tLabel\tPrediction\tScore"]
-    for text, label, class_id, scores in zip(texts, given, predicted, probabilities):
-        lines.append(f"{text}\t{label}\t{data.labels[class_id]}\t{scores[class_id]:.4f}")
+    answers = [(data.labels[class_id], scores[class_id]) for class_id, scores in zip(predicted, probabilities)]
+    lines = prediction_lines(texts, truth and [data.labels[index] for index in truth], answers)
     write_lines(Path(trainer.args.output_dir), {PREDICTIONS_FILE: lines}, "--output_dir")
     logger.info(f"{len(texts)} predictions written to {Path(trainer.args.output_dir) / PREDICTIONS_FILE}")
 

@@ -19,6 +19,7 @@ from utils import (  # noqa: E402
     UsageError,
     exit_on_usage_error,
     load_module,
+    prediction_lines,
     prepare_cpu,
     read_cases,
     read_label_words,
@@ -162,9 +163,8 @@ def main(argv=None):
                 lines.append((text, words[best["label"]], float(best["score"])))
             bar.update(len(chunk))
     if args.result_file:
-        rows = [f"{text}\t\t{label}\t{score:.4f}" for text, label, score in lines]
-        content = {args.result_file.name: ["Text\tLabel\tPrediction\tScore", *rows]}
-        write_lines(args.result_file.parent, content, "--result_file")
+        rows = prediction_lines(texts, None, [answer for _, *answer in lines])
+        write_lines(args.result_file.parent, {args.result_file.name: rows}, "--result_file")
     else:
         for text, label, score in lines:
             print(f"{text}\t{label}\t{score:.4f}")

@@ -172,13 +172,20 @@ def test_the_few_shot_commands(tmp_path, tiny_mlm, tiny_utc, sample_lines, monke
         if "--device" in flags:
             flags = replaced(flags, device="cpu")
         if "--do_train" in flags:
-            flags = [*replaced(flags, num_train_epochs=2), "--model_name_or_path", str(tiny_mlm)]
+            shorter = ["--max_steps", "2"] if script == "setfit.py" else ["--num_train_epochs", "2"]
+            flags += [*shorter, "--model_name_or_path", str(tiny_mlm)]
         if script == "zero_shot.py":
             flags += ["--task_path", str(tiny_utc)]
         load_script(f"few-shot/{script}").main(flags)
         done.append(script)
-    assert done == ["train.py", "train.py", "infer.py", "zero_shot.py", "zero_shot.py"]
-    for name in ("checkpoints/predictions.txt", "checkpoints/export/model.onnx", "zero_shot.txt"):
+    assert done == ["train.py", "train.py", "infer.py", "setfit.py", "zero_shot.py", "zero_shot.py"]
+    for name in (
+        "checkpoints_setfit/predictions.txt",
+        "checkpoints_setfit/export/model.onnx",
+        "checkpoints/predictions.txt",
+        "checkpoints/export/model.onnx",
+        "zero_shot.txt",
+    ):
         assert (folder / name).is_file()
     assert " of 19 texts)" in capsys.readouterr().err
 
