@@ -116,6 +116,19 @@ class TruncatingClassifier(paddle.nn.Layer):
         return self.model(input_ids, token_type_ids=token_type_ids[:, : self.max_length])
 
 
+def write_graph(model, input_spec, folder):
+    """Write model.pdmodel and model.pdiparams; --recompute, which has no static form, is off meanwhile."""
+    recomputing = [layer for layer in model.sublayers() if getattr(layer, "enable_recompute", False)]
+    for layer in recomputing:
+        layer.enable_recompute = False
+    try:
+        with paddle.no_grad():
+            export_model(model=model, input_spec=input_spec, path=str(folder))
+    finally:
+        for layer in recomputing:
+            layer.enable_recompute = True
+
+
 def export_classifier(model, tokenizer, labels, max_length, export_dir, name="model", types=("paddle",), dev=None,
                       facts=None):  # fmt: skip
     """Write an export folder (see the top of this file).
@@ -151,7 +164,7 @@ def export_classifier(model, tokenizer, labels, max_length, export_dir, name="mo
     old_files = read_json(Path(export_dir) / EXPORT_FILE).get("files", {})
     with staged_files(export_dir) as stage:
         with paddle.no_grad(), first_token_only(model, inputs):
-            export_model(model=wrapped, input_spec=spec, path=str(stage))
+            write_graph(wrapped, spec, stage)
         for path in stage.glob("model.pd*"):
             os.replace(path, path.with_name(path.name.replace("model", name, 1)))
         if set(types) & {"onnx", "onnx_int8"}:
@@ -164,13 +177,29 @@ def export_classifier(model, tokenizer, labels, max_length, export_dir, name="mo
         save_labels_and_tokenizer(stage, tokenizer, labels, max_length)
         rounded = [[float(f"{value:.8g}") for value in row] for row in probabilities]
         write_json(stage / PARITY_FILE, {"texts": PARITY_TEXTS, "labels": labels, "probabilities": rounded}, True)
-        files = {path.name: path.stat().st_size for path in sorted(stage.iterdir())}
+        files = file_sizes(stage)
         content = {"max_length": max_length, "num_labels": len(labels), "types": types, **(facts or {})}
         write_json(stage / EXPORT_FILE, {**content, "versions": versions(), "files": files}, ascii_only=True)
-    for file, size in old_files.items():
-        path = Path(export_dir) / file
-        if file not in files and path.is_file() and path.stat().st_size == size:
+    delete_replaced(export_dir, old_files, files)
+
+
+def delete_replaced(folder, old_files, new_files):
+    """Delete what an earlier export wrote, as it wrote it, and the new one did not: it is another model's.
+
+    Args:
+        folder: the export folder.
+        old_files, new_files (dict[str, int]): sizes by name, as in export.json.
+    """
+    for name, size in old_files.items():
+        path = Path(folder) / name
+        if name not in new_files and path.is_file() and path.stat().st_size == size:
             path.unlink()
+
+
+def file_sizes(folder):
+    """The size of every file in a folder and below it, by its path from there."""
+    paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
 
 
 def save_labels_and_tokenizer(folder, tokenizer, labels, max_length):
@@ -404,13 +433,15 @@ def graph_bytes(path):
     return path.stat().st_size + (path.with_suffix(".pdiparams").stat().st_size if path.suffix == ".pdmodel" else 0)
 
 
-def verify_export(folder, dev, expected):
+def verify_export(folder, dev, expected, predictor_class=None, formats=None):
     """Run every format of an export folder over dev, and note the outcome in its export.json.
 
     Args:
         folder: the export folder.
         dev (TextDataset): tokenised samples with labels.
         expected (np.ndarray): the logits of the model in dygraph, [samples, classes].
+        predictor_class (type | None): for what Predictor cannot run.
+        formats (Iterable[str] | None): only these; None means all that are there.
 
     Returns:
         list[dict]: a row a format, the dynamic graph first: format, file, accuracy, label_agreement with the dynamic
@@ -421,8 +452,8 @@ def verify_export(folder, dev, expected):
     truth = np.array([feature["labels"] for feature in dev.features])
     rows = [{"format": "dynamic", "file": "", "accuracy": float((expected.argmax(1) == truth).mean()),
              "label_agreement": 1.0, "max_difference": 0.0, "ms_per_sample": None}]  # fmt: skip
-    for format in available_formats(folder):
-        predictor = Predictor(folder, format)
+    for format in formats or available_formats(folder):
+        predictor = (predictor_class or Predictor)(folder, format)
         predictor.logits(dev.features[: predictor.batch_size])
         start = time.perf_counter()
         logits = predictor.logits(dev.features)

@@ -71,6 +71,14 @@ def silent_stdout():
         os.close(null)
 
 
+def half_precision(path):
+    """The bytes of an ONNX model computing in float16; its inputs and outputs stay as they are."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16(onnx.load(str(path)), keep_io_types=True).SerializeToString()
+
+
 def paddle_runner(session):
     """A function from a batch (dict[str, np.ndarray]) to the first output of a Paddle Inference predictor."""
     inputs = {name: session.get_input_handle(name) for name in session.get_input_names()}
@@ -94,7 +102,7 @@ class Predictor:
         num_threads (int | None): CPU threads; None means what utils.prepare_cpu chose.
         batch_size (int): texts that are run together. They are sorted by length first, so that little is padded.
         device (str): cpu, gpu or gpu:<n>.
-        precision (str): fp32, or fp16 for the Paddle graph on a GPU.
+        precision (str): fp32, or fp16 on a GPU.
         spin (bool): ONNX Runtime's threads wait for each other at full speed, which is fastest where nothing else
             wants the cores, and takes twice as long where something does.
 
@@ -128,7 +136,7 @@ class Predictor:
                 self._session = self._paddle_session(num_threads, device, precision)
                 self.input_names, self.run_batch = self._session.get_input_names(), paddle_runner(self._session)
             else:
-                self._session = self._onnx_session(num_threads, device, spin)
+                self._session = self._onnx_session(num_threads, device, precision, spin)
                 self.input_names = [value.name for value in self._session.get_inputs()]
                 self.run_batch = lambda batch: self._session.run(None, batch)[0]
         except UsageError:
@@ -136,7 +144,15 @@ class Predictor:
         except Exception as error:
             why = str(error).strip().splitlines()[-1]
             raise UsageError(f"{self.path}: cannot be loaded ({why}); export the model again") from error
-        self.encode = make_encoder(tokenizer, self.max_length, "token_type_ids" in self.input_names)
+        self.encode = self._make_encoder(tokenizer)
+
+    def _make_encoder(self, tokenizer):
+        """A function from texts to features, list[dict], each with input_ids."""
+        return make_encoder(tokenizer, self.max_length, "token_type_ids" in self.input_names)
+
+    def _collate(self, features):
+        """The graph's inputs for one batch: dict[str, np.ndarray]."""
+        return pad_batch(features, self.input_names, self.pad_token_id)
 
     def _check_sizes(self):
         files = read_json(self.folder / EXPORT_FILE).get("files", {})
@@ -176,7 +192,7 @@ class Predictor:
         with silent_stdout() if self.format == "paddle_bf16" else contextlib.nullcontext():
             return inference.create_predictor(config)
 
-    def _onnx_session(self, num_threads, device, spin):
+    def _onnx_session(self, num_threads, device, precision, spin):
         try:
             import onnxruntime
         except ImportError:
@@ -190,7 +206,8 @@ class Predictor:
             if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
                 raise UsageError("this onnxruntime has no CUDA support; use --device cpu, or install onnxruntime-gpu")
             providers = [("CUDAExecutionProvider", {"device_id": int(device.partition(":")[2] or 0)})]
-        return onnxruntime.InferenceSession(str(self.path), options, providers=providers)
+        model = half_precision(self.path) if precision == "fp16" else str(self.path)
+        return onnxruntime.InferenceSession(model, options, providers=providers)
 
     def clone(self):
         """A Predictor on the same weights for another thread; Paddle's own is not thread-safe, ONNX Runtime's is."""
@@ -214,8 +231,7 @@ class Predictor:
         result = np.empty((len(features), len(self.labels)), "float32")
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
-            batch = pad_batch([features[index] for index in chosen], self.input_names, self.pad_token_id)
-            result[chosen] = self.run_batch(batch)
+            result[chosen] = self.run_batch(self._collate([features[index] for index in chosen]))
         return result
 
     def probabilities(self, texts):

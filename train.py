@@ -34,6 +34,7 @@ from utils import (
     exit_on_usage_error,
     load_argument_classes,
     parse_arguments,
+    prediction_lines,
     prepare_cpu,
     read_examples,
     read_json,
@@ -156,14 +157,20 @@ def parse_all(argv):
     texts = read_data(model_args, data_args, light_args)
 
     prepare_cpu()
-    from paddlenlp.trainer import CompressionArguments, PdArgumentParser
+    from paddlenlp.trainer import CompressionArguments, PdArgumentParser, TrainingArguments
 
     try:
         *_, training_args = parse_arguments(PdArgumentParser, (*classes, CompressionArguments), argv, __doc__)
     except (ValueError, AssertionError) as error:
         raise UsageError(str(error)) from None
     set_device(training_args)
-    fingerprint = run_fingerprint(model_args, data_args, training_args, texts) if training_args.do_train else None
+    fingerprint = None
+    if training_args.do_train:
+        names = ("max_length", "group_by_length", "early_stopping", "early_stopping_patience")
+        own = {name: getattr(data_args, name) for name in names}
+        own["model_name_or_path"] = model_args.model_name_or_path
+        data = [texts.labels, texts.train, texts.dev]
+        fingerprint = run_fingerprint(training_args, TrainingArguments, data, **own)
     return Arguments(model_args, data_args, training_args, texts, fingerprint)
 
 
@@ -176,11 +183,44 @@ def check_arguments(model_args, data_args, args):
     Raises:
         UsageError: naming all that is wrong.
     """
-    problems = []
+    problems = training_problems(data_args, args)
     if not (args.do_train or args.do_eval or args.do_export or args.do_compress or model_args.do_parity):
         problems.append("nothing to do; add --do_train, --do_eval, --do_export, --do_compress or --do_parity")
     if args.do_predict:
         problems.append("--do_predict: not used here; see --do_eval --debug True, or predict with Taskflow")
+    if data_args.debug and not args.do_eval:
+        problems.append("--debug True reports on an evaluation; add --do_eval")
+    if args.do_compress and args.strategy not in SUPPORTED_STRATEGIES:
+        parts = args.strategy.split("+")
+        reason = next((REFUSED_STRATEGIES[part] for part in parts if part in REFUSED_STRATEGIES), "not a strategy")
+        problems.append(f"--strategy {args.strategy}: {reason}; use one of {', '.join(SUPPORTED_STRATEGIES)}")
+    unknown = [name for name in model_args.export_type if name not in EXPORT_TYPES]
+    if unknown:
+        problems.append(f"--export_type {' '.join(unknown)}: not known; use some of {', '.join(EXPORT_TYPES)}")
+    if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
+        for flag, asked in {"--do_compress": args.do_compress, "--do_parity": model_args.do_parity}.items():
+            if asked:
+                problems.append(f"{flag} works in one process only; run it without paddle.distributed.launch")
+    if data_args.max_length < 3:
+        problems.append(f"--max_length {data_args.max_length}: must be at least 3")
+    if problems:
+        raise UsageError("\n".join(problems))
+    config = read_model_config(model_args.model_name_or_path) or {}
+    if args.do_compress and args.width_mult_list and "num_attention_heads" in config:
+        check_widths(args.width_mult_list, config["num_attention_heads"])
+
+
+def training_problems(data_args, args):
+    """What is wrong with the flags that every training has.
+
+    Args:
+        data_args: with early_stopping and early_stopping_patience.
+        args: PaddleNLP's TrainingArguments, or their fields.
+
+    Returns:
+        list[str]: messages.
+    """
+    problems = []
     metric = args.metric_for_best_model
     if metric is not None and metric.replace("eval_", "", 1) not in METRIC_NAMES:
         problems.append(f"--metric_for_best_model {metric}: not known; use one of {', '.join(METRIC_NAMES)}")
@@ -194,23 +234,9 @@ def check_arguments(model_args, data_args, args):
             "--load_best_model_at_end needs --evaluation_strategy and --save_strategy to be the same, not "
             f"{evaluation_strategy} and {save_strategy}; give both, for example epoch"
         )
-    if data_args.debug and not args.do_eval:
-        problems.append("--debug True reports on an evaluation; add --do_eval")
     if plain(args.optim) != "adamw":
         problems.append("--optim: this PaddleNLP only has adamw")
-    if args.do_compress and args.strategy not in SUPPORTED_STRATEGIES:
-        parts = args.strategy.split("+")
-        reason = next((REFUSED_STRATEGIES[part] for part in parts if part in REFUSED_STRATEGIES), "not a strategy")
-        problems.append(f"--strategy {args.strategy}: {reason}; use one of {', '.join(SUPPORTED_STRATEGIES)}")
-    unknown = [name for name in model_args.export_type if name not in EXPORT_TYPES]
-    if unknown:
-        problems.append(f"--export_type {' '.join(unknown)}: not known; use some of {', '.join(EXPORT_TYPES)}")
-    if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
-        for flag, asked in {"--do_compress": args.do_compress, "--do_parity": model_args.do_parity}.items():
-            if asked:
-                problems.append(f"{flag} works in one process only; run it without paddle.distributed.launch")
     minimum = {
-        "max_length": (data_args.max_length, 3),
         "early_stopping_patience": (data_args.early_stopping_patience, 1),
         "per_device_train_batch_size": (args.per_device_train_batch_size, 1),
         "per_device_eval_batch_size": (args.per_device_eval_batch_size, 1),
@@ -224,11 +250,7 @@ def check_arguments(model_args, data_args, args):
     for name in ("learning_rate", "num_train_epochs"):
         if not getattr(args, name) > 0:
             problems.append(f"--{name} {getattr(args, name)}: must be above 0")
-    if problems:
-        raise UsageError("\n".join(problems))
-    config = read_model_config(model_args.model_name_or_path) or {}
-    if args.do_compress and args.width_mult_list and "num_attention_heads" in config:
-        check_widths(args.width_mult_list, config["num_attention_heads"])
+    return problems
 
 
 def plain(value):
@@ -445,24 +467,22 @@ WITHOUT_EFFECT = {
 }  # fmt: skip
 
 
-def run_fingerprint(model_args, data_args, args, data):
+def run_fingerprint(args, arguments_class, data, **own):
     """What decides the result of a training: two runs with equal ones may continue each other.
+
+    Args:
+        args (TrainingArguments): the run's.
+        arguments_class (type): the class whose fields count.
+        data: JSON values: what is learnt from and chosen by.
+        **own: the script's own flags.
 
     Returns:
         dict: JSON values by name.
     """
-    from paddlenlp.trainer import TrainingArguments
-
-    content = json.dumps([data.labels, data.train, data.dev], ensure_ascii=False)
-    names = [name for name in TrainingArguments.__dataclass_fields__ if not name.startswith(("do_", "log", "skip_"))]
+    content = json.dumps(data, ensure_ascii=False)
+    names = [name for name in arguments_class.__dataclass_fields__ if not name.startswith(("do_", "log", "skip_"))]
     values = {name: plain(getattr(args, name, None)) for name in names if name not in WITHOUT_EFFECT}
-    names = ("max_length", "group_by_length", "early_stopping", "early_stopping_patience")
-    values.update({name: getattr(data_args, name) for name in names})
-    values.update(
-        data=hashlib.sha256(content.encode("utf-8")).hexdigest(),
-        model_name_or_path=model_args.model_name_or_path,
-        processes=args.world_size,
-    )
+    values.update(own, data=hashlib.sha256(content.encode("utf-8")).hexdigest(), processes=args.world_size)
     return json.loads(json.dumps(values, default=str))
 
 
@@ -548,12 +568,9 @@ def evaluate_in_detail(lib, trainer, data_args, data):
         lib.logger.info(line)
 
     trainer.save_metrics("test", output.metrics)
-    bad_cases = ["Text\tLabel\tPrediction\tScore"]
-    for text, true_id, predicted_id, scores in zip(texts, truth, predicted, probabilities):
-        if true_id != predicted_id:
-            bad_cases.append(
-                f"{text}\t{data.labels[true_id]}\t{data.labels[predicted_id]}\t{scores[predicted_id]:.4f}"
-            )
+    wrong = [row for row, (true_id, predicted_id) in enumerate(zip(truth, predicted)) if true_id != predicted_id]
+    answers = [(data.labels[predicted[row]], probabilities[row, predicted[row]]) for row in wrong]
+    bad_cases = prediction_lines([texts[row] for row in wrong], [data.labels[truth[row]] for row in wrong], answers)
     path = Path(data_args.bad_case_path)
     write_lines(path.parent, {path.name: bad_cases}, "--bad_case_path")
     lib.logger.info(f"{len(bad_cases) - 1} wrongly predicted samples written to {path}")

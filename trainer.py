@@ -149,21 +149,39 @@ def load_config_and_tokenizer(name):
         return _load_local_config(name), _load_local_tokenizer(name)
     if re.match(r"[./~]|[A-Za-z]:[\\/]", str(name)):
         raise UsageError(f"--model_name_or_path {name}: no such directory; give the directory of a saved model")
-    result = {}
 
     def download():
+        return AutoConfig.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+
+    try:
+        return within_seconds(DOWNLOAD_TIMEOUT, download)
+    except (Exception, SystemExit) as error:
+        raise UsageError(_no_model_message(name, in_short(error))) from error
+
+
+def within_seconds(seconds, work, *args):
+    """The result of work(*args), which is left to itself where it takes longer.
+
+    Raises:
+        TimeoutError: it took longer.
+        Exception: what it raised.
+    """
+    result = {}
+
+    def run():
         try:
-            result["loaded"] = AutoConfig.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+            result["value"] = work(*args)
         except BaseException as error:
             result["error"] = error
 
-    thread = threading.Thread(target=download, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(DOWNLOAD_TIMEOUT)
-    if "loaded" in result:
-        return result["loaded"]
-    why = _in_short(result["error"]) if "error" in result else f"no answer within {DOWNLOAD_TIMEOUT} s"
-    raise UsageError(_no_model_message(name, why))
+    thread.join(seconds)
+    if "error" in result:
+        raise result["error"]
+    if "value" not in result:
+        raise TimeoutError(f"no answer within {seconds} s")
+    return result["value"]
 
 
 def _load_local_config(name):
@@ -172,20 +190,20 @@ def _load_local_config(name):
     try:
         return AutoConfig.from_pretrained(name)
     except Exception as error:
-        raise UsageError(f"{name}/config.json: cannot be read ({_in_short(error)}); save the model again") from error
+        raise UsageError(f"{name}/config.json: cannot be read ({in_short(error)}); save the model again") from error
 
 
 def _load_local_tokenizer(name):
     try:
         return AutoTokenizer.from_pretrained(name)
     except Exception as error:
-        why = _in_short(error)
+        why = in_short(error)
         raise UsageError(
             f"{name}: no usable tokenizer ({why}); copy vocab.txt and tokenizer_config.json beside the weights"
         ) from error
 
 
-def _in_short(error):
+def in_short(error):
     """The first sentence of a library's message, without a trailing half word."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__).split(". ")[0][:300]
@@ -215,18 +233,7 @@ def load_model(name, config, labels):
     """
     old_labels = stored_labels(config.to_dict())
     options = {"num_labels": len(labels), "ignore_mismatched_sizes": True}
-    try:
-        with loadable_directory(name) as (directory, more_options):
-            model = AutoModelForSequenceClassification.from_pretrained(directory, **options, **more_options)
-    except UsageError:
-        raise
-    except Exception as error:
-        if Path(name).is_dir():
-            raise UsageError(
-                f"{name}: the weights cannot be loaded ({_in_short(error)}); the file is missing, cut "
-                "short or of another model: save or download it again"
-            ) from error
-        raise UsageError(_no_model_message(name, _in_short(error))) from error
+    model = load_weights(AutoModelForSequenceClassification, name, **options)
     if old_labels is not None and old_labels != labels:
         logger.warning(
             f"{name} was trained on other labels ({len(old_labels)}: {' '.join(old_labels[:12])}); its encoder is "
@@ -238,6 +245,31 @@ def load_model(name, config, labels):
     model.config.label2id = {label: index for index, label in enumerate(labels)}
     model.config.use_cache = False  # a HuggingFace config says True, and fine-tuning fails on it
     return model
+
+
+def load_weights(auto_class, name, **options):
+    """Load a model by one of PaddleNLP's Auto classes, with the ways of its weights to fail said in plain words.
+
+    Args:
+        auto_class: AutoModelForSequenceClassification or another.
+        name (str): directory or model name.
+        **options: for from_pretrained.
+
+    Raises:
+        UsageError: missing, broken or unsafe weights; a name that cannot be downloaded.
+    """
+    try:
+        with loadable_directory(name) as (directory, more_options):
+            return auto_class.from_pretrained(directory, **options, **more_options)
+    except UsageError:
+        raise
+    except Exception as error:
+        if Path(name).is_dir():
+            raise UsageError(
+                f"{name}: the weights cannot be loaded ({in_short(error)}); the file is missing, cut "
+                "short or of another model: save or download it again"
+            ) from error
+        raise UsageError(_no_model_message(name, in_short(error))) from error
 
 
 def reset_head(model):

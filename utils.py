@@ -14,6 +14,7 @@ import enum
 import functools
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -297,6 +298,28 @@ def read_cases(path):
     return rows
 
 
+def read_texts(data_dir, labels):
+    """Read the texts that are to be predicted: test.txt, with or without labels; where there is none, data.txt.
+
+    Args:
+        data_dir: the folder.
+        labels (list[str]): in class order.
+
+    Returns:
+        tuple[list[str], list[int] | None]: texts, and class ids where test.txt has labels.
+
+    Raises:
+        UsageError: neither file is there, or a line is wrong.
+    """
+    folder = Path(data_dir)
+    test, data = folder / "test.txt", folder / "data.txt"
+    if test.is_file() and any("\t" in line for line in read_lines(test)):
+        return read_examples(test, labels)
+    if not test.is_file() and not data.is_file():
+        raise UsageError(f"{folder}: neither test.txt nor data.txt, so there is nothing to predict; add one of them")
+    return [text for _, text, *_ in read_cases(test if test.is_file() else data)], None
+
+
 def shortened(text, length=60):
     """The text, cut with an ellipsis where it is longer than `length`."""
     return text if len(text) <= length else text[: length - 1] + "…"
@@ -443,6 +466,38 @@ def evaluation_report(split, labels, truth, predicted):
     return lines
 
 
+def fit_temperature(logits, truth):
+    """The number to divide logits by that makes the true classes most likely (Guo et al., 2017, arXiv:1706.04599).
+
+    Args:
+        logits (np.ndarray): [samples, classes].
+        truth: class ids [samples].
+    """
+    import numpy as np
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    logits = np.asarray(logits, dtype=np.float64)
+
+    def loss(log_temperature):
+        return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(truth)), truth].mean()
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x))
+
+
+def prediction_lines(texts, given, answers):
+    """The lines of a file of predictions, such as bad_case.txt, which names its columns in the first.
+
+    Args:
+        texts (Iterable[str]): what was predicted.
+        given (Iterable[str] | None): their labels where they have some.
+        answers (Iterable[tuple[str, float]]): label and probability of each.
+    """
+    rows = zip(texts, itertools.repeat("") if given is None else given, answers)
+    return ["Text\tLabel\tPrediction\tScore",
+            *(f"{text}\t{label}\t{answer}\t{score:.4f}" for text, label, (answer, score) in rows)]  # fmt: skip
+
+
 def format_table(rows):
     """Lines of a table with aligned columns.
 
@@ -465,8 +520,8 @@ def format_table(rows):
 def staged_files(target_dir):
     """Yield an empty folder; when the block ends well, move its files into `target_dir`, each by one rename.
 
-    Files of the same names are replaced, everything else in `target_dir` stays. When the block fails,
-    `target_dir` is as it was.
+    Files of the same names are replaced, in folders below it too; everything else in `target_dir` stays. When the
+    block fails, `target_dir` is as it was.
     """
     target_dir = Path(target_dir)
     try:
@@ -476,8 +531,10 @@ def staged_files(target_dir):
         raise UsageError(f"{target_dir}: cannot write there ({error.strerror}); choose another folder") from None
     try:
         yield stage
-        for path in sorted(stage.iterdir()):
-            os.replace(path, target_dir / path.name)
+        for path in sorted(path for path in stage.rglob("*") if path.is_file()):
+            target = target_dir / path.relative_to(stage)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
 
@@ -570,15 +627,36 @@ def prepare_cpu():
 # ------------------------------------------------------------------------------------------------------ arguments
 
 
-def load_argument_classes():
-    """Give PaddleNLP's argument parser and CompressionArguments without importing PaddleNLP.
+def load_module(name, path):
+    """Import a file, once, under a name of its own: more than one folder has a utils.py and a train.py."""
+    if getattr(sys.modules.get(name), "__file__", None) == str(path):
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+# Where PaddleNLP declares its arguments; each class is a subclass of TrainingArguments.
+ARGUMENT_FILES = {
+    "CompressionArguments": "trainer/compression_args.py",
+    "PromptTuningArguments": "prompt/prompt_args.py",
+}
+
+
+def load_argument_classes(name="CompressionArguments"):
+    """Give PaddleNLP's argument parser and one of its classes of arguments without importing PaddleNLP.
 
     Importing them the usual way imports paddle: 4 to 10 seconds before `--help` or a typing error is answered.
     Their fields are plain declarations, so they are read from the installed source files; checks that need paddle
     (`__post_init__`) are left out and run later, when the real class is made.
 
+    Args:
+        name (str): of ARGUMENT_FILES.
+
     Returns:
-        tuple[type, type]: PdArgumentParser and a dataclass with the fields of CompressionArguments.
+        tuple[type, type]: PdArgumentParser and a dataclass with the fields of that class.
 
     Raises:
         UsageError: paddlenlp is not installed.
@@ -586,23 +664,21 @@ def load_argument_classes():
     spec = importlib.util.find_spec("paddlenlp")
     if spec is None:
         raise UsageError("paddlenlp is not installed; run: pip install -r requirements.txt")
-    folder = Path(spec.submodule_search_locations[0]) / "trainer"
-    parser_spec = importlib.util.spec_from_file_location("_paddlenlp_argparser", folder / "argparser.py")
-    parser_module = importlib.util.module_from_spec(parser_spec)
-    parser_spec.loader.exec_module(parser_module)
+    folder = Path(spec.submodule_search_locations[0])
+    parser_module = load_module("_paddlenlp_argparser", folder / "trainer" / "argparser.py")
 
     namespace = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Union")}
     namespace.update(dataclass=dataclasses.dataclass, field=dataclasses.field, Enum=enum.Enum, __name__=__name__)
-    for file in ("trainer_utils.py", "training_args.py", "compression_args.py"):
+    for file in ("trainer/trainer_utils.py", "trainer/training_args.py", ARGUMENT_FILES[name]):
         tree = ast.parse((folder / file).read_text(encoding="utf-8"), str(folder / file))
         wanted = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_declaration(node)]
         exec(compile(ast.Module(wanted, []), str(folder / file), "exec"), namespace)
-    return parser_module.PdArgumentParser, namespace["CompressionArguments"]
+    return parser_module.PdArgumentParser, namespace[name]
 
 
 def _is_declaration(node):
     """Keep enums as they are and argument classes reduced to their fields."""
-    if node.name in ("TrainingArguments", "CompressionArguments"):
+    if node.name == "TrainingArguments" or node.name in ARGUMENT_FILES:
         node.body = [item for item in node.body if isinstance(item, ast.AnnAssign)]
         return True
     return node.name == "ExplicitEnum" or any(getattr(base, "id", None) == "ExplicitEnum" for base in node.bases)
@@ -612,8 +688,8 @@ def _is_declaration(node):
 DEFAULTS = {"output_dir": "checkpoint", "strategy": "dynabert"}
 
 
-def parse_arguments(parser_class, classes, argv, description):
-    """Parse `argv` into one object a class.
+def parse_arguments(parser_class, classes, argv, description, defaults=DEFAULTS):
+    """Parse `argv` into one object a class; `defaults` replace those of the classes' fields.
 
     Raises:
         UsageError: an unknown flag, a missing or malformed value.
@@ -626,8 +702,8 @@ def parse_arguments(parser_class, classes, argv, description):
     flags = []
     for action in parser._actions:
         flags += action.option_strings
-        if action.dest in DEFAULTS:
-            action.required, action.default = False, DEFAULTS[action.dest]
+        if action.dest in defaults:
+            action.required, action.default = False, defaults[action.dest]
 
     def fail(message):
         raise UsageError(f"{message}; see --help")

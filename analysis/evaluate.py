@@ -37,6 +37,7 @@ from report import (  # noqa: E402
 from utils import (  # noqa: E402
     evaluation_report,
     exit_on_usage_error,
+    fit_temperature,
     read_examples,
     require_packages,
     shortened,
@@ -123,19 +124,6 @@ def calibration_error(probabilities, truth):
     """Expected calibration error: the mean distance of confidence and accuracy, bins weighted by their samples."""
     counts, confidence, accuracy = reliability(probabilities, truth)
     return float((counts * np.abs(confidence - accuracy)).sum() / counts.sum())
-
-
-def fit_temperature(logits, truth):
-    """The number to divide logits by that makes the true classes most likely."""
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
-
-    logits = np.asarray(logits, dtype=np.float64)
-
-    def loss(log_temperature):
-        return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(truth)), truth].mean()
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
 def calibrated(logits, truth, seed):

@@ -19,6 +19,8 @@ import utils  # noqa: E402
 utils.prepare_cpu()
 
 LABELS = ["病情诊断", "医疗费用", "就医建议"]
+# The words of few-shot/'s label.txt; sorted, the labels come in another order than above.
+LABEL_WORDS = {"病情诊断": "诊断", "医疗费用": "费用", "就医建议": "建议"}
 
 
 def not_installed(name):
@@ -70,20 +72,36 @@ def write_data(folder, train, dev, labels=tuple(LABELS)):
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory, sample_lines):
     """A random ERNIE with 2 layers of 48 units and 12 heads and the characters of the sample data, as a directory."""
-    import paddle
-    from paddlenlp.transformers import ErnieConfig, ErnieModel, ErnieTokenizer
+    from paddlenlp.transformers import ErnieModel
 
-    folder = tmp_path_factory.mktemp("tiny_ernie")
-    characters = sorted({char for lines in sample_lines.values() for line in lines for char in line.split("\t")[0]})
+    return save_tiny_ernie(tmp_path_factory.mktemp("tiny_ernie"), ErnieModel, sample_lines)
+
+
+@pytest.fixture(scope="session")
+def tiny_mlm(tmp_path_factory, sample_lines):
+    """tiny_model with a masked-language-model head, which knows the characters of the labels and prompts too."""
+    from paddlenlp.transformers import ErnieForMaskedLM
+
+    more = "".join(LABELS) + "".join(LABEL_WORDS.values()) + "这条文本的主题是"
+    return save_tiny_ernie(tmp_path_factory.mktemp("tiny_mlm"), ErnieForMaskedLM, sample_lines, more)
+
+
+def save_tiny_ernie(folder, model_class, sample_lines, more_characters="", more_tokens=(), **config):
+    """Draw a model of 2 layers, 48 units and 12 heads, and save it with a tokenizer of the data's characters."""
+    import paddle
+    from paddlenlp.transformers import ErnieConfig, ErnieTokenizer
+
+    texts = [line.split("\t")[0] for lines in sample_lines.values() for line in lines]
+    characters = sorted(set("".join(texts) + more_characters))
     characters = dict.fromkeys(char.lower() for char in characters if char.strip())
-    tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *characters]
+    tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *more_tokens, *characters]
     (folder / "vocab.txt").write_bytes(("\n".join(tokens) + "\n").encode("utf-8"))
     config = ErnieConfig(
         vocab_size=len(tokens), hidden_size=48, num_hidden_layers=2, num_attention_heads=12, intermediate_size=96,
-        max_position_embeddings=128, type_vocab_size=2, use_task_id=False,
+        max_position_embeddings=128, type_vocab_size=2, use_task_id=False, **config,
     )  # fmt: skip
     paddle.seed(0)
-    ErnieModel(config).save_pretrained(str(folder))
+    model_class(config).save_pretrained(str(folder))
     ErnieTokenizer(str(folder / "vocab.txt")).save_pretrained(str(folder))
     return folder
 
@@ -134,6 +152,72 @@ def trained_once(tmp_path_factory, sample_lines, tiny_model):
     flags = train_flags(folder / "data", tiny_model, folder / "checkpoint", "--do_eval", "--do_export")
     train.main([*flags, "--save_total_limit", "1"])
     return folder / "data", folder / "checkpoint"
+
+
+@pytest.fixture(scope="session")
+def few_shot():
+    """few-shot/train.py, as a module."""
+    return utils.load_module("few_shot_train", ROOT / "few-shot" / "train.py")
+
+
+@pytest.fixture(scope="session")
+def few_shot_utils():
+    """few-shot/utils.py, as the scripts beside it load it."""
+    return utils.load_module("few_shot_utils", ROOT / "few-shot" / "utils.py")
+
+
+@pytest.fixture(scope="session")
+def tiny_utc(tmp_path_factory, sample_lines):
+    """A random UTC, PaddleNLP's zero-shot model, whose answers differ from text to text."""
+    from paddlenlp.transformers import UTC
+
+    words = "".join(LABEL_WORDS.values())
+    folder = tmp_path_factory.mktemp("tiny_utc")
+    return save_tiny_ernie(folder, UTC, sample_lines, words, ["[O-MASK]"], initializer_range=0.5)
+
+
+def few_shot_flags(data, model, output, *more):
+    """Flags of a short prompt learning on the CPU; later ones win."""
+    own = ["--prompt", "这条文本的主题是", "--max_seq_length", "32", "--learning_rate", "3e-3",
+           "--ppt_learning_rate", "3e-3", "--encoder_hidden_size", "16"]  # fmt: skip
+    flags = train_flags(data, model, output)
+    position = flags.index("--max_length")
+    return [*flags[:position], *flags[position + 2 :], *own, *map(str, more)]
+
+
+def write_few_shot_data(folder, lines):
+    """16 texts a label for training, 21 for dev, 19 labelled ones in test.txt."""
+    train = [line for label in LABELS for line in [line for line in lines["train"] if line.endswith(label)][:16]]
+    write_data(folder, train, lines["dev"][:21], [f"{label}=={word}" for label, word in LABEL_WORDS.items()])
+    (folder / "test.txt").write_bytes(("\n".join(lines["dev"][21:40]) + "\n").encode("utf-8"))
+
+
+@pytest.fixture
+def few_shot_data(tmp_path, sample_lines):
+    """A data folder of three labels with words: 48 training, 21 dev and 19 test samples."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_few_shot_data(folder, sample_lines)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def prompted_once(tmp_path_factory, sample_lines, tiny_mlm, few_shot):
+    """(data folder, output folder) of one prompt learning with all that follows it, made once for all tests."""
+    folder = tmp_path_factory.mktemp("prompted")
+    (folder / "data").mkdir()
+    write_few_shot_data(folder / "data", sample_lines)
+    more = ["--do_eval", "--do_predict", "--do_export", "--export_type", "onnx", "--save_total_limit", "1"]
+    few_shot.main(few_shot_flags(folder / "data", tiny_mlm, folder / "checkpoints", *more))
+    return folder / "data", folder / "checkpoints"
+
+
+@pytest.fixture
+def prompted(prompted_once, tmp_path):
+    """A copy of prompted_once that a test may change."""
+    shutil.copytree(prompted_once[0], tmp_path / "data")
+    shutil.copytree(prompted_once[1], tmp_path / "checkpoints")
+    return tmp_path / "data", tmp_path / "checkpoints"
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, load_script, write_few_shot_data
 
 import train
+from utils import load_argument_classes
 
 READMES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_en.md")}
 DATA_README = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+FEW_SHOT_README = (ROOT / "few-shot" / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language, name="README.md"):
@@ -150,6 +152,66 @@ def test_the_analysis_commands(trained, tiny_model, monkeypatch, tmp_path, capsy
     assert "+0.00 points" in capsys.readouterr().out
 
 
+def few_shot_commands():
+    """The argument lists behind python in few-shot/README.md, in order, several cards' without -m and its own."""
+    text = FEW_SHOT_README.replace("\\\n", " ")
+    return [shlex.split(line)[1:] for line in re.findall(r"^python .*", text, re.MULTILINE)]
+
+
+def test_the_few_shot_commands(tmp_path, tiny_mlm, tiny_utc, sample_lines, monkeypatch, capsys):
+    folder = tmp_path / "few-shot"
+    for path in (folder / "data", tmp_path / "data"):
+        path.mkdir(parents=True)
+        write_few_shot_data(path, sample_lines)
+    (tmp_path / "data" / "test.txt").rename(tmp_path / "data" / "data.txt")
+    monkeypatch.chdir(folder)
+    done = []
+    for script, *flags in few_shot_commands():
+        if script == "-u":
+            continue
+        if "--device" in flags:
+            flags = replaced(flags, device="cpu")
+        if "--do_train" in flags:
+            shorter = ["--max_steps", "2"] if script == "setfit.py" else ["--num_train_epochs", "2"]
+            flags += [*shorter, "--model_name_or_path", str(tiny_mlm)]
+        if script == "zero_shot.py":
+            flags += ["--task_path", str(tiny_utc)]
+        load_script(f"few-shot/{script}").main(flags)
+        done.append(script)
+    assert done == ["train.py", "train.py", "infer.py", "setfit.py", "zero_shot.py", "zero_shot.py"]
+    for name in (
+        "checkpoints_setfit/predictions.txt",
+        "checkpoints_setfit/export/model.onnx",
+        "checkpoints/predictions.txt",
+        "checkpoints/export/model.onnx",
+        "zero_shot.txt",
+    ):
+        assert (folder / name).is_file()
+    assert " of 19 texts)" in capsys.readouterr().err
+
+    code = next(block for block in re.findall(r"```python\n(.*?)```", FEW_SHOT_README, re.DOTALL))
+    namespace = {}
+    exec(compile(ast.parse(code), "few-shot/README.md", "exec"), namespace)
+    assert len(namespace["cls"](["多少钱"])) == 1
+
+
+def test_few_shot_s_several_cards_use_the_flags_of_one():
+    one, launch, *_ = few_shot_commands()
+    assert launch[:6] == ["-u", "-m", "paddle.distributed.launch", "--gpus", "0,1", "train.py"]
+    assert launch[6:] == one[1:]
+
+
+def test_the_few_shot_readme_lists_every_flag_of_its_own():
+    _, prompt_arguments = load_argument_classes("PromptTuningArguments")
+    _, general = load_argument_classes()
+    script = load_script("few-shot/train.py")
+    own = {*script.DataArguments.__dataclass_fields__, *script.ModelArguments.__dataclass_fields__}
+    prompt = prompt_arguments.__dataclass_fields__.keys() - general.__dataclass_fields__.keys()
+    assert len(prompt) > 8
+    for name in own | prompt:
+        assert f"`--{name}`" in FEW_SHOT_README, name
+
+
 def test_several_cards_use_the_flags_of_one():
     text = next(block for block in blocks("shell") if "paddle.distributed.launch" in block).replace("\\\n", " ")
     launch = shlex.split(text.splitlines()[1])
@@ -169,3 +231,6 @@ def test_every_file_named_exists():
         folders = [".", *re.findall(r"^cd (\S+)$", text, re.MULTILINE)]
         for name in re.findall(r"python ((?:data/|tests/)?\w+\.py)", text):
             assert any((ROOT / folder / name).is_file() for folder in folders), name
+    for name in re.findall(r"python (?:data/|tests/)?\w+\.py", FEW_SHOT_README):
+        name = name.split()[1]
+        assert (ROOT / name if "/" in name else ROOT / "few-shot" / name).is_file(), name

@@ -110,7 +110,7 @@ def test_worker_processes_do_not_crash(data_dir, tiny_model, tmp_path):
         ["--overwrite_output_dir", "--logging_first_step", "--seed", "7", "--adam_beta1", "0.8"],
         ["--to_static", "True"],
         ["--unified_checkpoint", "True"],
-        ["--recompute", "True"],
+        ["--recompute", "True", "--do_export"],
     ],
     ids=lambda flags: flags[0],
 )  # fmt: skip

@@ -109,11 +109,25 @@ def test_staged_files_replace_whole_files_or_nothing(tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "mine": "kept"}
 
 
-def test_light_arguments_are_those_of_the_library():
+def test_staged_files_in_folders_join_what_is_there(tmp_path):
+    for value in ("old", "new"):
+        with utils.staged_files(tmp_path) as stage:
+            (stage / "below").mkdir()
+            (stage / "below" / "a").write_text(value)
+        (tmp_path / "below" / "mine").write_text("kept")
+    files = {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"a": "new", "mine": "kept"} and [path.name for path in tmp_path.iterdir()] == ["below"]
+
+
+@pytest.mark.parametrize("name", list(utils.ARGUMENT_FILES))
+def test_light_arguments_are_those_of_the_library(name):
     """The fields read from the source files equal the imported class's: names, types and defaults."""
     import dataclasses
 
-    from paddlenlp.trainer import CompressionArguments
+    import paddlenlp.prompt
+    import paddlenlp.trainer
+
+    real = getattr(paddlenlp.trainer, name, None) or getattr(paddlenlp.prompt, name)
 
     def fields(cls):
         return {
@@ -121,8 +135,8 @@ def test_light_arguments_are_those_of_the_library():
             for field in dataclasses.fields(cls)
         }
 
-    _, light = utils.load_argument_classes()
-    assert fields(light) == fields(CompressionArguments)
+    _, light = utils.load_argument_classes(name)
+    assert fields(light) == fields(real)
     assert len(fields(light)) > 100
 
 
@@ -201,3 +215,23 @@ def test_a_label_may_have_a_word(write):
     for bad in ("news_car==\n财经\n", "==汽车\n财经\n"):
         assert "label.txt:1: nothing on one side of ==" in message(utils.read_label_words, write(bad, "label.txt"))
     assert "'甲' is already in line 1" in message(utils.read_labels, write("甲==一\n甲==二\n", "label.txt"))
+
+
+def test_texts_to_predict_with_and_without_labels(tmp_path):
+    labels = ["甲", "乙"]
+    (tmp_path / "data.txt").write_text("一\n二\n", encoding="utf-8")
+    assert utils.read_texts(tmp_path, labels) == (["一", "二"], None)
+    (tmp_path / "test.txt").write_text("三\t乙\n四\t甲\n", encoding="utf-8")
+    assert utils.read_texts(tmp_path, labels) == (["三", "四"], [1, 0])
+    (tmp_path / "test.txt").write_text("三\n四\n", encoding="utf-8")
+    assert utils.read_texts(tmp_path, labels) == (["三", "四"], None)
+    (tmp_path / "test.txt").write_text("三\t乙\n四\n", encoding="utf-8")
+    assert "test.txt:2: no tab" in message(utils.read_texts, tmp_path, labels)
+    assert "neither test.txt nor data.txt" in message(utils.read_texts, tmp_path / "nothing", labels)
+
+
+def test_a_module_of_a_name_is_loaded_once(tmp_path):
+    path = tmp_path / "utils.py"
+    path.write_text("VALUE = object()", encoding="utf-8")
+    first = utils.load_module("other_utils", path)
+    assert utils.load_module("other_utils", path) is first and first is not utils
