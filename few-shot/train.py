@@ -344,6 +344,7 @@ def run(arguments):
         )
         trained = args.output_dir
     checkpoint = None if trained else choose_checkpoint(args, arguments.fingerprint)
+    check_weights_fit(checkpoint, arguments.fingerprint)
     args.resume_from_checkpoint = None  # the checkpoint is chosen; PromptTrainer would load it a second time
 
     settings = (arguments.template, arguments.texts.label_words, args.max_seq_length)
@@ -360,6 +361,17 @@ def run(arguments):
         predict(trainer, arguments.texts, lib.logger)
     if args.do_export and args.should_save:
         export(few_shot, trainer, arguments)
+
+
+def check_weights_fit(checkpoint, fingerprint):
+    """Refuse a checkpoint that was asked for and whose prompt or labels have other weights: they would be skipped."""
+    stored = read_run_file(checkpoint).get("fingerprint", {}) if checkpoint else fingerprint
+    changed = [name for name in ("template", "label_words") if fingerprint and stored.get(name) != fingerprint[name]]
+    if changed:
+        raise UsageError(
+            f"--resume_from_checkpoint {checkpoint}: trained with another {' and another '.join(changed)}, whose "
+            "weights do not fit; give the same --prompt, --soft_encoder, --encoder_hidden_size and label.txt"
+        )
 
 
 def make_trainer(lib, few_shot, model, tokenizer, arguments):

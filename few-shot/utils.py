@@ -6,6 +6,7 @@ comment says which fault it mends.
 
 import contextlib
 import copy
+import inspect
 import sys
 import types
 from pathlib import Path
@@ -74,7 +75,7 @@ def load_pretrained(name, parts, label_words, max_seq_length):
     Raises:
         UsageError: no such model, no masked-language-model head, or no room for a text.
     """
-    config, tokenizer = load_config_and_tokenizer(name)
+    _, tokenizer = load_config_and_tokenizer(name)
     plm = load_masked_lm(name)
     return prompted(plm, tokenizer, parts, label_words, max_seq_length, name), tokenizer
 
@@ -101,6 +102,12 @@ def prompted(plm, tokenizer, parts, label_words, max_seq_length, name):
     positions = max_positions(plm.config)
     if positions and max_seq_length > positions:
         raise UsageError(f"--max_seq_length {max_seq_length}: {name} has positions for {positions}; use at most that")
+    is_soft = any("soft" in part or "soft_id" in part for part in parts)
+    if is_soft and "inputs_embeds" not in inspect.signature(type(plm).forward).parameters:
+        raise UsageError(
+            f"--model_name_or_path {name}: PaddleNLP's {type(plm).__name__} takes no soft prompt; write a hard one, "
+            "such as --prompt \"{'text': 'text_a'}的主题是{'mask'}\", or use an ERNIE or RoBERTa model"
+        )
     template = make_template(parts, tokenizer, max_seq_length, plm)
     return PromptModelForSequenceClassification(plm, template, make_verbalizer(label_words, tokenizer, plm))
 

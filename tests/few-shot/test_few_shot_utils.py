@@ -1,6 +1,7 @@
 """few-shot/utils.py: the labels' rows, template and tokens, gradients, losses and optimizer of the prompted model."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -113,6 +114,23 @@ def test_an_encoder_without_the_head_is_refused(few_shot_utils, tiny_model, tiny
 def test_a_kind_of_model_without_a_head_is_refused(few_shot_utils, tiny_ernie_m):
     with pytest.raises(UsageError, match="cannot be"):
         few_shot_utils.load_masked_lm(str(tiny_ernie_m))
+
+
+def test_other_kinds_of_models(few_shot_utils, tiny_mlm, tmp_path, batch):
+    """PaddleNLP's BERT has no way in for a soft prompt's vectors; a hard prompt works."""
+    import shutil
+
+    from paddlenlp.transformers import BertConfig, BertForMaskedLM, BertTokenizer
+
+    config = json.loads((tiny_mlm / "config.json").read_text(encoding="utf-8"))
+    names = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+    BertForMaskedLM(BertConfig(**{name: config[name] for name in names})).save_pretrained(str(tmp_path))
+    shutil.copy(tiny_mlm / "vocab.txt", tmp_path)
+    BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(str(tmp_path))
+    with pytest.raises(UsageError, match="BertForMaskedLM takes no soft prompt; write a hard one"):
+        few_shot_utils.load_pretrained(str(tmp_path), PARTS, LABEL_WORDS, 32)
+    model, _ = few_shot_utils.load_pretrained(str(tmp_path), HARD, LABEL_WORDS, 32)
+    assert model(**batch(model))[1].shape == [4, 3]
 
 
 @pytest.mark.parametrize("parts", [PARTS, HARD])
