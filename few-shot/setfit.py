@@ -7,13 +7,17 @@
    SetFit, https://arxiv.org/abs/2209.11055, here with the loss of https://arxiv.org/abs/2004.11362). --max_steps 0
    leaves it as it is. The result lies between the first and the tuned weights (https://arxiv.org/abs/2109.01903).
 2. The mean of a text's token states is its vector; linear discriminant analysis on the vectors of the training texts
-   and of the label words (`label==word` in label.txt) gives the head; dev.txt, where there is one, its temperature.
-3. Both become one graph, <output_dir>/export, like that of the other ways: Taskflow, predictor.py and deploy/ take it.
+   and of the label words (`label==word` in label.txt) gives the head. Where the folder has data.txt, unlabelled texts,
+   they are given labels, and the head is fitted again with them (--unlabelled_weight), several times.
+3. The same is done with the texts' tokens and pairs of tokens in place of vectors: which words are there, next to what
+   a text means. dev.txt gives the two logits their weights, and the probabilities their sureness.
+4. All become one graph, <output_dir>/export, like that of the other ways: Taskflow, predictor.py and deploy/ take it.
 """
 
 import argparse
 import sys
 import types
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +30,9 @@ from utils import (  # noqa: E402
     UsageError,
     evaluation_report,
     exit_on_usage_error,
-    fit_temperature,
     prediction_lines,
     prepare_cpu,
+    read_cases,
     read_examples,
     read_label_words,
     read_texts,
@@ -37,6 +41,10 @@ from utils import (  # noqa: E402
 )
 
 PREDICTION_FILE = "predictions.txt"
+UNLABELLED_ROUNDS = 10
+# With thousands of texts the covariance needs less of a crutch than with a few hundred.
+UNLABELLED_SHRINKAGE = 0.5
+NGRAM_SLOTS, NGRAM_FACTOR, NGRAM_DIMENSIONS = 2**18, 48271, 256
 
 
 def parse_flags(argv):
@@ -56,6 +64,11 @@ def parse_flags(argv):
     add("--temperature", type=float, default=0.1, help="of the contrastive loss (default: %(default)s)")
     add("--tuned_share", type=float, default=0.5, help="of what tuning changed in the weights (default: %(default)s)")
     add("--shrinkage", type=float, default=0.9, help="of the covariance, 0 to 1 (default: %(default)s)")
+    add("--unlabelled_weight", type=float, default=0.1,
+        help="of a text of data.txt against a labelled one; 0: without data.txt (default: %(default)s)")  # fmt: skip
+    add("--ngram_weight", type=float, default=None,
+        help="of the n-grams' logits against the vectors'; 0: without n-grams (default: fitted on dev.txt, else 0.5)",
+    )  # fmt: skip
     add("--max_seq_length", type=int, default=128, help="tokens kept of a text (default: %(default)s)")
     add("--per_device_eval_batch_size", type=int, default=32, help="(default: %(default)s)")
     add("--device", default="gpu", help="gpu, gpu:<n> or cpu; without a GPU the CPU is used (default: gpu)")
@@ -72,6 +85,9 @@ def parse_flags(argv):
     for name in ("learning_rate", "temperature"):
         if not getattr(args, name) > 0:
             parser.error(f"--{name} {getattr(args, name)}: give a number above 0")
+    for name in ("unlabelled_weight", "ngram_weight"):
+        if (getattr(args, name) or 0) < 0:
+            parser.error(f"--{name} {getattr(args, name)}: give 0 or more")
     if not (args.do_train or args.do_eval or args.do_predict):
         parser.error("nothing to do; give --do_train, --do_eval or --do_predict")
     return args
@@ -112,6 +128,121 @@ def fit_head(vectors, label_ids, num_labels, shrinkage):
     return np.stack([zeros, model.coef_[0]], axis=1), np.array([0.0, model.intercept_[0]])
 
 
+def fit_head_with_unlabelled(vectors, label_ids, unlabelled, num_labels, shrinkage, weight):
+    """The same with texts that have no labels, by expectation maximisation: they take the classes' probabilities as
+    labels, means and covariance are fitted to all texts, and so on (Nigam et al., 2000,
+    https://doi.org/10.1023/A:1007692713085, section 5.3.1, here with Gaussians of one covariance).
+
+    Args:
+        vectors, label_ids, num_labels, shrinkage: as in `fit_head`, whose head is the start.
+        unlabelled (np.ndarray): float [texts, hidden].
+        weight (float): of an unlabelled text against a labelled one.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: as in `fit_head`.
+    """
+    from scipy.special import softmax
+
+    head, bias = fit_head(vectors, label_ids, num_labels, shrinkage)
+    given = np.eye(num_labels)[label_ids]
+    everything = np.concatenate([vectors, unlabelled]).astype(np.float64)
+    for _ in range(UNLABELLED_ROUNDS):
+        shares = np.concatenate([given, weight * softmax(unlabelled @ head + bias, axis=1)])
+        counts = shares.sum(axis=0)
+        means = shares.T @ everything / counts[:, None]
+        # The sum of share * (text - mean)(text - mean)' over texts and classes.
+        scatter = (everything.T * shares.sum(axis=1)) @ everything - (means.T * counts) @ means
+        covariance = scatter / counts.sum()
+        mean_variance = np.trace(covariance) / len(covariance)
+        covariance *= 1 - UNLABELLED_SHRINKAGE
+        covariance[np.diag_indices_from(covariance)] += UNLABELLED_SHRINKAGE * mean_variance
+        head = np.linalg.solve(covariance, means.T)
+        bias = -0.5 * (means.T * head).sum(axis=0)
+    return head, bias
+
+
+def ngram_keys(ids):
+    """Whole numbers for a text's tokens and pairs of neighbours: a pair's is a hash below NGRAM_SLOTS.
+
+    Args:
+        ids (list[int]): without padding.
+    """
+    ids = np.asarray(ids, dtype=np.int64)
+    return np.concatenate([(ids[:-1] * NGRAM_FACTOR + ids[1:]) % NGRAM_SLOTS, NGRAM_SLOTS + ids])
+
+
+class Ngrams:
+    """Texts as latent semantic vectors of their tokens and pairs of tokens (tf-idf, then a truncated SVD).
+
+    Args:
+        token_ids (list[list[int]]): of the texts to fit on; n-grams of one text alone are left out.
+        seed (int): of the SVD.
+    """
+
+    def __init__(self, token_ids, seed):
+        from sklearn.decomposition import TruncatedSVD
+
+        counts = Counter(key for ids in token_ids for key in set(ngram_keys(ids).tolist()))
+        self.keys = np.array(sorted(key for key, count in counts.items() if count > 1), dtype=np.int64)
+        frequency = np.array([counts[key] for key in self.keys.tolist()])
+        self.idf = np.log((1 + len(token_ids)) / (1 + frequency)) + 1
+        rows = self.rows(token_ids)
+        size = min(NGRAM_DIMENSIONS, min(rows.shape) - 1)
+        self.components = TruncatedSVD(size, random_state=seed).fit(rows).components_
+
+    def rows(self, token_ids):
+        """Sparse matrix [texts, n-grams]. The squares of the idf of a text's n-grams, each time it is there, add up
+        to 1 after the division: a sum over places, as the graph can form it."""
+        from scipy.sparse import csr_matrix
+
+        found = [self._find(ids) for ids in token_ids]
+        ends = np.cumsum([0, *map(len, found)])
+        columns = np.concatenate(found)
+        lengths = np.array([max((self.idf[places] ** 2).sum(), 1e-9) ** 0.5 for places in found])
+        values = self.idf[columns] / np.repeat(lengths, np.diff(ends))
+        return csr_matrix((values, columns, ends), shape=(len(found), len(self.keys)))
+
+    def _find(self, ids):
+        keys = ngram_keys(ids)
+        places = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
+        return places[self.keys[places] == keys]
+
+    def vectors(self, token_ids):
+        """Float [texts, NGRAM_DIMENSIONS at most]."""
+        return self.rows(token_ids) @ self.components.T
+
+    def table(self, head):
+        """What each n-gram adds: float32 [1 + n-grams, classes + 1]; row 0 is for the unknown ones, and the last
+        column the square of the idf."""
+        weights = np.hstack([self.idf[:, None] * (self.components.T @ head), self.idf[:, None] ** 2])
+        return np.vstack([np.zeros_like(weights[:1]), weights]).astype("float32")
+
+
+def fit_weights(logits, truth, share=None):
+    """Weights of several logits whose sum makes the true classes most likely.
+
+    Args:
+        logits (list[np.ndarray]): each [samples, classes].
+        truth: class ids [samples].
+        share (float | None): of the second against the first where it is given, so that only the scale is fitted.
+
+    Returns:
+        np.ndarray: as many weights as logits, none below 0.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+
+    if share is not None:
+        logits = [logits[0] + share * logits[1]]
+
+    def loss(weights):
+        total = sum(weight * each for weight, each in zip(weights, logits))
+        return -log_softmax(total, axis=1)[np.arange(len(truth)), truth].mean()
+
+    result = minimize(loss, np.full(len(logits), 0.5), bounds=[(1e-3, 10)] * len(logits)).x
+    return result if share is None else result[0] * np.array([1, share])
+
+
 class Learner:
     """The encoder and what is learnt on it.
 
@@ -141,26 +272,50 @@ class Learner:
         self.model = sentence_classifier(encoder, self.tokenizer.pad_token_id, len(self.labels))
         self.encode = lib.make_encoder(self.tokenizer, args.max_seq_length, lib.uses_token_types(type(self.model)))
 
-    def fit(self, texts, label_ids, dev=None):
+    def fit(self, texts, label_ids, dev=None, unlabelled=()):
         """Tune the encoder and set the head; label words are samples like others.
 
         Args:
             texts, label_ids: the training data.
             dev (tuple | None): texts and class ids; on them the probabilities are made as sure as they are right.
+            unlabelled (list[str]): texts of data.txt.
         """
+        args = self.args
         features = self.encode([*texts, *self.words])
         label_ids = np.concatenate([label_ids, np.arange(len(self.labels))])
-        if self.args.max_steps:
+        unlabelled = self.encode(unlabelled) if args.unlabelled_weight else []
+        if args.max_steps:
             self._tune(features, label_ids)
-        vectors = self.vectors(features)
-        center = vectors.mean(axis=0)
-        weight, bias = fit_head(vectors - center, label_ids, len(self.labels), self.args.shrinkage)
+        center = self.vectors(features).mean(axis=0)
+        views = [self._fit_view(lambda some: self.vectors(some) - center, features, label_ids, unlabelled)]
+        if args.ngram_weight != 0:
+            ngrams = Ngrams([feature["input_ids"] for feature in [*features, *unlabelled]], args.seed)
+            views.append(
+                self._fit_view(
+                    lambda some: ngrams.vectors([feature["input_ids"] for feature in some]),
+                    features, label_ids, unlabelled,
+                )
+            )  # fmt: skip
+        weights = [1, 0.5 if args.ngram_weight is None else args.ngram_weight][: len(views)]
         if dev:
-            temperature = fit_temperature((self.vectors(self.encode(dev[0])) - center) @ weight + bias, dev[1])
-            weight, bias = weight / temperature, bias / temperature
+            dev_features = self.encode(dev[0])
+            logits = [embed(dev_features) @ head + bias for embed, head, bias in views]
+            weights = fit_weights(logits, dev[1], args.ngram_weight if len(views) > 1 else None)
+        heads = [(weight * head, weight * bias) for weight, (_, head, bias) in zip(weights, views)]
         self.model.center.set_value(center)
-        self.model.head.weight.set_value(weight.astype("float32"))
-        self.model.head.bias.set_value(bias.astype("float32"))
+        self.model.head.weight.set_value(heads[0][0].astype("float32"))
+        self.model.head.bias.set_value(sum(bias for _, bias in heads).astype("float32"))
+        if len(views) > 1:
+            vocab_size = self.model.encoder.config.vocab_size
+            self.model.ngrams = ngram_layer(ngrams, heads[1][0], vocab_size, self.tokenizer.pad_token_id)
+
+    def _fit_view(self, embed, features, label_ids, unlabelled):
+        """Fit a head on one view of the texts; `embed` makes its vectors from tokenised texts."""
+        vectors, settings = embed(features), (len(self.labels), self.args.shrinkage)
+        if not unlabelled:
+            return embed, *fit_head(vectors, label_ids, *settings)
+        others = embed(unlabelled)
+        return embed, *fit_head_with_unlabelled(vectors, label_ids, others, *settings, self.args.unlabelled_weight)
 
     def _tune(self, features, label_ids):
         from paddlenlp.transformers import LinearDecayWithWarmup
@@ -245,20 +400,60 @@ def sentence_classifier(encoder, pad_token_id, num_labels):
             self.head = paddle.nn.Linear(encoder.config.hidden_size, num_labels)
             # Vectors of one encoder are much alike, and their differences, which count, would be lost in rounding.
             self.register_buffer("center", paddle.zeros([encoder.config.hidden_size]))
+            self.ngrams = None
 
         def embed(self, input_ids, **more):
             states = self.encoder(input_ids, **more)[0]
             mask = (input_ids != self.pad_token_id).astype(states.dtype).unsqueeze(-1)
             return (states * mask).sum(axis=1) / mask.sum(axis=1)
 
+        def classify(self, input_ids, **more):
+            logits = self.head(self.embed(input_ids, **more) - self.center)
+            return logits if self.ngrams is None else logits + self.ngrams(input_ids)
+
         def forward(self, input_ids, token_type_ids):
-            return self.head(self.embed(input_ids, token_type_ids=token_type_ids) - self.center)
+            return self.classify(input_ids, token_type_ids=token_type_ids)
 
     class WithoutTokenTypes(SentenceClassifier):
         def forward(self, input_ids):
-            return self.head(self.embed(input_ids) - self.center)
+            return self.classify(input_ids)
 
     return SentenceClassifier() if uses_token_types(type(encoder)) else WithoutTokenTypes()
+
+
+def ngram_layer(ngrams, head, vocab_size, pad_token_id):
+    """A layer that gives the n-grams' part of the logits, [batch, classes], for input_ids [batch, tokens].
+
+    Args:
+        ngrams (Ngrams): as fitted.
+        head (np.ndarray): [dimensions, classes].
+        vocab_size (int): ids are below it.
+        pad_token_id (int): no part of an n-gram.
+    """
+    import paddle
+
+    class NgramLayer(paddle.nn.Layer):
+        def __init__(self):
+            super().__init__()
+            rows = np.zeros([NGRAM_SLOTS + vocab_size], dtype="int64")
+            rows[ngrams.keys] = np.arange(1, len(ngrams.keys) + 1)
+            self.pad_token_id = pad_token_id
+            self.register_buffer("row_of_key", paddle.to_tensor(rows))
+            self.register_buffer("table", paddle.to_tensor(ngrams.table(head)))
+
+        def forward(self, input_ids):
+            # Not by a number: ONNX would get a multiplication of float32, too coarse for these products.
+            factor = paddle.full_like(input_ids, NGRAM_FACTOR)
+            pairs = (input_ids * factor)[:, :-1] + input_ids[:, 1:]
+            keys = paddle.concat([pairs % paddle.full_like(pairs, NGRAM_SLOTS), input_ids + NGRAM_SLOTS], axis=1)
+            is_text = input_ids != self.pad_token_id
+            is_ngram = paddle.concat([is_text[:, 1:], is_text], axis=1).astype(self.table.dtype).unsqueeze(-1)
+            rows = paddle.gather(self.row_of_key, keys.flatten())
+            values = paddle.gather(self.table, rows).reshape([keys.shape[0], keys.shape[1], self.table.shape[1]])
+            total = (values * is_ngram).sum(axis=1)
+            return total[:, :-1] / total[:, -1:].clip(min=1e-9).sqrt()
+
+    return NgramLayer()
 
 
 def contrastive_loss(vectors, label_ids, temperature):
@@ -287,12 +482,12 @@ def contrastive_loss(vectors, label_ids, temperature):
 # -------------------------------------------------------------------------------------------------------------- main
 
 
-def train(args, label_words, train_data, dev):
+def train(args, label_words, train_data, dev, unlabelled):
     from train import set_device
 
     set_device(types.SimpleNamespace(device=args.device, fp16=False))
     learner = Learner(args, label_words)
-    learner.fit(*train_data, dev)
+    learner.fit(*train_data, dev, unlabelled)
     learner.export(args.output_dir / "export", dev)
 
 
@@ -328,6 +523,9 @@ def main(argv=None):
     dev = read_examples(dev_path, labels) if args.do_eval or dev_path.is_file() else None
     if "onnx_int8" in args.export_type and args.do_train and not dev:
         raise UsageError(f"--export_type onnx_int8: needs {dev_path} for its ranges; add it")
+    data_path, unlabelled = args.data_dir / "data.txt", []
+    if args.do_train and args.unlabelled_weight and data_path.is_file():
+        unlabelled = [text for _, text, *_ in read_cases(data_path)]
     to_predict = read_texts(args.data_dir, labels) if args.do_predict else None
     if args.do_train:
         require_onnx(args.export_type)
@@ -336,7 +534,7 @@ def main(argv=None):
 
     prepare_cpu()
     if args.do_train:
-        train(args, label_words, train_data, dev)
+        train(args, label_words, train_data, dev, unlabelled)
     if args.do_eval or args.do_predict:
         predictor = load_export(args)
         if predictor.labels != labels:

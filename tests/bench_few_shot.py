@@ -7,11 +7,16 @@ Data: tnews (240 training samples, 15 labels with their words; test 2,010) and 1
 by the seed, with as many others for dev (11 labels, which are their own words; test: its dev, 1,955). Labels of test
 are used for the accuracy alone. Ways, all on the same encoder:
 
-fine-tuning     train.py, the epoch that is best on dev
-prompt          few-shot/train.py, with a masked-language-model head (--mlm_model)
-prompt, R-Drop  the same with --use_rdrop True
-frozen          few-shot/setfit.py --max_steps 0
-setfit          few-shot/setfit.py
+fine-tuning       train.py, the epoch that is best on dev
+prompt            few-shot/train.py, with a masked-language-model head (--mlm_model)
+prompt, R-Drop    the same with --use_rdrop True
+frozen            few-shot/setfit.py --max_steps 0 --ngram_weight 0: a linear head on the encoder as it is
+setfit            few-shot/setfit.py --ngram_weight 0
+frozen, data.txt  few-shot/setfit.py --max_steps 0, with unlabelled texts beside the labelled ones
+setfit, data.txt  few-shot/setfit.py, with unlabelled texts
+
+Unlabelled texts: KUAKE-QIC's own data.txt (1,994, none of which is in test). tnews has none: the texts of test take
+their place, without labels, as when all that is to be predicted is at hand.
 
 Printed are accuracies on test in percent, mean and standard deviation over the seeds. A run that is already in
 --work_dir is not repeated; one process a core.
@@ -44,14 +49,16 @@ WAYS = {
                     "--max_length", "128"],
     "prompt": [*PROMPT, "{prompt}"],
     "prompt, R-Drop": [*PROMPT, "{prompt}", "--use_rdrop", "True"],
-    "frozen": [*SETFIT, "--max_steps", "0"],
-    "setfit": SETFIT,
+    "frozen": [*SETFIT, "--max_steps", "0", "--ngram_weight", "0"],
+    "setfit": [*SETFIT, "--ngram_weight", "0"],
+    "frozen, data.txt": [*SETFIT, "--max_steps", "0"],
+    "setfit, data.txt": SETFIT,
 }  # fmt: skip
 PROMPTS = {"tnews": "这条新闻标题的主题是", "kuake_qic": "这个问题想问的是"}
 
 
-def write_set(name, seed, source, target):
-    """Write the data of one run: train.txt, dev.txt, test.txt, label.txt."""
+def write_set(name, seed, source, target, unlabelled):
+    """Write the data of one run: train.txt, dev.txt, test.txt, label.txt, and data.txt if it has a part in the way."""
     if name == "tnews":
         lines = {split: read_lines(source / "tnews_fewshot" / f"{split}.txt") for split in ("train", "dev", "test")}
         lines["label"] = read_lines(source / "tnews_fewshot" / "label.txt")
@@ -65,6 +72,9 @@ def write_set(name, seed, source, target):
             lines["train"] += [every[row] for row in rows[:SHOTS]]
             lines["dev"] += [every[row] for row in rows[SHOTS : 2 * SHOTS]]
         lines["test"] = read_lines(folder / "dev.txt")
+    if unlabelled:
+        own = source / name / "data.txt"
+        lines["data"] = read_lines(own) if own.is_file() else [line.split("\t")[0] for line in lines["test"]]
     write_lines(target, {f"{split}.txt": rows for split, rows in lines.items()})
 
 
@@ -75,7 +85,7 @@ def run(args, name, way, seed):
     if done:
         return done["accuracy"]
     data, output = folder / "data", folder / "output"
-    write_set(name, seed, args.data_dir, data)
+    write_set(name, seed, args.data_dir, data, way.endswith("data.txt"))
     model = args.mlm_model if way.startswith("prompt") else args.model_name_or_path
     command = [sys.executable, *(part.format(prompt=PROMPTS[name]) for part in WAYS[way]), "--data_dir", data,
                "--output_dir", output, "--model_name_or_path", model, "--seed", seed, "--device", "cpu"]  # fmt: skip

@@ -101,7 +101,8 @@ def test_train_evaluate_predict_and_export(few, tiny_model, tmp_path, taskflow, 
 
 def test_seed_and_tuned_share(few, tiny_model, tmp_path):
     def scores(name, *more):
-        return probabilities(run(few, tiny_model, tmp_path / name, "--do_train", *more), few)
+        flags = ["--do_train", "--ngram_weight", "0", *more]
+        return probabilities(run(few, tiny_model, tmp_path / name, *flags), few)
 
     first = scores("a", "--seed", "1")
     assert (scores("b", "--seed", "1") == first).all()
@@ -114,9 +115,10 @@ def test_seed_and_tuned_share(few, tiny_model, tmp_path):
 def test_dev_makes_the_scores_as_sure_as_they_are_right(few, tiny_model, tmp_path):
     """The same answers with and without dev; with it the mean score is near the accuracy."""
     truth = [LABELS.index(line.split("\t")[1]) for line in read_lines(few / "dev.txt")]
-    fitted = probabilities(run(few, tiny_model, tmp_path / "a", "--do_train"), few)
+    flags = ["--do_train", "--ngram_weight", "0.5"]
+    fitted = probabilities(run(few, tiny_model, tmp_path / "a", *flags), few)
     (few / "dev.txt").unlink()
-    as_it_is = probabilities(run(few, tiny_model, tmp_path / "b", "--do_train"), few)
+    as_it_is = probabilities(run(few, tiny_model, tmp_path / "b", *flags), few)
     assert (fitted.argmax(axis=1) == as_it_is.argmax(axis=1)).all()
     accuracy = (fitted.argmax(axis=1) == truth).mean()
     assert abs(fitted.max(axis=1).mean() - accuracy) < 0.1 < abs(as_it_is.max(axis=1).mean() - accuracy)
