@@ -175,7 +175,8 @@ class Ngrams:
     """Texts as latent semantic vectors of their tokens and pairs of tokens (tf-idf, then a truncated SVD).
 
     Args:
-        token_ids (list[list[int]]): of the texts to fit on; n-grams of one text alone are left out.
+        token_ids (list[list[int]]): of the texts to fit on; n-grams of one text alone are left out. [CLS] and [SEP]
+            are n-grams too, so some are always left.
         seed (int): of the SVD.
     """
 
@@ -353,7 +354,7 @@ class Learner:
         order = np.argsort([-len(feature["input_ids"]) for feature in features], kind="stable")
         result, size = [None] * len(features), self.args.per_device_eval_batch_size
         with self.paddle.no_grad():
-            for start in range(0, len(order), size):
+            for start in tqdm(range(0, len(order), size), desc="vectors", unit="batch", leave=False):
                 chosen = order[start : start + size]
                 batch = self.model.embed(**self._batch([features[index] for index in chosen])).numpy()
                 for index, vector in zip(chosen, batch):
@@ -526,6 +527,7 @@ def main(argv=None):
     data_path, unlabelled = args.data_dir / "data.txt", []
     if args.do_train and args.unlabelled_weight and data_path.is_file():
         unlabelled = [text for _, text, *_ in read_cases(data_path)]
+        print(f"{data_path}: {len(unlabelled)} unlabelled texts have a part in the head (--unlabelled_weight 0: none)")
     to_predict = read_texts(args.data_dir, labels) if args.do_predict else None
     if args.do_train:
         require_onnx(args.export_type)

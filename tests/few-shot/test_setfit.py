@@ -150,6 +150,13 @@ def test_a_label_without_samples_has_its_word(few, tiny_model, tmp_path):
     assert Predictor(folder).classify(["要多少钱"])[0][0] == LABELS[1]
 
 
+def test_texts_that_share_no_token(tmp_path, tiny_model):
+    """Then [CLS] and [SEP] are all the n-grams, and the vectors alone answer."""
+    write_data(tmp_path, ["头痛\tA", "挂号\tB"], ["头痛\tA"], ["A==肝", "B==科"])
+    folder = run(tmp_path, tiny_model, tmp_path / "out", "--do_train", "--max_steps", "0")
+    assert [label for label, _ in Predictor(folder).classify(["头痛", "挂号"])] == ["A", "B"]
+
+
 def test_an_encoder_without_token_types(few, tiny_ernie_m, tmp_path):
     folder = run(few, tiny_ernie_m, tmp_path / "out", "--do_train", "--export_type", "onnx", "--max_steps", "2")
     np.testing.assert_allclose(probabilities(folder, few, "onnx"), probabilities(folder, few), atol=1e-4)
