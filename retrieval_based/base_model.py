@@ -91,6 +91,7 @@ class Embedder:
             encoder, self.settings["pooling"], self.settings["output_emb_size"], self.tokenizer.pad_token_id
         )
         self._load_projection(name)
+        self.model.eval()
         self.dim = self.model.dim
         self.encode = lib.make_encoder(self.tokenizer, max_length, lib.uses_token_types(type(self.model)))
 

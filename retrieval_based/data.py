@@ -25,6 +25,12 @@ def read_corpus(path):
     """
     if "\t" not in read_lines(path)[0]:
         names = read_label_words(path)
+        label_of = {}
+        for number, (label, name) in enumerate(names.items(), 1):
+            other = label_of.setdefault(name, label)
+            if other != label:
+                problem = f"{label!r} has the word of {other!r}, so no search can tell them apart"
+                raise UsageError(f"{path}:{number}: {problem}; give it another one")
         return Corpus(list(names.values()), list(names), True, names)
     texts, labels = [], []
     for text, label in read_two_columns(path, "<text>, a tab, <label> in every line, or label names alone"):

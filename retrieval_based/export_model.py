@@ -14,7 +14,15 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from utils import exit_on_usage_error, load_module, read_json, require_onnx, staged_files, write_json  # noqa: E402
+from utils import (  # noqa: E402
+    exit_on_usage_error,
+    load_module,
+    prepare_cpu,
+    read_json,
+    require_onnx,
+    staged_files,
+    write_json,
+)
 
 recall = load_module("retrieval_recall", HERE / "recall.py")
 extract = load_module("retrieval_feature_extract", HERE / "utils" / "feature_extract.py")
@@ -73,6 +81,11 @@ def main(argv=None):
     args = parse_flags(argv)
     require_onnx(args.export_type)
     flags = types.SimpleNamespace(model_name_or_path=args.params_path, max_seq_length=None, device="cpu")
+    prepare_cpu()
+    import paddle
+
+    # The graph's order of the weights follows their names, which are numbers in the process: the same each time.
+    paddle.utils.unique_name.switch()
     model_hash = export(recall.load_embedder(flags), args.output_path, args.export_type)
     print(f"{' '.join(dict.fromkeys(['paddle', *args.export_type]))}: {args.output_path}, model_hash {model_hash}")
 

@@ -103,8 +103,10 @@ def load_embedder(args):
         UsageError: it is not a checkpoint of a dual encoder.
     """
     if not (Path(args.model_name_or_path) / "dual_encoder.json").is_file():
-        raise UsageError(f"--model_name_or_path {args.model_name_or_path}: no dual_encoder.json there; give a "
-                         "checkpoint of retrieval_based/train.py, such as checkpoint/retrieval/model_best")  # fmt: skip
+        raise UsageError(
+            f"--model_name_or_path {args.model_name_or_path}: no dual_encoder.json there; give a checkpoint of "
+            "retrieval_based/train.py, such as checkpoint/retrieval/model_best"
+        )
     prepare_cpu()
     from train import set_device
 

@@ -60,7 +60,7 @@ def parse_flags(argv):
     add("--save_dir", type=Path, default=Path("checkpoint/retrieval"), help="(default: %(default)s)")
     add("--resume_from_checkpoint", type=Path, help="a model_<step> of this training, to continue it")
     add("--positives", choices=("label", "text", "both"), default="both",
-        help="what a text is drawn near: its label's name, another text of its label, or both (default: %(default)s)")  # fmt: skip
+        help="what a text is drawn near: its label's name, another text of its label, both (%(default)s)")  # fmt: skip
     add("--margin", type=float, default=0.2, help="taken off the cosine with the positive (default: %(default)s)")
     add("--scale", type=float, default=30.0, help="that cosines are multiplied with (default: %(default)s)")
     add("--output_emb_size", type=int, help="units of a vector; 0: the encoder's own (default: 256)")
@@ -194,7 +194,9 @@ class Learner:
         args, length = self.args, len(self.sampler)
         self.model.train()
         loss, since, start = 0.0, 0, time.perf_counter()
-        with tqdm(total=self.total_steps, initial=self.step, desc="training", unit="step", disable=self.rank) as bar:
+        with tqdm(
+            total=self.total_steps, initial=self.step, desc="training", unit="step", disable=self.rank > 0
+        ) as bar:
             for epoch in range(self.step // length, args.epochs):
                 self.sampler.set_epoch(epoch)
                 partners = data.draw_partners(self.label_ids, args.seed, epoch)

@@ -30,10 +30,12 @@ CHUNK = 1000
 
 
 def model_hash(folder, settings):
-    """What tells models apart: sha256 (hex) of an export folder's Paddle graph, its weights and the settings."""
+    """What tells models apart: sha256 (hex) of an export folder's weights and the settings.
+
+    The graph has no part in it: it holds the paths and line numbers of the code that wrote it.
+    """
     digest = hashlib.sha256(json.dumps([settings[name] for name in DECIDING]).encode("utf-8"))
-    for name in ("model.pdmodel", "model.pdiparams"):
-        digest.update((Path(folder) / name).read_bytes())
+    digest.update((Path(folder) / "model.pdiparams").read_bytes())
     return digest.hexdigest()
 
 
