@@ -85,6 +85,9 @@ class MilvusIndex:
         UsageError: no server there, the file in use, or the collection is another model's.
     """
 
+    # Rows are safe when upsert returns; save() is for speed.
+    is_durable = True
+
     def __init__(self, uri, dim, model_hash, collection=config.COLLECTION, m=config.HNSW_M,
                  ef_construction=config.HNSW_EF_CONSTRUCTION, ef=config.HNSW_EF, token=None):  # fmt: skip
         self.is_lite = not re.match(r"https?://", uri)
@@ -226,17 +229,24 @@ class MilvusIndex:
         for start in range(0, len(ids), READ_BATCH):
             known = list(self.stored(ids[start : start + READ_BATCH]))
             if known:
-                with plain_errors(self.uri):
-                    self._client.delete(self.collection, ids=known, timeout=CALL_TIMEOUT)
+                self._delete_rows(known)
             deleted += len(known)
         return deleted
+
+    def _delete_rows(self, ids):
+        with plain_errors(self.uri):
+            self._client.delete(self.collection, ids=ids, timeout=CALL_TIMEOUT)
 
     def delete_label(self, label):
         """Delete the rows of a label; their number. Cut off, it may be called again."""
         deleted = 0
-        while rows := self._query(label_filter([label]), ["id"]):
-            deleted += self.delete_texts([row["id"] for row in rows])
-        return deleted
+        while True:
+            ids = [row["id"] for row in self._query(label_filter([label]), ["id"])]
+            if ids:
+                self._delete_rows(ids)
+                deleted += len(ids)
+            if len(ids) < READ_BATCH:
+                return deleted
 
     def rename_label(self, old, new):
         """Give the rows of one label another, which may have rows already; their number.
@@ -247,10 +257,13 @@ class MilvusIndex:
         if old == new:
             return self._count(label_filter([old]))
         renamed = 0
-        while rows := self._query(label_filter([old]), ["id", "text", "version", "vector"]):
-            self._upsert_rows([{**row, "label": new} for row in rows])
-            renamed += len(rows)
-        return renamed
+        while True:
+            rows = self._query(label_filter([old]), ["id", "text", "version", "vector"])
+            if rows:
+                self._upsert_rows([{**row, "label": new} for row in rows])
+                renamed += len(rows)
+            if len(rows) < READ_BATCH:
+                return renamed
 
     # ------------------------------------------------------------------------------------------------------- search
 
@@ -270,8 +283,12 @@ class MilvusIndex:
     def __len__(self):
         return self._count()
 
+    def has_label(self, label):
+        """Whether there is a row of this label."""
+        return bool(self._query(label_filter([label]), ["id"], 1))
+
     def labels(self):
-        """Rows by label, in alphabetical order: dict[str, int]. All labels are read: a second for 100,000 rows or so."""
+        """Rows by label, in alphabetical order: dict[str, int]. The label of every row is read for it."""
         # Content ids are hexadecimal digits at random: their beginnings part the rows evenly.
         digits = 0
         while len(self) / 16**digits > MAX_ROWS / 4:

@@ -1,4 +1,4 @@
-"""A real Milvus 2.3.5 on 127.0.0.1 without Docker, from the wheel `milvus` in an environment of its own (.venv-milvus).
+"""A real Milvus 2.3.5 on 127.0.0.1 without Docker, by the wheel `milvus`, which has an environment of its own.
 
     make .venv-milvus/.installed
     python tests/retrieval_based/milvus_server.py --port 19530 --data_dir milvus_data       # until Ctrl+C or SIGTERM
@@ -80,9 +80,9 @@ def start_wrapper(venv, folder):
     programs.mkdir(exist_ok=True)
     if not os.path.lexists(folder / "bin"):
         (folder / "bin").symlink_to(programs)
-    command = [venv / "bin" / "milvus-server", "--data", folder, "--proxy-port", INNER_PORT,
-               *(part for name in ("proxy", "rootCoord", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
-                 for part in ("--extra-config", f"{name}.ip=127.0.0.1"))]  # fmt: skip
+    command = [venv / "bin" / "milvus-server", "--data", folder, "--proxy-port", INNER_PORT]
+    for part in ("proxy", "rootCoord", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode"):
+        command += ["--extra-config", f"{part}.ip=127.0.0.1"]  # where the parts look for each other
     with (folder / "wrapper.log").open("wb") as log:
         wrapper = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                    preexec_fn=functools.partial(end_with_parent, signal.SIGINT))  # fmt: skip
@@ -122,7 +122,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=19530, help="(default: 19530)")
     parser.add_argument("--data_dir", type=Path, default=Path("milvus_data"), help="(default: milvus_data)")
-    parser.add_argument("--venv", type=Path, default=ROOT / ".venv-milvus", help="has the wheel (default: .venv-milvus)")
+    parser.add_argument("--venv", type=Path, default=ROOT / ".venv-milvus", help="(default: .venv-milvus)")
     args = parser.parse_args(argv)
     if not (args.venv / "bin" / "milvus-server").is_file():
         sys.exit(f"{args.venv}: no milvus-server; run: make .venv-milvus/.installed")
