@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
-from utils import UsageError, load_module, require_packages  # noqa: E402
+from utils import UsageError, load_module, require_packages, staged_files  # noqa: E402
 
 config = load_module("retrieval_config", HERE / "config.py")
 Hit, content_id = config.Hit, config.content_id
@@ -152,6 +152,7 @@ class MilvusIndex:
         if "vector" not in self._client.list_indexes(self.collection):
             self._create_index()
         self._client.load_collection(self.collection, timeout=LOAD_TIMEOUT)
+        self._finish_pending()
 
     def _create(self, description):
         from pymilvus import DataType, MilvusClient
@@ -220,8 +221,31 @@ class MilvusIndex:
         return len(rows)
 
     def _upsert_rows(self, rows):
+        rows = [{**row, "vector": np.asarray(row["vector"], dtype=np.float32)} for row in rows]
+        # Milvus Lite deletes the old rows and then inserts the new ones: killed in between, it would lose both.
+        replaces = self.is_lite and bool(self.stored(row["id"] for row in rows))
+        if replaces:
+            content = [{**row, "vector": row["vector"].tolist()} for row in rows]
+            with staged_files(self._pending.parent) as stage, (stage / self._pending.name).open("w") as file:
+                json.dump(content, file)
+                file.flush()
+                os.fsync(file.fileno())
         with plain_errors(self.uri):
             self._client.upsert(self.collection, rows, timeout=CALL_TIMEOUT)
+        if replaces:
+            self._pending.unlink()
+
+    @property
+    def _pending(self):
+        """Beside a file of Milvus Lite: rows that are being replaced."""
+        return Path(f"{self.uri}.{self.collection}.pending")
+
+    def _finish_pending(self):
+        """Replace rows of which a kill has left neither the old nor the new state."""
+        if self.is_lite and self._pending.exists():
+            rows = json.loads(self._pending.read_text(encoding="utf-8"))
+            self._client.upsert(self.collection, rows, timeout=CALL_TIMEOUT)
+            self._pending.unlink()
 
     def delete_texts(self, ids):
         """Delete rows by their content ids; unknown ones are passed over. Returns the number deleted."""
@@ -267,8 +291,9 @@ class MilvusIndex:
 
     # ------------------------------------------------------------------------------------------------------- search
 
-    def _query(self, condition, fields, limit=READ_BATCH):
-        """Rows that meet a filter, up to `limit`: list[dict]. What was written before, by anyone, is seen."""
+    def _query(self, condition, fields, limit=None):
+        """Up to `limit` rows that meet a filter: list[dict]. What was written before, by anyone, is seen."""
+        limit = limit or READ_BATCH
         with plain_errors(self.uri):
             found = self._client.query(self.collection, filter=condition, output_fields=fields, limit=limit,
                                        consistency_level="Strong", timeout=CALL_TIMEOUT)  # fmt: skip

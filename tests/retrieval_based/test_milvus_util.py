@@ -210,6 +210,33 @@ def test_lite_in_another_process(milvus_util, tmp_path, rows, monkeypatch):
     index.close()
 
 
+@pytest.mark.parametrize("at", ["before", "between", "after"])
+def test_a_kill_while_lite_replaces_rows(milvus_util, tmp_path, rows, at):
+    """Milvus Lite deletes the old rows before it inserts the new ones; whatever of that was done, none is lost."""
+    path = str(tmp_path / "milvus.db")
+    index = milvus_util.MilvusIndex(path, DIM, "a")
+    index.upsert(*rows)
+
+    class KilledError(BaseException):
+        pass
+
+    def upsert(collection, data, **options):
+        if at == "between":
+            index._client.delete(collection, ids=[row["id"] for row in data])
+        elif at == "after":
+            milvus_upsert(collection, data, **options)
+        raise KilledError
+
+    milvus_upsert, index._client.upsert = index._client.upsert, upsert
+    with pytest.raises(KilledError):
+        index.rename_label("类 2", "新")
+    index.close()
+    index = milvus_util.MilvusIndex(path, DIM, "a")
+    assert len(index) == 300 and index.labels()["新"] == 30 and not index.has_label("类 2")
+    index.close()
+    assert [name.name for name in tmp_path.iterdir()] == ["milvus.db"]
+
+
 def test_files_that_lite_cannot_open(milvus_util, tmp_path):
     (tmp_path / "text.db").write_text("这不是数据库", encoding="utf-8")
     with pytest.raises(UsageError, match="text.db: not a file of Milvus Lite"):
