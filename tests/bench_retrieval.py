@@ -45,6 +45,16 @@ CLASSIFIER = ["--num_train_epochs", "4", "--learning_rate", "1e-4", "--max_lengt
 DUAL = ["--epochs", "4", "--learning_rate", "1e-4", "--warmup_proportion", "0.1", "--max_seq_length", "128",
         "--batch_size", "32", "--save_total_limit", "1"]  # fmt: skip
 
+# What is searched: model, corpus and queries, below data/.
+BOTH = ("dev.txt", "test.txt")
+RECALLS = {
+    "accuracy": [("dual", "label.txt", "test.txt"), *(("dual", "train.txt", queries) for queries in BOTH)],
+    "new_labels": [(model, "train.txt", queries) for model in ("dual", "dual_few") for queries in BOTH],
+    "open_set": [
+        ("dual_few", "few/train.txt", f"{kind}/{queries}") for kind in ("few", "unknown") for queries in BOTH
+    ],
+}
+
 
 class Bench:
     """The steps of one seed, each done once; its folder holds data, models and what they found."""
@@ -217,6 +227,8 @@ def main():
             jobs.append((bench.train_classifier,))
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         list(pool.map(lambda job: job[0](*job[1:]), jobs))
+        recalls = dict.fromkeys(recall for part in args.parts for recall in RECALLS[part])
+        list(pool.map(lambda job: job[0].recalled(*job[1]), [(bench, one) for bench in benches for one in recalls]))
         results = {part: list(pool.map(lambda bench, part=part: getattr(bench, part)(), benches))
                    for part in args.parts}  # fmt: skip
     write_json(args.work_dir / "results.json", {"seeds": args.seeds, **results})
