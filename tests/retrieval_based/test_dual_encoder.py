@@ -227,6 +227,7 @@ def test_log_lines(texts, tiny_model, tmp_path, capsys):
 def test_a_resumed_training_ends_with_the_same_bits(once, texts, tiny_model, tmp_path):
     train.main(train_flags(texts, tiny_model, tmp_path, "--resume_from_checkpoint", once / "model_8"))
     assert is_same(tmp_path / "model_12", once / "model_12") and not is_same(once / "model_8", once / "model_12")
+    assert is_same(tmp_path / "model_best", tmp_path / "model_12")
     with pytest.raises(UsageError, match="model_8: of a training with another margin, seed"):
         train.main(train_flags(texts, tiny_model, tmp_path, "--resume_from_checkpoint", once / "model_8", "--seed",
                                "1", "--margin", "0.1"))  # fmt: skip
