@@ -35,11 +35,14 @@ predict: $(VENV)/.installed
 # A real Triton for tests/deploy, where its wheel runs; elsewhere, and where it cannot be had, those tests are skipped.
 TRITON := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.venv-triton/.installed)
 
-test: $(VENV)/.installed-dev $(TRITON)
+# A real Milvus for tests/retrieval_based, in the same way.
+MILVUS := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.venv-milvus/.installed)
+
+test: $(VENV)/.installed-dev $(TRITON) $(MILVUS)
 	$(PYTHON) -m pytest -m "not slow"
 
 # What needs minutes, the real data in ../shared, or a real doccano (in an environment of its own).
-test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed $(TRITON)
+test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed $(TRITON) $(MILVUS)
 	$(PYTHON) -m pytest -m slow --timeout 3600
 
 lint: $(VENV)/.installed-dev
@@ -112,6 +115,12 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	test -x .venv-triton/bin/python || $(BASE_PYTHON) -m venv .venv-triton
 	@if .venv-triton/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<; then touch $@; \
 	else echo "Triton cannot be installed: tests/deploy/test_triton.py is skipped for the most part" >&2; fi
+
+# Only the server's programs: the wheel needs nothing else.
+.venv-milvus/.installed: retrieval_based/requirements-milvus-test.txt
+	test -x .venv-milvus/bin/python || $(BASE_PYTHON) -m venv .venv-milvus
+	@if .venv-milvus/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<; then touch $@; \
+	else echo "Milvus cannot be installed: the tests that need its server are skipped" >&2; fi
 
 .venv-torch/.installed:
 	test -x .venv-torch/bin/python || $(BASE_PYTHON) -m venv .venv-torch

@@ -88,6 +88,9 @@ def checked_rows(texts, labels, vectors, dim):
             size = len(value.encode("utf-8", "surrogatepass"))
             if not 0 < size <= limit:
                 raise UsageError(f"row {row}: the {what} has {size} bytes; give 1 to {limit}")
+        # Milvus Lite's filters cannot name them; label.txt cannot either.
+        if any(character < " " for character in label):
+            raise UsageError(f"row {row}: the label {label!r} has a tab, a line end or the like; write a space")
     return {content_id(text): row for row, text in enumerate(texts)}, vectors
 
 

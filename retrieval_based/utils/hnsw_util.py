@@ -53,6 +53,9 @@ class HnswIndex:
         UsageError: the folder holds another model's index or dimension, or is damaged.
     """
 
+    # Rows are safe when save() returns.
+    is_durable = False
+
     def __init__(self, folder, dim, model_hash, m=100, ef_construction=100, ef=100, max_elements=None):
         require_packages("the index", "hnswlib", requirements="requirements-retrieval.txt")
         import hnswlib
@@ -266,6 +269,10 @@ class HnswIndex:
 
     def __len__(self):
         return len(self._place)
+
+    def has_label(self, label):
+        """Whether there is a row of this label."""
+        return label in self._places_of
 
     def labels(self):
         """Rows by label, in alphabetical order: dict[str, int]."""
