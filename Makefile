@@ -67,9 +67,9 @@ bench-analysis: $(VENV)/.installed-bench $(ENCODER)_6/config.json
 	$(PYTHON) tests/bench_analysis.py --data_dir $(DATA)
 
 # Label names, votes, classifier and hybrid; new labels; unknown texts; build and query time of the indexes.
-bench-retrieval: $(VENV)/.installed-bench $(ENCODER)/config.json
+bench-retrieval: $(VENV)/.installed-bench $(ENCODER)/config.json $(MILVUS)
 	$(PYTHON) tests/bench_retrieval.py --data_dir $(DATA)
-	$(PYTHON) tests/bench_index.py
+	$(PYTHON) tests/bench_index.py --data_dir $(DATA)
 
 # Load and faults of the servers in deploy/ beside PaddleNLP's own; EXPORT may be any export folder with ONNX and INT8.
 EXPORT := checkpoint/export

@@ -124,8 +124,8 @@ class Bench:
         self.step(name, "retrieval_based/recall.py", "--model_name_or_path",
                   self.folder / "models" / model / "model_best", "--corpus_file", self.folder / "data" / corpus,
                   "--similar_text_pair_file", self.folder / "data" / queries, "--recall_num", RECALL_NUM,
-                  "--hnsw_ef", 2 * RECALL_NUM, "--recall_result_dir", self.folder / "recall", "--recall_result_file", f"{name}.txt", "--device",
-                  "cpu", after=[model])  # fmt: skip
+                  "--hnsw_ef", 2 * RECALL_NUM, "--recall_result_dir", self.folder / "recall",
+                  "--recall_result_file", f"{name}.txt", "--device", "cpu", after=[model])  # fmt: skip
         return evaluate.arrays(data.read_recalled(self.folder / "recall" / f"{name}.txt"), self.labels)
 
     def probabilities(self, split):
