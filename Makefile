@@ -3,7 +3,8 @@
 # Needs python3 (3.9-3.12) and make; on Windows, and without make, the README has the plain pip and python lines.
 
 .DELETE_ON_ERROR:
-.PHONY: train predict test test-slow lint lock bench-train bench-quality bench-models bench-data bench-analysis bench-serving
+.PHONY: train predict test test-slow lint lock bench-train bench-quality bench-models bench-data bench-analysis bench-serving \
+    bench-retrieval
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -65,6 +66,11 @@ bench-models: $(VENV)/.installed-bench $(ENCODER)/config.json
 bench-analysis: $(VENV)/.installed-bench $(ENCODER)_6/config.json
 	$(PYTHON) tests/bench_analysis.py --data_dir $(DATA)
 
+# Label names, votes, classifier and hybrid; new labels; unknown texts; build and query time of the indexes.
+bench-retrieval: $(VENV)/.installed-bench $(ENCODER)/config.json $(MILVUS)
+	$(PYTHON) tests/bench_retrieval.py --data_dir $(DATA)
+	$(PYTHON) tests/bench_index.py --data_dir $(DATA)
+
 # Load and faults of the servers in deploy/ beside PaddleNLP's own; EXPORT may be any export folder with ONNX and INT8.
 EXPORT := checkpoint/export
 bench-serving: $(VENV)/.installed-bench $(TRITON)
@@ -95,7 +101,8 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-serving.txt -r requirements-analysis.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-serving.txt \
+	    -r requirements-analysis.txt -r requirements-retrieval.txt
 	@touch $@
 
 .venv-doccano/.installed: data/requirements-doccano.txt

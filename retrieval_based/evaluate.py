@@ -19,7 +19,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from utils import exit_on_usage_error, load_module, write_lines  # noqa: E402
+from utils import UsageError, exit_on_usage_error, load_module, write_lines  # noqa: E402
 
 data = load_module("retrieval_data", HERE / "data.py")
 votes = load_module("retrieval_vote", HERE / "utils" / "vote.py")
@@ -79,7 +79,8 @@ def training_metrics(hits, truth, labels, is_names):
 def arrays(recalled, names):
     """Scores and label ids of the hits (see data.hit_arrays), and class ids of the queries."""
     scores, label_ids = data.hit_arrays(recalled.labels, recalled.scores, names)
-    return scores, label_ids, np.array([names.index(label) for label in recalled.truth])
+    ids = {label: index for index, label in enumerate(names)}
+    return scores, label_ids, np.array([ids[label] for label in recalled.truth])
 
 
 def all_names(*results):
@@ -89,8 +90,12 @@ def all_names(*results):
 
 def main(argv=None):
     args = parse_flags(argv)
+    given = args.dev_recall_result_file
+    if given and given.exists() and args.recall_result_file.exists() and given.samefile(args.recall_result_file):
+        problem = "the file that the figures are of; what is chosen on it would make them too good"
+        raise UsageError(f"--dev_recall_result_file {given}: {problem}: give a result of other queries")
     test = data.read_recalled(args.recall_result_file)
-    dev = data.read_recalled(args.dev_recall_result_file) if args.dev_recall_result_file else None
+    dev = data.read_recalled(given) if given else None
     names = all_names(test, *([dev] if dev else []))
     scores, label_ids, truth = arrays(test, names)
     k, temperature = args.vote_k or 1, args.vote_temperature or 1.0

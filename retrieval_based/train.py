@@ -185,7 +185,9 @@ class Learner:
                 "or start a new one from it with --model_name_or_path"
             )
         self.optimizer.set_state_dict(self.paddle.load(str(folder / OPTIMIZER_FILE)))
-        self.step, self.best = state["step"], state["best"]
+        self.step = state["step"]
+        if (self.args.save_dir / "model_best").is_dir():  # else the best of the rest is the best
+            self.best = state["best"]
 
     # ---------------------------------------------------------------------------------------------------- steps
 

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -167,6 +169,32 @@ def test_two_processes_have_the_loss_and_the_gradient_of_one(tmp_path):
         assert abs(float(part["loss"]) - float(one["loss"])) > 1e-3
 
 
+def test_two_processes_train_like_one(texts, tiny_model, tmp_path, base):
+    """With half the batch each and no dropout: the same batches, so the same model but for rounding."""
+    still = tmp_path / "still"
+    shutil.copytree(tiny_model, still)
+    config = json.loads((still / "config.json").read_text("utf-8"))
+    config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    (still / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    more = ["--epochs", "1", "--learning_rate", "1e-3"]
+    train.main(train_flags(texts, still, tmp_path / "one", *more))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PADDLE_")}
+    command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir",
+               tmp_path / "log", FOLDER / "train.py"]  # fmt: skip
+    command += train_flags(texts, still, tmp_path / "two", *more, "--batch_size", "8")
+    run = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=280,
+                         env={**environment, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    logs = [(tmp_path / "log" / f"workerlog.{rank}").read_text(errors="replace") for rank in (0, 1)]
+    assert "best accuracy on" in logs[0] and "global step" in logs[0] and "global step" not in logs[1]
+    queries = [line.split("\t")[0] for line in (texts / "dev.txt").read_text("utf-8").splitlines()]
+    base.lib.set_seed(42)  # the projection that the trainings start from
+    before, one, two = (base.Embedder(str(path), output_emb_size=16, max_seq_length=32).vectors(queries)
+                        for path in (still, tmp_path / "one" / "model_4", tmp_path / "two" / "model_4"))  # fmt: skip
+    np.testing.assert_allclose(one, two, atol=1e-4)
+    assert np.abs(one - before).max() > 0.02
+
+
 # ------------------------------------------------------------------------------------------------------ the training
 
 
@@ -199,6 +227,7 @@ def test_log_lines(texts, tiny_model, tmp_path, capsys):
 def test_a_resumed_training_ends_with_the_same_bits(once, texts, tiny_model, tmp_path):
     train.main(train_flags(texts, tiny_model, tmp_path, "--resume_from_checkpoint", once / "model_8"))
     assert is_same(tmp_path / "model_12", once / "model_12") and not is_same(once / "model_8", once / "model_12")
+    assert is_same(tmp_path / "model_best", tmp_path / "model_12")
     with pytest.raises(UsageError, match="model_8: of a training with another margin, seed"):
         train.main(train_flags(texts, tiny_model, tmp_path, "--resume_from_checkpoint", once / "model_8", "--seed",
                                "1", "--margin", "0.1"))  # fmt: skip
@@ -359,3 +388,59 @@ def test_the_hash_tells_models_apart(once, exported, tmp_path):
     for path in (folder, tmp_path):
         with pytest.raises(UsageError, match="dual_encoder.json: missing, or without model_hash"):
             extract.FeatureExtractor(path)
+
+
+# -------------------------------------------------------------------------------------------------------- the README
+
+
+def readme_commands():
+    """The argument lists behind python in retrieval_based/README.md, in order."""
+    text = (FOLDER / "README.md").read_text("utf-8").replace("\\\n", " ")
+    return [shlex.split(line)[1:] for block in re.findall(r"```shell\n(.*?)```", text, re.DOTALL)
+            for line in block.splitlines() if line.startswith("python ")]  # fmt: skip
+
+
+def test_the_readme_s_commands_in_order(tiny_model, sample_lines, tmp_path, monkeypatch, capsys):
+    (tmp_path / "data").mkdir()
+    write_data(tmp_path / "data", sample_lines["train"][:40], sample_lines["dev"][:20])
+    for name, lines in (("data/test.txt", sample_lines["dev"][20:40]), ("data/data.txt", ["头疼", "多少钱"]),
+                        ("pairs.txt", ["头疼\t头疼怎么办"])):  # fmt: skip
+        (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    scripts = {"train.py": train, "recall.py": recall, "evaluate.py": evaluate, "predict.py": predict,
+               "export_model.py": export_model, "deploy/python/predict.py": deployed,
+               "utils/feature_extract.py": extract}  # fmt: skip
+    done = []
+    for script, *flags in readme_commands():
+        name = script.removeprefix("retrieval_based/")
+        if name not in scripts:
+            continue
+        if "--device" in flags:
+            flags[flags.index("--device") + 1] = "cpu"
+        if name == "train.py":
+            flags += ["--model_name_or_path", str(tiny_model), "--epochs", "1"]
+        scripts[name].main(flags)
+        done.append(name)
+    assert done == ["train.py", "recall.py", "evaluate.py", "recall.py", "recall.py", "evaluate.py", "predict.py",
+                    "export_model.py", *["deploy/python/predict.py"] * 2, "utils/feature_extract.py"]  # fmt: skip
+    for name in ("checkpoint/retrieval/model_best/dual_encoder.json", "checkpoint/retrieval/export/model.onnx",
+                 "recall_result/result.tsv", "vectors.npy", "features/vectors.npy"):  # fmt: skip
+        assert (tmp_path / name).is_file(), name
+    text = (FOLDER / "README.md").read_text("utf-8")
+    code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "FeatureExtractor" in block)
+    monkeypatch.syspath_prepend(str(FOLDER / "utils"))
+    namespace = {}
+    exec(compile(code, "retrieval_based/README.md", "exec"), namespace)
+    assert namespace["vectors"].shape == (2, 256)
+
+
+def test_the_readme_has_every_flag_of_the_training():
+    text = (FOLDER / "README.md").read_text("utf-8")
+    for name in vars(train.parse_flags([])):
+        assert f"`--{name}`" in text, name
+
+
+def test_two_cards_use_flags_of_one():
+    launched = next(line for line in readme_commands() if line[1] == "paddle.distributed.launch")
+    assert launched[:5] == ["-m", "paddle.distributed.launch", "--gpus", "0,1", "retrieval_based/train.py"]
+    assert vars(train.parse_flags(launched[5:])) == vars(train.parse_flags([]))

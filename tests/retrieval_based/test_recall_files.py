@@ -100,6 +100,8 @@ def test_the_vote_is_chosen_on_other_queries(tmp_path, capsys):
     assert "accuracy\t100.00%" in chosen and "vote_k\t3" in chosen
     evaluate.main([*flags, "--vote_k", "3", "--vote_temperature", "1"])
     assert "accuracy\t100.00%" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="test.txt: the file that the figures are of"):
+        evaluate.main([*flags, "--dev_recall_result_file", str(paths[1])])
     for wrong in (["--vote_k", "3"], ["--vote_k", "0", "--vote_temperature", "1"]):
         with pytest.raises(SystemExit):
             evaluate.main([*flags, *wrong])
