@@ -3,7 +3,8 @@
 # Needs python3 (3.9-3.12) and make; on Windows, and without make, the README has the plain pip and python lines.
 
 .DELETE_ON_ERROR:
-.PHONY: train predict test test-slow lint lock bench-train bench-quality bench-models bench-data bench-analysis bench-serving
+.PHONY: train predict test test-slow lint lock bench-train bench-quality bench-models bench-data bench-analysis bench-serving \
+    bench-retrieval
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -34,11 +35,14 @@ predict: $(VENV)/.installed
 # A real Triton for tests/deploy, where its wheel runs; elsewhere, and where it cannot be had, those tests are skipped.
 TRITON := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.venv-triton/.installed)
 
-test: $(VENV)/.installed-dev $(TRITON)
+# A real Milvus for tests/retrieval_based, in the same way.
+MILVUS := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.venv-milvus/.installed)
+
+test: $(VENV)/.installed-dev $(TRITON) $(MILVUS)
 	$(PYTHON) -m pytest -m "not slow"
 
 # What needs minutes, the real data in ../shared, or a real doccano (in an environment of its own).
-test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed $(TRITON)
+test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed $(TRITON) $(MILVUS)
 	$(PYTHON) -m pytest -m slow --timeout 3600
 
 lint: $(VENV)/.installed-dev
@@ -61,6 +65,11 @@ bench-models: $(VENV)/.installed-bench $(ENCODER)/config.json
 # Accuracy with what analysis/sparse.py and analysis/dirty.py give, on 500 training samples.
 bench-analysis: $(VENV)/.installed-bench $(ENCODER)_6/config.json
 	$(PYTHON) tests/bench_analysis.py --data_dir $(DATA)
+
+# Label names, votes, classifier and hybrid; new labels; unknown texts; build and query time of the indexes.
+bench-retrieval: $(VENV)/.installed-bench $(ENCODER)/config.json $(MILVUS)
+	$(PYTHON) tests/bench_retrieval.py --data_dir $(DATA)
+	$(PYTHON) tests/bench_index.py --data_dir $(DATA)
 
 # Load and faults of the servers in deploy/ beside PaddleNLP's own; EXPORT may be any export folder with ONNX and INT8.
 EXPORT := checkpoint/export
@@ -88,11 +97,12 @@ $(VENV)/.installed: $(wildcard requirements*.txt) constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
-	    -r requirements-serving.txt -r requirements-analysis.txt
+	    -r requirements-serving.txt -r requirements-analysis.txt -r requirements-retrieval.txt
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-serving.txt -r requirements-analysis.txt
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-serving.txt \
+	    -r requirements-analysis.txt -r requirements-retrieval.txt
 	@touch $@
 
 .venv-doccano/.installed: data/requirements-doccano.txt
@@ -105,6 +115,12 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	test -x .venv-triton/bin/python || $(BASE_PYTHON) -m venv .venv-triton
 	@if .venv-triton/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<; then touch $@; \
 	else echo "Triton cannot be installed: tests/deploy/test_triton.py is skipped for the most part" >&2; fi
+
+# Only the server's programs: the wheel needs nothing else.
+.venv-milvus/.installed: retrieval_based/requirements-milvus-test.txt
+	test -x .venv-milvus/bin/python || $(BASE_PYTHON) -m venv .venv-milvus
+	@if .venv-milvus/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<; then touch $@; \
+	else echo "Milvus cannot be installed: the tests that need its server are skipped" >&2; fi
 
 .venv-torch/.installed:
 	test -x .venv-torch/bin/python || $(BASE_PYTHON) -m venv .venv-torch

@@ -204,13 +204,18 @@ def file_sizes(folder):
 
 def save_labels_and_tokenizer(folder, tokenizer, labels, max_length):
     """Write the tokenizer's files, with model_max_length = max_length, and id2label.json into `folder`."""
+    save_tokenizer(folder, tokenizer, max_length)
+    write_json(folder / "id2label.json", {str(i): label for i, label in enumerate(labels)}, ascii_only=True)
+
+
+def save_tokenizer(folder, tokenizer, max_length):
+    """Write the tokenizer's files, with model_max_length = max_length, into `folder`."""
     tokenizer.save_pretrained(str(folder))
     config_file = folder / "tokenizer_config.json"
     config = json.loads(config_file.read_text(encoding="utf-8"))
     config["model_max_length"] = max_length
     # Taskflow opens these in the machine's own encoding, which on Chinese Windows is GBK.
     write_json(config_file, config, ascii_only=True)
-    write_json(folder / "id2label.json", {str(i): label for i, label in enumerate(labels)}, ascii_only=True)
 
 
 def versions():

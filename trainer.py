@@ -562,6 +562,14 @@ def find_checkpoints(output_dir):
     return sorted(folders, key=checkpoint_step, reverse=True)
 
 
+def seed_dropout(seed, step, process):
+    """Make the dropout of a step a function of (seed, step, process).
+
+    Paddle pickles only the seed of a CPU generator, not its state, so a resumed run could not go on where it was.
+    """
+    paddle.seed(int(np.random.SeedSequence([seed, step, process]).generate_state(1)[0]))
+
+
 class RunCallback(TrainerCallback):
     """Make a resumed run equal to one without a break, which the library forgets."""
 
@@ -582,10 +590,7 @@ class RunCallback(TrainerCallback):
             self.trainer._total_loss_scalar = read_run_file(checkpoint).get("total_loss", 0.0)
 
     def on_step_begin(self, args, state, control, **kwargs):
-        # Paddle pickles only the seed of a CPU generator, not its state, so dropout could not go on where it was:
-        # each step's dropout is a function of (seed, step, process) instead.
-        words = np.random.SeedSequence([args.seed, state.global_step, max(0, args.dataset_rank)]).generate_state(1)
-        paddle.seed(int(words[0]))
+        seed_dropout(args.seed, state.global_step, max(0, args.dataset_rank))
 
 
 class ResumableEarlyStopping(EarlyStoppingCallback):

@@ -155,6 +155,23 @@ def trained_once(tmp_path_factory, sample_lines, tiny_model):
 
 
 @pytest.fixture(scope="session")
+def milvus(tmp_path_factory):
+    """A running Milvus server, shared by the tests."""
+    from milvus_server import Milvus
+
+    venv = ROOT / ".venv-milvus"
+    if not (venv / "bin" / "milvus-server").is_file():
+        pytest.skip("no .venv-milvus; run: make .venv-milvus/.installed")
+    server = Milvus(venv, tmp_path_factory.mktemp("milvus"))
+    try:
+        server.start()
+    except PermissionError as error:
+        pytest.skip(str(error))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def few_shot():
     """few-shot/train.py, as a module."""
     return utils.load_module("few_shot_train", ROOT / "few-shot" / "train.py")

@@ -1,0 +1,114 @@
+"""Settings of the index, and what its two forms (hnsw_util.py, milvus_util.py) share.
+
+index = open_index("./milvus.db", extractor.dim, extractor.model_hash)
+"""
+
+import hashlib
+import re
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent.parent))
+from utils import UsageError, load_module  # noqa: E402
+
+# Where the running system's vectors are: a local file (Milvus Lite), http://host:19530 (a Milvus server or cluster),
+# or any other path (a folder of hnswlib).
+URI = "./milvus.db"
+COLLECTION = "retrieval"
+
+# The graph of hnswlib and of a Milvus server: links a row, candidates at building and at searching.
+HNSW_M = 100
+HNSW_EF_CONSTRUCTION = 100
+HNSW_EF = 100
+
+# Rows that are sent to the index together; a killed insert loses at most these.
+INSERT_BATCH = 1000
+# Milvus counts bytes, not characters.
+MAX_TEXT_BYTES = 65535
+MAX_LABEL_BYTES = 1024
+
+# A row that a search found; score is the cosine, 1 for the same direction.
+Hit = namedtuple("Hit", "text label score id")
+
+
+def content_id(text):
+    """The key of a row: 32 hexadecimal digits from the text alone, so a text is there once, with its newest label."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def checked_vectors(vectors, dim):
+    """Vectors of length 1.
+
+    Args:
+        vectors: float [rows, dim].
+        dim (int): what the index holds.
+
+    Returns:
+        np.ndarray: float32 [rows, dim].
+
+    Raises:
+        UsageError: another dimension, a value that is not a finite number, or a vector of zeros. The libraries accept
+            the first two without a word and answer nonsense ever after.
+    """
+    vectors = np.asarray(vectors, dtype=np.float32)
+    if vectors.ndim != 2 or vectors.shape[1] != dim:
+        raise UsageError(f"vectors of shape {vectors.shape}: the index holds {dim} numbers a row; use its own model")
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
+    if len(bad):
+        raise UsageError(
+            f"vector {bad[0]}: zeros, or values that are not finite numbers; the model is broken, export it again"
+        )
+    return (vectors / lengths).astype(np.float32)
+
+
+def checked_rows(texts, labels, vectors, dim):
+    """What upsert takes, checked, and each text once: the last of several wins.
+
+    Args:
+        texts, labels (list[str]): [rows].
+        vectors: float [rows, dim].
+
+    Returns:
+        tuple[dict[str, int], np.ndarray]: content id to row, in order; vectors of length 1, float32 [rows, dim].
+
+    Raises:
+        UsageError: another number of labels or vectors, an empty or too long text or label, or vectors that
+            checked_vectors refuses.
+    """
+    vectors = checked_vectors(vectors, dim) if len(texts) or len(vectors) else np.empty((0, dim), np.float32)
+    if not len(texts) == len(labels) == len(vectors):
+        raise UsageError(f"{len(texts)} texts, {len(labels)} labels, {len(vectors)} vectors: give one of each a row")
+    for row, (text, label) in enumerate(zip(texts, labels), 1):
+        for what, value, limit in (("text", text, MAX_TEXT_BYTES), ("label", label, MAX_LABEL_BYTES)):
+            size = len(value.encode("utf-8", "surrogatepass"))
+            if not 0 < size <= limit:
+                raise UsageError(f"row {row}: the {what} has {size} bytes; give 1 to {limit}")
+        # Milvus Lite's filters cannot name them; label.txt cannot either.
+        if any(character < " " for character in label):
+            raise UsageError(f"row {row}: the label {label!r} has a tab, a line end or the like; write a space")
+    return {content_id(text): row for row, text in enumerate(texts)}, vectors
+
+
+def is_milvus(uri):
+    """Whether a URI is a Milvus server or a file of Milvus Lite, not a folder of hnswlib."""
+    return bool(re.match(r"https?://", uri)) or uri.endswith(".db")
+
+
+def open_index(uri, dim, model_hash, m=HNSW_M, ef_construction=HNSW_EF_CONSTRUCTION, ef=HNSW_EF,
+               collection=COLLECTION):  # fmt: skip
+    """The index at a URI (see URI above); it is made where there is none.
+
+    Raises:
+        UsageError: another model's index is there, the server is not, or a package is not installed.
+    """
+    options = {"m": m, "ef_construction": ef_construction, "ef": ef}
+    if is_milvus(uri):
+        milvus_util = load_module("retrieval_milvus_util", HERE / "milvus_util.py")
+        return milvus_util.MilvusIndex(uri, dim, model_hash, collection=collection, **options)
+    hnsw_util = load_module("retrieval_hnsw_util", HERE / "hnsw_util.py")
+    return hnsw_util.HnswIndex(uri, dim, model_hash, **options)

@@ -1,0 +1,426 @@
+"""An index in Milvus: a local file (Milvus Lite), a server, or a cluster of servers, with the same code.
+
+index = MilvusIndex("./milvus.db", dim=384, model_hash=extractor.model_hash)        # or http://host:19530
+index.upsert(texts, labels, extractor.encode(texts), progress=True)
+index.search(extractor.encode(["头疼挂什么科"]), top_k=10, labels=["就医建议", "疾病表述"])
+
+It has the methods of HnswIndex (hnsw_util.py). What upsert has returned for is kept by Milvus, whatever is killed.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent.parent))
+from utils import UsageError, load_module, require_packages, staged_files  # noqa: E402
+
+config = load_module("retrieval_config", HERE / "config.py")
+Hit, content_id = config.Hit, config.content_id
+
+FORMAT_VERSION = 1
+METRIC = "COSINE"
+# Seconds: until a server must answer at first, and for any one call later.
+CONNECT_TIMEOUT = 5
+CALL_TIMEOUT = 120
+LOAD_TIMEOUT = 1800
+# Rows that Milvus gives at most for one query or search.
+MAX_ROWS = 16384
+# Rows that are read together: with a vector of 1,024 numbers 8 MB, of the 64 MB that a message may have.
+READ_BATCH = 2000
+SEARCH_BATCH = 100
+# The limit of Milvus 2.3 for the links of its HNSW; later versions take more.
+MAX_M = 64
+# Seconds to wait for the program of Milvus Lite whose client was killed: it ends by itself within about one.
+LOCK_TIMEOUT = 5
+
+# Open indexes of this process by file: they share one program of Milvus Lite.
+_open_files = {}
+
+
+def quoted(text):
+    """A string as Milvus's filters write it."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def label_filter(labels):
+    return f"label in [{', '.join(map(quoted, labels))}]"
+
+
+@contextlib.contextmanager
+def plain_errors(uri):
+    """Turn what pymilvus raises into one line that names the URI."""
+    from grpc import RpcError
+    from pymilvus.exceptions import MilvusException
+
+    try:
+        yield
+    except (MilvusException, RpcError) as error:
+        what = getattr(error, "message", None) or str(error)
+        raise UsageError(f"{uri}: Milvus says: {' '.join(what.split())[:300]}") from error
+
+
+class MilvusIndex:
+    """Rows of text, label, version and vector, found by the cosine of their vectors.
+
+    A text is there once: upserting it again, with another label too, replaces it.
+
+    Args:
+        uri (str): a file that ends in .db, or http://host:port.
+        dim (int): numbers a vector.
+        model_hash (str): of the model that makes the vectors.
+        collection (str): the name in Milvus.
+        m, ef_construction, ef (int): of the graph on a server; Milvus Lite compares all rows.
+        token (str): user:password of a server that asks for it; default: environment variable MILVUS_TOKEN.
+
+    Raises:
+        UsageError: no server there, the file in use, or the collection is another model's.
+    """
+
+    # Rows are safe when upsert returns; save() is for speed.
+    is_durable = True
+
+    def __init__(self, uri, dim, model_hash, collection=config.COLLECTION, m=config.HNSW_M,
+                 ef_construction=config.HNSW_EF_CONSTRUCTION, ef=config.HNSW_EF, token=None):  # fmt: skip
+        self.is_lite = not re.match(r"https?://", uri)
+        names = ["pymilvus", "milvus-lite"] if self.is_lite else ["pymilvus"]
+        require_packages(f"--uri {uri}", *names, requirements="requirements-retrieval.txt")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,254}", collection):
+            raise UsageError(f"collection {collection}: Milvus takes letters, digits and _, not a digit first")
+        self.uri, self.collection, self.dim, self.model_hash = uri, collection, int(dim), model_hash
+        self._m, self._ef_construction, self._ef = min(m, MAX_M), ef_construction, ef
+        self._client = self._connect(token or os.environ.get("MILVUS_TOKEN", ""))
+        try:
+            with plain_errors(uri):
+                self._open_collection()
+        except BaseException:
+            self.close()
+            raise
+
+    # --------------------------------------------------------------------------------------------------- connection
+
+    def _connect(self, token):
+        from pymilvus import MilvusClient
+        from pymilvus.exceptions import MilvusException
+
+        logging_off()
+        if self.is_lite:
+            check_lite_file(Path(self.uri))
+            with plain_errors(self.uri):
+                client = MilvusClient(self.uri)
+            _open_files[lite_key(self.uri)] = _open_files.get(lite_key(self.uri), 0) + 1
+            return client
+        try:
+            return MilvusClient(self.uri, token=token, timeout=CONNECT_TIMEOUT)
+        except (MilvusException, ValueError) as error:
+            what = " ".join((getattr(error, "message", None) or str(error)).split())[:200]
+            raise UsageError(
+                f"{self.uri}: no Milvus answers there ({what}); start one, correct --uri, or use a local file: "
+                f"--uri {config.URI}"
+            ) from None
+
+    def _open_collection(self):
+        """Make the collection, or check that it is this model's; load it.
+
+        A creation that was cut off is taken up again: each part is made where it is missing.
+        """
+        about = {"format_version": FORMAT_VERSION, "dim": self.dim, "metric": METRIC, "model_hash": self.model_hash}
+        if not self._client.has_collection(self.collection, timeout=CALL_TIMEOUT):
+            self._create(json.dumps(about))
+        found = self._client.describe_collection(self.collection, timeout=CALL_TIMEOUT)
+        try:
+            stored = json.loads(found["description"])
+            stored = {name: stored[name] for name in about}
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(
+                f"{self.uri}: the collection {self.collection} was not made by this program; choose another name"
+            ) from None
+        for name, wanted in about.items():
+            if stored[name] != wanted:
+                raise UsageError(
+                    f"{self.uri}: {name} of the index is {stored[name]}, that of the model {wanted}; vectors of two "
+                    "models cannot be compared: use the model it was made with, or another --uri or --collection"
+                )
+        if "vector" not in self._client.list_indexes(self.collection):
+            self._create_index()
+        self._client.load_collection(self.collection, timeout=LOAD_TIMEOUT)
+        self._finish_pending()
+
+    def _create(self, description):
+        from pymilvus import DataType, MilvusClient
+
+        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=description)
+        schema.add_field("id", DataType.VARCHAR, max_length=32, is_primary=True)
+        schema.add_field("text", DataType.VARCHAR, max_length=config.MAX_TEXT_BYTES)
+        schema.add_field("label", DataType.VARCHAR, max_length=config.MAX_LABEL_BYTES)
+        schema.add_field("version", DataType.VARCHAR, max_length=255)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=self.dim)
+        self._client.create_collection(self.collection, schema=schema, consistency_level="Strong")
+
+    def _create_index(self):
+        params = self._client.prepare_index_params()
+        if self.is_lite:
+            params.add_index("vector", index_type="FLAT", metric_type=METRIC)
+        else:
+            params.add_index("vector", index_type="HNSW", metric_type=METRIC, index_name="vector",
+                             params={"M": self._m, "efConstruction": self._ef_construction})  # fmt: skip
+        self._client.create_index(self.collection, params)
+
+    def save(self):
+        """On a server: close the growing segments, so that the graph is built over them. Nothing is lost without."""
+        from pymilvus import Collection
+
+        with plain_errors(self.uri):
+            Collection(self.collection, using=self._client._using).flush(timeout=LOAD_TIMEOUT)
+
+    def close(self):
+        """End the connection; the file of Milvus Lite is then free for another process."""
+        if self._client is None:
+            return
+        self._client.close()
+        self._client = None
+        if self.is_lite:
+            from milvus_lite.server_manager import server_manager_instance
+
+            _open_files[lite_key(self.uri)] -= 1
+            if not _open_files[lite_key(self.uri)]:
+                server_manager_instance.release_server(self.uri)
+
+    # ------------------------------------------------------------------------------------------------------ changes
+
+    def upsert(self, texts, labels, vectors, version="", progress=False):
+        """Add rows, or replace those of the same texts.
+
+        Args:
+            texts, labels (list[str]): [rows]; of a text that is there twice, the last counts.
+            vectors: float [rows, dim], of any length but 0.
+            version (str): kept with the rows.
+            progress (bool): show a bar.
+
+        Returns:
+            int: rows written, which are the different texts. They are safe when this returns.
+        """
+        chosen, vectors = config.checked_rows(texts, labels, vectors, self.dim)
+        rows = [
+            {"id": key, "text": texts[row], "label": labels[row], "version": version, "vector": vectors[row]}
+            for key, row in chosen.items()
+        ]
+        with tqdm(total=len(rows), unit="row", desc="index", disable=not progress) as bar:
+            for start in range(0, len(rows), config.INSERT_BATCH):
+                batch = rows[start : start + config.INSERT_BATCH]
+                self._upsert_rows(batch)
+                bar.update(len(batch))
+        return len(rows)
+
+    def _upsert_rows(self, rows):
+        rows = [{**row, "vector": np.asarray(row["vector"], dtype=np.float32)} for row in rows]
+        # Milvus Lite deletes the old rows and then inserts the new ones: killed in between, it would lose both.
+        replaces = self.is_lite and bool(self.stored(row["id"] for row in rows))
+        if replaces:
+            content = [{**row, "vector": row["vector"].tolist()} for row in rows]
+            with staged_files(self._pending.parent) as stage, (stage / self._pending.name).open("w") as file:
+                json.dump(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+        with plain_errors(self.uri):
+            self._client.upsert(self.collection, rows, timeout=CALL_TIMEOUT)
+        if replaces:
+            self._pending.unlink()
+
+    @property
+    def _pending(self):
+        """Beside a file of Milvus Lite: rows that are being replaced."""
+        return Path(f"{self.uri}.{self.collection}.pending")
+
+    def _finish_pending(self):
+        """Replace rows of which a kill has left neither the old nor the new state."""
+        if self.is_lite and self._pending.exists():
+            rows = json.loads(self._pending.read_text(encoding="utf-8"))
+            self._client.upsert(self.collection, rows, timeout=CALL_TIMEOUT)
+            self._pending.unlink()
+
+    def delete_texts(self, ids):
+        """Delete rows by their content ids; unknown ones are passed over. Returns the number deleted."""
+        ids, deleted = list(dict.fromkeys(ids)), 0
+        for start in range(0, len(ids), READ_BATCH):
+            known = list(self.stored(ids[start : start + READ_BATCH]))
+            if known:
+                self._delete_rows(known)
+            deleted += len(known)
+        return deleted
+
+    def _delete_rows(self, ids):
+        with plain_errors(self.uri):
+            self._client.delete(self.collection, ids=ids, timeout=CALL_TIMEOUT)
+
+    def delete_label(self, label):
+        """Delete the rows of a label; their number. Cut off, it may be called again."""
+        deleted = 0
+        while True:
+            ids = [row["id"] for row in self._query(label_filter([label]), ["id"])]
+            if ids:
+                self._delete_rows(ids)
+                deleted += len(ids)
+            if len(ids) < READ_BATCH:
+                return deleted
+
+    def rename_label(self, old, new):
+        """Give the rows of one label another, which may have rows already; their number.
+
+        Cut off, it leaves some rows with each label, and may be called again.
+        """
+        config.checked_rows(["text"], [new], np.ones((1, self.dim)), self.dim)
+        if old == new:
+            return self._count(label_filter([old]))
+        renamed = 0
+        while True:
+            rows = self._query(label_filter([old]), ["id", "text", "version", "vector"])
+            if rows:
+                self._upsert_rows([{**row, "label": new} for row in rows])
+                renamed += len(rows)
+            if len(rows) < READ_BATCH:
+                return renamed
+
+    # ------------------------------------------------------------------------------------------------------- search
+
+    def _query(self, condition, fields, limit=None):
+        """Up to `limit` rows that meet a filter: list[dict]. What was written before, by anyone, is seen."""
+        limit = limit or READ_BATCH
+        with plain_errors(self.uri):
+            found = self._client.query(self.collection, filter=condition, output_fields=fields, limit=limit,
+                                       consistency_level="Strong", timeout=CALL_TIMEOUT)  # fmt: skip
+        return [{name: row[name] for name in fields} for row in found]
+
+    def _count(self, condition=""):
+        with plain_errors(self.uri):
+            (row,) = self._client.query(self.collection, filter=condition, output_fields=["count(*)"],
+                                        consistency_level="Strong", timeout=CALL_TIMEOUT)  # fmt: skip
+        return int(row["count(*)"])
+
+    def __len__(self):
+        return self._count()
+
+    def has_label(self, label):
+        """Whether there is a row of this label."""
+        return bool(self._query(label_filter([label]), ["id"], 1))
+
+    def labels(self):
+        """Rows by label, in alphabetical order: dict[str, int]. The label of every row is read for it."""
+        # Content ids are hexadecimal digits at random: their beginnings part the rows evenly.
+        digits = 0
+        while len(self) / 16**digits > MAX_ROWS / 4:
+            digits += 1
+        counts = {}
+        for number in range(16**digits):
+            first = f"{number:0{digits}x}" if digits else ""
+            # g comes after every digit.
+            for row in self._query(f'id >= "{first}" and id < "{first}g"', ["label"], MAX_ROWS):
+                counts[row["label"]] = counts.get(row["label"], 0) + 1
+        return dict(sorted(counts.items()))
+
+    def stored(self, ids):
+        """Label and version of the rows that are there: dict[str, tuple[str, str]] by content id."""
+        ids, found = list(ids), {}
+        for start in range(0, len(ids), READ_BATCH):
+            condition = f"id in [{', '.join(map(quoted, ids[start : start + READ_BATCH]))}]"
+            for row in self._query(condition, ["id", "label", "version"]):
+                found[row["id"]] = (row["label"], row["version"])
+        return found
+
+    def search(self, vectors, top_k, labels=None):
+        """The nearest rows of each vector.
+
+        Args:
+            vectors: float [queries, dim].
+            top_k (int): rows wanted, 1 to 16,384; fewer come where there are fewer.
+            labels (list[str] | None): only rows of these; None: all.
+
+        Returns:
+            list[list[Hit]]: of each query, best first.
+
+        Raises:
+            UsageError: another dimension, a value that is not finite, or another top_k.
+        """
+        vectors = config.checked_vectors(vectors, self.dim) if len(vectors) else np.empty((0, self.dim), np.float32)
+        if not 1 <= top_k <= MAX_ROWS:
+            raise UsageError(f"top_k {top_k}: give 1 to {MAX_ROWS}")
+        if labels is not None and not labels:
+            return [[] for _ in vectors]
+        hits = []
+        for start in range(0, len(vectors), SEARCH_BATCH):
+            hits += self._search_batch(vectors[start : start + SEARCH_BATCH], top_k, labels)
+        return hits
+
+    def _search_batch(self, vectors, top_k, labels):
+        options = {
+            "data": vectors.tolist(), "limit": top_k, "filter": "" if labels is None else label_filter(labels),
+            "output_fields": ["text", "label"], "timeout": CALL_TIMEOUT,
+            # What this client has written is found; Strong also waits for other clients' latest, up to 0.2 s.
+            "consistency_level": "Session",
+            "search_params": {"metric_type": METRIC, "params": {} if self.is_lite else {"ef": max(self._ef, top_k)}},
+        }  # fmt: skip
+        with plain_errors(self.uri):
+            found = self._client.search(self.collection, **options)
+        return [
+            sorted((Hit(row["entity"]["text"], row["entity"]["label"], float(row["distance"]), row["id"])
+                    for row in rows), key=lambda hit: -hit.score)
+            for rows in found
+        ]  # fmt: skip
+
+
+def logging_off():
+    """pymilvus logs a traceback for everything that it raises too."""
+    import logging
+
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("pymilvus"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def lite_key(uri):
+    """The name by which the library knows a file."""
+    return str(Path(uri).absolute().resolve())
+
+
+def check_lite_file(path):
+    """Refuse what Milvus Lite cannot open, before it is asked: its own messages say little.
+
+    Raises:
+        UsageError: a name that it does not take, no such folder, not a file of its own, or in use.
+    """
+    from milvus_lite.server_manager import server_manager_instance
+
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,36}", path.name):
+        raise UsageError(f"{path}: Milvus Lite takes up to 36 letters, digits, . _ and - as a name; choose another")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        start = path.open("rb").read(16) if path.exists() else b""
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be opened ({error.strerror}); choose another --uri") from None
+    if start and start != b"SQLite format 3\0":
+        raise UsageError(f"{path}: not a file of Milvus Lite; choose another --uri")
+    # Asked here, since the library's own attempt deletes the other process's lock when it fails.
+    if lite_key(path) in server_manager_instance._servers:
+        return
+    lock, deadline = path.absolute().parent / f".{path.name}.lock", time.monotonic() + LOCK_TIMEOUT
+    while lock.exists():
+        try:
+            with lock.open("a") as file:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise UsageError(
+                    f"{path}: another process has it open; Milvus Lite is for one process at a time: end that one, or "
+                    "run a Milvus server and give --uri http://host:19530"
+                ) from None
+            time.sleep(0.1)

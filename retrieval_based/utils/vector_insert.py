@@ -1,0 +1,93 @@
+"""Insert texts with their labels, or label names, into the index.
+
+    python retrieval_based/utils/vector_insert.py --model_dir checkpoint/retrieval/export \\
+        --corpus_file data/train.txt --uri ./milvus.db
+
+--corpus_file: <text>, a tab, <label> in every line, or label names alone. --uri: a file that ends in .db (Milvus
+Lite), http://host:19530 (a Milvus server), or a folder (hnswlib). Started again, after a kill or with more lines in
+the file, it passes over what is there with the same label and --version.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+# Instead of this folder, which Python puts there where this file is the script: it has other modules than the root's.
+sys.path[:] = [str(ROOT), *(path for path in sys.path if path != str(HERE))]
+from utils import exit_on_usage_error, load_module, prepare_cpu  # noqa: E402
+
+config = load_module("retrieval_config", HERE / "config.py")
+
+# A folder of hnswlib is written as a whole, so not after every batch.
+SAVE_ROWS = 20_000
+
+
+def insert(index, extractor, texts, labels, version=""):
+    """Bring texts into the index, batch by batch; of a text that is there twice, the last label counts.
+
+    Args:
+        index: of open_index.
+        extractor: has encode(texts), which gives float32 [texts, dim].
+        texts, labels (list[str]): [rows].
+        version (str): kept with the rows.
+
+    Yields:
+        tuple[int, int]: how many texts are safe by now, and how many of them were written, not there before.
+    """
+    label_of = dict(zip(texts, labels))
+    texts, written, unsaved = list(label_of), 0, 0
+    for start in range(0, len(texts), config.INSERT_BATCH):
+        batch = texts[start : start + config.INSERT_BATCH]
+        stored = index.stored([config.content_id(text) for text in batch])
+        new = [text for text in batch if stored.get(config.content_id(text)) != (label_of[text], version)]
+        if new:
+            index.upsert(new, [label_of[text] for text in new], extractor.encode(new), version)
+        written, unsaved, done = written + len(new), unsaved + len(new), start + len(batch)
+        if done == len(texts) or unsaved >= SAVE_ROWS and not index.is_durable:
+            index.save()
+            unsaved = 0
+        if not unsaved or index.is_durable:
+            yield done, written
+
+
+def parse_flags(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--model_dir", type=Path, default=Path("checkpoint/retrieval/export"), help="(default: %(default)s)")
+    add("--corpus_file", type=Path, required=True, help="texts with labels, or label names")
+    add("--uri", default=config.URI, help="of the index (default: %(default)s)")
+    add("--collection", default=config.COLLECTION, help="in Milvus (default: %(default)s)")
+    add("--version", default="", help="kept with the rows, such as a date (default: none)")
+    add("--hnsw_m", type=int, default=config.HNSW_M, help="links a row of a new index (default: %(default)s)")
+    add("--batch_size", type=int, default=32, help="texts encoded together (default: %(default)s)")
+    add("--num_threads", type=int, help="CPU threads (default: the cores)")
+    add("--device", default="cpu", help="cpu, gpu or gpu:<n> (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_flags(argv)
+    corpus = load_module("retrieval_data", HERE.parent / "data.py").read_corpus(args.corpus_file)
+    prepare_cpu()
+    extract = load_module("retrieval_feature_extract", HERE / "feature_extract.py")
+    extractor = extract.FeatureExtractor(args.model_dir, args.device, args.batch_size, args.num_threads)
+    index = config.open_index(args.uri, extractor.dim, extractor.model_hash, m=args.hnsw_m,
+                              collection=args.collection)  # fmt: skip
+    from tqdm import tqdm
+
+    count, written = len(set(corpus.texts)), 0
+    try:
+        with tqdm(total=count, unit="text", desc="insert") as bar:
+            for done, new in insert(index, extractor, corpus.texts, corpus.labels, args.version):
+                bar.update(done - bar.n)
+                written = new
+        print(f"{args.uri}: {written} of {count} texts written, {count - written} were there; now {len(index)} texts")
+    finally:
+        index.close()
+
+
+if __name__ == "__main__":
+    with exit_on_usage_error():
+        main()
