@@ -346,8 +346,8 @@ def parse_args(argv):
     add = parser.add_argument_group("with --mlm_texts").add_argument
     add("--encoder", type=Path, help="the encoder (default: data/offline_encoder, built where it is not there)")
     add("--mlm_train", choices=("head", "all"), default="all", help="the head alone, or the encoder with it")
-    add("--mlm_epochs", type=int, help="default: 10 for head, 3 for all")
-    add("--mlm_learning_rate", type=float, help="default: 1e-3 for head, 1e-4 for all")
+    add("--mlm_epochs", type=int, help="default: 3 for head, 2 for all")
+    add("--mlm_learning_rate", type=float, help="default: 1e-3 for head, 2e-4 for all")
     add("--max_length", type=int, default=128, help="tokens kept of a text (default 128)")
     add("--seed", type=int, default=1, help="of masks, order and held-out texts (default 1)")
     args = parser.parse_args(argv)
