@@ -4,7 +4,7 @@
 
 .DELETE_ON_ERROR:
 .PHONY: train predict test test-slow lint lock bench-train bench-quality bench-models bench-data bench-analysis bench-serving \
-    bench-retrieval
+    bench-few-shot bench-retrieval
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -71,6 +71,10 @@ bench-retrieval: $(VENV)/.installed-bench $(ENCODER)/config.json $(MILVUS)
 	$(PYTHON) tests/bench_retrieval.py --data_dir $(DATA)
 	$(PYTHON) tests/bench_index.py --data_dir $(DATA)
 
+# Accuracy with few labels: fine-tuning, prompts and sentence vectors.
+bench-few-shot: $(VENV)/.installed-bench $(ENCODER)/config.json $(ENCODER)_mlm/config.json
+	$(PYTHON) tests/bench_few_shot.py --data_dir ../shared
+
 # Load and faults of the servers in deploy/ beside PaddleNLP's own; EXPORT may be any export folder with ONNX and INT8.
 EXPORT := checkpoint/export
 bench-serving: $(VENV)/.installed-bench $(TRITON)
@@ -86,6 +90,12 @@ $(ENCODER)/config.json: data/build_encoder.py | $(VENV)/.installed
 
 $(ENCODER)_6/config.json: data/build_encoder.py | $(VENV)/.installed
 	$(PYTHON) data/build_encoder.py --output_dir $(ENCODER)_6 --num_hidden_layers 6
+	@touch $@
+
+# A head for masked words, which prompts need, from the texts of both sets of bench-few-shot, none of which it tests on.
+MLM_TEXTS := $(DATA)/train.txt $(wildcard ../shared/tnews_fewshot/train.txt ../shared/tnews_fewshot/dev.txt)
+$(ENCODER)_mlm/config.json: data/build_encoder.py data/mlm_head.py $(ENCODER)/config.json | $(VENV)/.installed
+	$(PYTHON) data/build_encoder.py --encoder $(ENCODER) --output_dir $(ENCODER)_mlm --mlm_texts $(MLM_TEXTS)
 	@touch $@
 
 $(VENV)/.installed: $(wildcard requirements*.txt) constraints.txt

@@ -282,6 +282,25 @@ def reset_head(model):
             layer.bias.set_value(paddle.zeros_like(layer.bias))
 
 
+def fit_masked_words(states, targets, embeddings):
+    """Ridge regression from a model's states at masked places to the unit embeddings of the tokens that were there.
+
+    Args:
+        states (np.ndarray): [places, hidden].
+        targets (np.ndarray): token ids, [places].
+        embeddings (np.ndarray): the model's word embeddings, [vocabulary, hidden].
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: weights [hidden + 1, hidden], the last row being the bias, and the embeddings
+        less their mean, of length 1.
+    """
+    embeddings = embeddings - embeddings.mean(axis=0)
+    embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    states = np.pad(states.astype(np.float64), ((0, 0), (0, 1)), constant_values=1)
+    squares = states.T @ states + np.eye(states.shape[1])
+    return np.linalg.solve(squares, states.T @ embeddings[targets]), embeddings
+
+
 @contextlib.contextmanager
 def loadable_directory(name):
     """Yield a directory that from_pretrained can read, and the options it needs.

