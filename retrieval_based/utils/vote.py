@@ -159,7 +159,8 @@ def fit_threshold(known, unknown=None, keep=0.95):
     """
     known = np.sort(np.asarray(known, "float64"))
     if unknown is None or not len(unknown):
-        return float(known[int((1 - keep) * len(known))])
+        # Rounded first: 0.2 of 25 is 4.999….
+        return float(known[int(round((1 - keep) * len(known), 6))])
     unknown = np.sort(np.asarray(unknown, "float64"))
     # Between two neighbouring scores, so that rounding cannot move a text to the other side.
     values = np.unique(np.concatenate([known, unknown]))

@@ -22,6 +22,8 @@ predict = load_module("retrieval_predict", FOLDER / "predict.py")
 export_model = load_module("retrieval_export_model", FOLDER / "export_model.py")
 extract = load_module("retrieval_feature_extract", FOLDER / "utils" / "feature_extract.py")
 deployed = load_module("retrieval_deploy_predict", FOLDER / "deploy" / "python" / "predict.py")
+insert = load_module("retrieval_vector_insert", FOLDER / "utils" / "vector_insert.py")
+run_system = load_module("retrieval_run_system", FOLDER / "run_system.py")
 
 
 @pytest.fixture(scope="module")
@@ -396,24 +398,26 @@ def test_the_hash_tells_models_apart(once, exported, tmp_path):
 def readme_commands():
     """The argument lists behind python in retrieval_based/README.md, in order."""
     text = (FOLDER / "README.md").read_text("utf-8").replace("\\\n", " ")
-    return [shlex.split(line)[1:] for block in re.findall(r"```shell\n(.*?)```", text, re.DOTALL)
+    return [shlex.split(line, comments=True)[1:] for block in re.findall(r"```shell\n(.*?)```", text, re.DOTALL)
             for line in block.splitlines() if line.startswith("python ")]  # fmt: skip
 
 
-def test_the_readme_s_commands_in_order(tiny_model, sample_lines, tmp_path, monkeypatch, capsys):
-    (tmp_path / "data").mkdir()
+def test_the_readme_s_commands_in_order(tiny_model, sample_lines, trained, tmp_path, monkeypatch, capsys):
+    """All but those of another place: several cards, a server (tests of its own), benchmarks."""
     write_data(tmp_path / "data", sample_lines["train"][:40], sample_lines["dev"][:20])
-    for name, lines in (("data/test.txt", sample_lines["dev"][20:40]), ("data/data.txt", ["头疼", "多少钱"]),
-                        ("pairs.txt", ["头疼\t头疼怎么办"])):  # fmt: skip
+    files = {"data/test.txt": sample_lines["dev"][20:40], "data/data.txt": ["头疼", "多少钱"],
+             "pairs.txt": ["头疼\t头疼怎么办"], "new.txt": ["怎么挂号"], "other.txt": ["今天下雨"]}  # fmt: skip
+    for name, lines in files.items():
         (tmp_path / name).write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     scripts = {"train.py": train, "recall.py": recall, "evaluate.py": evaluate, "predict.py": predict,
                "export_model.py": export_model, "deploy/python/predict.py": deployed,
-               "utils/feature_extract.py": extract}  # fmt: skip
+               "utils/feature_extract.py": extract, "utils/vector_insert.py": insert,
+               "run_system.py": run_system}  # fmt: skip
     done = []
     for script, *flags in readme_commands():
         name = script.removeprefix("retrieval_based/")
-        if name not in scripts:
+        if name not in scripts or any(flag.startswith("http") for flag in flags):
             continue
         if "--device" in flags:
             flags[flags.index("--device") + 1] = "cpu"
@@ -422,10 +426,20 @@ def test_the_readme_s_commands_in_order(tiny_model, sample_lines, tmp_path, monk
         scripts[name].main(flags)
         done.append(name)
     assert done == ["train.py", "recall.py", "evaluate.py", "recall.py", "recall.py", "evaluate.py", "predict.py",
-                    "export_model.py", *["deploy/python/predict.py"] * 2, "utils/feature_extract.py"]  # fmt: skip
+                    "export_model.py", *["deploy/python/predict.py"] * 2, "utils/feature_extract.py",
+                    "utils/vector_insert.py", *["run_system.py"] * 9]  # fmt: skip
     for name in ("checkpoint/retrieval/model_best/dual_encoder.json", "checkpoint/retrieval/export/model.onnx",
-                 "recall_result/result.tsv", "vectors.npy", "features/vectors.npy"):  # fmt: skip
+                 "checkpoint/retrieval/export/system.json", "recall_result/result.tsv", "vectors.npy",
+                 "features/vectors.npy", "milvus.db"):  # fmt: skip
         assert (tmp_path / name).is_file(), name
+    out = capsys.readouterr().out
+    for line in (
+        "挂号: 1 texts added",
+        "挂号: 2 texts added",
+        "挂号: 3 texts are 就诊挂号 now",
+        "就诊挂号: 3 texts removed",
+    ):
+        assert line in out
     text = (FOLDER / "README.md").read_text("utf-8")
     code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "FeatureExtractor" in block)
     monkeypatch.syspath_prepend(str(FOLDER / "utils"))
