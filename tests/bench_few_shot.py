@@ -9,6 +9,7 @@ are used for the accuracy alone. Ways, all on the same encoder:
 
 fine-tuning       train.py, the epoch that is best on dev
 prompt            few-shot/train.py, with a masked-language-model head (--mlm_model)
+prompt, scrambled the same with the rows of label words as PaddleNLP sets them (see make_verbalizer)
 prompt, R-Drop    the same with --use_rdrop True
 frozen            few-shot/setfit.py --max_steps 0 --ngram_weight 0: a linear head on the encoder as it is
 setfit            few-shot/setfit.py --ngram_weight 0
@@ -43,11 +44,21 @@ EVERY_EPOCH = ["--evaluation_strategy", "epoch", "--save_strategy", "epoch", "--
 PROMPT = ["few-shot/train.py", "--do_train", "--do_predict", *EVERY_EPOCH, "--learning_rate", "1e-4",
           "--ppt_learning_rate", "1e-3", "--max_seq_length", "128", "--prompt"]  # fmt: skip
 SETFIT = ["few-shot/setfit.py", "--do_train", "--do_predict", "--max_seq_length", "128"]
+SCRAMBLED = """
+import sys
+from pathlib import Path
+from utils import load_module, prepare_cpu
+prepare_cpu()
+parts = load_module("few_shot_utils", Path("few-shot/utils.py").resolve())
+parts.make_verbalizer = parts.SoftVerbalizer
+load_module("few_shot_train", Path("few-shot/train.py").resolve()).main(sys.argv[1:])
+"""
 # Way -> command; {prompt} is the set's.
 WAYS = {
     "fine-tuning": ["train.py", "--do_train", "--do_eval", "--do_export", *EVERY_EPOCH, "--learning_rate", "1e-4",
                     "--max_length", "128"],
     "prompt": [*PROMPT, "{prompt}"],
+    "prompt, scrambled": ["-c", SCRAMBLED, *PROMPT[1:], "{prompt}"],
     "prompt, R-Drop": [*PROMPT, "{prompt}", "--use_rdrop", "True"],
     "frozen": [*SETFIT, "--max_steps", "0", "--ngram_weight", "0"],
     "setfit": [*SETFIT, "--ngram_weight", "0"],
@@ -87,7 +98,7 @@ def run(args, name, way, seed):
     data, output = folder / "data", folder / "output"
     write_set(name, seed, args.data_dir, data, way.endswith("data.txt"))
     model = args.mlm_model if way.startswith("prompt") else args.model_name_or_path
-    command = [sys.executable, *(part.format(prompt=PROMPTS[name]) for part in WAYS[way]), "--data_dir", data,
+    command = [sys.executable, *(part.replace("{prompt}", PROMPTS[name]) for part in WAYS[way]), "--data_dir", data,
                "--output_dir", output, "--model_name_or_path", model, "--seed", seed, "--device", "cpu"]  # fmt: skip
     result = subprocess.run(list(map(str, command)), cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")  # fmt: skip
