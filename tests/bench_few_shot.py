@@ -2,10 +2,11 @@
 
     python tests/bench_few_shot.py --data_dir ../shared
     python tests/bench_few_shot.py --data_dir ../shared --sets tnews --ways fine-tuning setfit --seeds 1 2
+    python tests/bench_few_shot.py --data_dir ../shared --sets kuake_qic --shots 64
 
-Data: tnews (240 training samples, 15 labels with their words; test 2,010) and 16 samples a label of KUAKE-QIC, drawn
-by the seed, with as many others for dev (11 labels, which are their own words; test: its dev, 1,955). Labels of test
-are used for the accuracy alone. Ways, all on the same encoder:
+Data: tnews (240 training samples, 15 labels with their words; test 2,010) and 16 samples a label of KUAKE-QIC
+(--shots: another number), drawn by the seed, with as many others for dev (11 labels, which are their own words; test:
+its dev, 1,955). Labels of test are used for the accuracy alone. Ways, all on the same encoder:
 
 fine-tuning       train.py, the epoch that is best on dev
 prompt            few-shot/train.py, with a masked-language-model head (--mlm_model)
@@ -68,7 +69,7 @@ WAYS = {
 PROMPTS = {"tnews": "这条新闻标题的主题是", "kuake_qic": "这个问题想问的是"}
 
 
-def write_set(name, seed, source, target, unlabelled):
+def write_set(name, seed, source, target, shots, unlabelled):
     """Write the data of one run: train.txt, dev.txt, test.txt, label.txt, and data.txt if it has a part in the way."""
     if name == "tnews":
         lines = {split: read_lines(source / "tnews_fewshot" / f"{split}.txt") for split in ("train", "dev", "test")}
@@ -80,8 +81,8 @@ def write_set(name, seed, source, target, unlabelled):
         random, lines = np.random.RandomState(seed), {"train": [], "dev": [], "label": labels}
         for label in range(len(labels)):
             rows = random.permutation(np.flatnonzero(np.array(ids) == label))
-            lines["train"] += [every[row] for row in rows[:SHOTS]]
-            lines["dev"] += [every[row] for row in rows[SHOTS : 2 * SHOTS]]
+            lines["train"] += [every[row] for row in rows[:shots]]
+            lines["dev"] += [every[row] for row in rows[shots : 2 * shots]]
         lines["test"] = read_lines(folder / "dev.txt")
     if unlabelled:
         own = source / name / "data.txt"
@@ -91,12 +92,13 @@ def write_set(name, seed, source, target, unlabelled):
 
 def run(args, name, way, seed):
     """Train and predict once; accuracy on test in percent."""
-    folder = (args.work_dir / f"{name}, {way}, {seed}").resolve()
+    shots = "" if args.shots == SHOTS else f", {args.shots} a label"
+    folder = (args.work_dir / f"{name}, {way}, {seed}{shots}").resolve()
     done = read_json(folder / "accuracy.json")
     if done:
         return done["accuracy"]
     data, output = folder / "data", folder / "output"
-    write_set(name, seed, args.data_dir, data, way.endswith("data.txt"))
+    write_set(name, seed, args.data_dir, data, args.shots, way.endswith("data.txt"))
     model = args.mlm_model if way.startswith("prompt") else args.model_name_or_path
     command = [sys.executable, *(part.replace("{prompt}", PROMPTS[name]) for part in WAYS[way]), "--data_dir", data,
                "--output_dir", output, "--model_name_or_path", model, "--seed", seed, "--device", "cpu"]  # fmt: skip
@@ -126,8 +128,11 @@ def main():
     parser.add_argument("--mlm_model", default="data/offline_encoder_mlm", help="the same with its head, for prompts")
     parser.add_argument("--sets", nargs="+", default=list(PROMPTS), choices=PROMPTS)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--shots", type=int, default=SHOTS, help="samples a label of KUAKE-QIC (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     args = parser.parse_args()
+    if args.shots != SHOTS and "tnews" in args.sets:
+        parser.error(f"--shots {args.shots}: tnews has {SHOTS} samples a label; add --sets kuake_qic")
     jobs = [(name, way, seed) for seed in args.seeds for way in args.ways for name in args.sets]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         accuracies = dict(zip(jobs, pool.map(lambda job: run(args, *job), jobs)))
