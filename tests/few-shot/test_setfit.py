@@ -263,9 +263,11 @@ def test_data_txt_has_a_part(few, tiny_model, tmp_path, sample_lines):
 
     without = scores("a")
     (few / "data.txt").write_text("\n".join(line.split("\t")[0] for line in sample_lines["train"]), "utf-8")
-    with_data = scores("b", "--export_type", "paddle", "onnx")
+    with_data = scores("b", "--export_type", "paddle", "onnx", "onnx_int8")
     assert np.abs(with_data - without).max() > 0.01
     np.testing.assert_allclose(probabilities(tmp_path / "b" / "export", few, "onnx"), with_data, atol=1e-5)
+    # 8 bits are for the encoder; the n-grams' table stays as it is.
+    np.testing.assert_allclose(probabilities(tmp_path / "b" / "export", few, "onnx_int8"), with_data, atol=0.1)
     assert (scores("c", "--unlabelled_weight", "0") == without).all()
     only_vectors = scores("d", "--ngram_weight", "0")
     assert np.abs(only_vectors - with_data).max() > 0.01
