@@ -8,7 +8,8 @@
    leaves it as it is. The result lies between the first and the tuned weights (https://arxiv.org/abs/2109.01903).
 2. The mean of a text's token states is its vector; linear discriminant analysis on the vectors of the training texts
    and of the label words (`label==word` in label.txt) gives the head. Where the folder has data.txt, unlabelled texts,
-   they are given labels, and the head is fitted again with them (--unlabelled_weight), several times.
+   they are given labels, and the head is fitted again with them (--unlabelled_weight), several times. Without
+   train.txt, the label words say how they begin.
 3. The same is done with the texts' tokens and pairs of tokens in place of vectors: which words are there, next to what
    a text means. dev.txt gives the two logits their weights, and the probabilities their sureness.
 4. All become one graph, <output_dir>/export, like that of the other ways: Taskflow, predictor.py and deploy/ take it.
@@ -44,6 +45,8 @@ PREDICTION_FILE = "predictions.txt"
 UNLABELLED_ROUNDS = 10
 # With thousands of texts the covariance needs less of a crutch than with a few hundred.
 UNLABELLED_SHRINKAGE = 0.5
+# Of cosines between texts and label words.
+WORD_TEMPERATURE = 0.1
 NGRAM_SLOTS, NGRAM_FACTOR, NGRAM_DIMENSIONS = 2**18, 48271, 256
 
 
@@ -144,20 +147,58 @@ def fit_head_with_unlabelled(vectors, label_ids, unlabelled, num_labels, shrinka
     from scipy.special import softmax
 
     head, bias = fit_head(vectors, label_ids, num_labels, shrinkage)
-    given = np.eye(num_labels)[label_ids]
+    shares = softmax(unlabelled @ head + bias, axis=1)
+    return refine_head(unlabelled, shares, vectors, np.eye(num_labels)[label_ids], weight)
+
+
+def fit_head_from_words(words, unlabelled):
+    """The same without any labelled text: each unlabelled text begins with the labels whose words are near it.
+
+    Args:
+        words (np.ndarray): the label words' vectors, float [num_labels, hidden].
+        unlabelled (np.ndarray): float [texts, hidden].
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: as in `fit_head`.
+    """
+    from scipy.special import softmax
+
+    # Words and texts lie apart, as short and long texts do; around their own centers they can be compared.
+    near, far = (rows - rows.mean(axis=0) for rows in (unlabelled, words))
+    near, far = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (near, far))
+    return refine_head(unlabelled, softmax(near @ far.T / WORD_TEMPERATURE, axis=1))
+
+
+def refine_head(unlabelled, shares, vectors=None, given=None, weight=1.0):
+    """Fit Gaussians of one covariance to texts whose labels are shares, give them new shares, and so on.
+
+    Args:
+        unlabelled (np.ndarray): float [texts, hidden].
+        shares (np.ndarray): the classes' probabilities to start with [texts, classes].
+        vectors, given (np.ndarray | None): labelled texts [samples, hidden] and their shares, which stay.
+        weight (float): of an unlabelled text against a labelled one.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: as in `fit_head`.
+    """
+    from scipy.special import softmax
+
+    if vectors is None:
+        vectors, given = unlabelled[:0], shares[:0]
     everything = np.concatenate([vectors, unlabelled]).astype(np.float64)
     for _ in range(UNLABELLED_ROUNDS):
-        shares = np.concatenate([given, weight * softmax(unlabelled @ head + bias, axis=1)])
-        counts = shares.sum(axis=0)
-        means = shares.T @ everything / counts[:, None]
+        both = np.concatenate([given, weight * shares])
+        counts = both.sum(axis=0)
+        means = both.T @ everything / counts[:, None]
         # The sum of share * (text - mean)(text - mean)' over texts and classes.
-        scatter = (everything.T * shares.sum(axis=1)) @ everything - (means.T * counts) @ means
+        scatter = (everything.T * both.sum(axis=1)) @ everything - (means.T * counts) @ means
         covariance = scatter / counts.sum()
         mean_variance = np.trace(covariance) / len(covariance)
         covariance *= 1 - UNLABELLED_SHRINKAGE
         covariance[np.diag_indices_from(covariance)] += UNLABELLED_SHRINKAGE * mean_variance
         head = np.linalg.solve(covariance, means.T)
         bias = -0.5 * (means.T * head).sum(axis=0)
+        shares = softmax(unlabelled @ head + bias, axis=1)
     return head, bias
 
 
@@ -277,26 +318,32 @@ class Learner:
         """Tune the encoder and set the head; label words are samples like others.
 
         Args:
-            texts, label_ids: the training data.
+            texts, label_ids: the training data; none, and the head comes from the label words and `unlabelled`.
             dev (tuple | None): texts and class ids; on them the probabilities are made as sure as they are right.
             unlabelled (list[str]): texts of data.txt.
         """
         args = self.args
         features = self.encode([*texts, *self.words])
-        label_ids = np.concatenate([label_ids, np.arange(len(self.labels))])
+        label_ids = np.concatenate([label_ids, np.arange(len(self.labels))]).astype(int)
         unlabelled = self.encode(unlabelled) if args.unlabelled_weight else []
-        if args.max_steps:
+        if args.max_steps and len(texts):
             self._tune(features, label_ids)
         center = self.vectors(features).mean(axis=0)
-        views = [self._fit_view(lambda some: self.vectors(some) - center, features, label_ids, unlabelled)]
-        if args.ngram_weight != 0:
+
+        def centered(some):
+            return self.vectors(some) - center
+
+        if len(texts):
+            views = [self._fit_view(centered, features, label_ids, unlabelled)]
+        else:
+            views = [(centered, *fit_head_from_words(centered(features), centered(unlabelled)))]
+        if args.ngram_weight != 0 and len(texts):
             ngrams = Ngrams([feature["input_ids"] for feature in [*features, *unlabelled]], args.seed)
-            views.append(
-                self._fit_view(
-                    lambda some: ngrams.vectors([feature["input_ids"] for feature in some]),
-                    features, label_ids, unlabelled,
-                )
-            )  # fmt: skip
+
+            def counted(some):
+                return ngrams.vectors([feature["input_ids"] for feature in some])
+
+            views.append(self._fit_view(counted, features, label_ids, unlabelled))
         weights = [1, 0.5 if args.ngram_weight is None else args.ngram_weight][: len(views)]
         if dev:
             dev_features = self.encode(dev[0])
@@ -516,18 +563,34 @@ def report(split, predictor, texts, truth, path=None):
         print(f"{len(texts)} predictions are in {path}")
 
 
+def read_training(args, labels):
+    """Read train.txt and, where it has a part, data.txt; without train.txt, data.txt and the label words have to do.
+
+    Returns:
+        tuple: texts and class ids of train.txt; texts of data.txt.
+    """
+    train_path, data_path = args.data_dir / "train.txt", args.data_dir / "data.txt"
+    unlabelled, role = [], "have a part in the head (--unlabelled_weight 0: none)"
+    if args.unlabelled_weight and data_path.is_file():
+        unlabelled = [text for _, text, *_ in read_cases(data_path)]
+    train_data = [], []
+    if unlabelled and not train_path.exists():
+        role = f"and the label words alone make the head: there is no {train_path}"
+    else:
+        train_data = read_examples(train_path, labels)
+    if unlabelled:
+        print(f"{data_path}: {len(unlabelled)} unlabelled texts {role}")
+    return train_data, unlabelled
+
+
 def main(argv=None):
     args = parse_flags(argv)
     label_words = read_label_words(args.data_dir / "label.txt")
     labels, dev_path = list(label_words), args.data_dir / "dev.txt"
-    train_data = read_examples(args.data_dir / "train.txt", labels) if args.do_train else None
     dev = read_examples(dev_path, labels) if args.do_eval or dev_path.is_file() else None
     if "onnx_int8" in args.export_type and args.do_train and not dev:
         raise UsageError(f"--export_type onnx_int8: needs {dev_path} for its ranges; add it")
-    data_path, unlabelled = args.data_dir / "data.txt", []
-    if args.do_train and args.unlabelled_weight and data_path.is_file():
-        unlabelled = [text for _, text, *_ in read_cases(data_path)]
-        print(f"{data_path}: {len(unlabelled)} unlabelled texts have a part in the head (--unlabelled_weight 0: none)")
+    train_data, unlabelled = read_training(args, labels) if args.do_train else (None, None)
     to_predict = read_texts(args.data_dir, labels) if args.do_predict else None
     if args.do_train:
         require_onnx(args.export_type)

@@ -16,6 +16,7 @@ frozen            few-shot/setfit.py --max_steps 0 --ngram_weight 0: a linear he
 setfit            few-shot/setfit.py --ngram_weight 0
 frozen, data.txt  few-shot/setfit.py --max_steps 0, with unlabelled texts beside the labelled ones
 setfit, data.txt  few-shot/setfit.py, with unlabelled texts
+words, data.txt   few-shot/setfit.py without train.txt: label words and unlabelled texts
 
 Unlabelled texts: KUAKE-QIC's own data.txt (1,994, none of which is in test). tnews has none: the texts of test take
 their place, without labels, as when all that is to be predicted is at hand.
@@ -65,6 +66,7 @@ WAYS = {
     "setfit": [*SETFIT, "--ngram_weight", "0"],
     "frozen, data.txt": [*SETFIT, "--max_steps", "0"],
     "setfit, data.txt": SETFIT,
+    "words, data.txt": SETFIT,
 }  # fmt: skip
 PROMPTS = {"tnews": "这条新闻标题的主题是", "kuake_qic": "这个问题想问的是"}
 
@@ -99,6 +101,8 @@ def run(args, name, way, seed):
         return done["accuracy"]
     data, output = folder / "data", folder / "output"
     write_set(name, seed, args.data_dir, data, args.shots, way.endswith("data.txt"))
+    if way.startswith("words"):
+        (data / "train.txt").unlink()
     model = args.mlm_model if way.startswith("prompt") else args.model_name_or_path
     command = [sys.executable, *(part.replace("{prompt}", PROMPTS[name]) for part in WAYS[way]), "--data_dir", data,
                "--output_dir", output, "--model_name_or_path", model, "--seed", seed, "--device", "cpu"]  # fmt: skip

@@ -216,6 +216,25 @@ def test_unlabelled_texts_move_the_head(num_labels=3):
     assert errors(weight, bias) < errors(*start) / 2
 
 
+def test_label_words_and_unlabelled_texts_alone(few, tiny_model, tmp_path, sample_lines, capsys):
+    """Without train.txt; vectors around words that lie elsewhere find their classes, and one command line does."""
+    rng = np.random.RandomState(0)
+    labels, means = rng.randint(3, size=600), 2.5 * np.eye(8)[:3]
+    words, texts = means + rng.randn(3, 8) + 5, means[labels] + rng.randn(600, 8) - 5
+    head, bias = setfit.fit_head_from_words(words, texts)
+    near, far = texts - texts.mean(axis=0), words - words.mean(axis=0)
+    nearest = (near @ (far / np.linalg.norm(far, axis=1, keepdims=True)).T).argmax(axis=1)
+    assert ((texts @ head + bias).argmax(axis=1) != labels).sum() < (nearest != labels).sum() / 2
+
+    (few / "train.txt").unlink()
+    with pytest.raises(UsageError, match="train.txt: no such file"):
+        run(few, tiny_model, tmp_path / "out", "--do_train")
+    (few / "data.txt").write_text("\n".join(line.split("\t")[0] for line in sample_lines["train"]), "utf-8")
+    folder = run(few, tiny_model, tmp_path / "out", "--do_train", "--do_eval")
+    assert "unlabelled texts and the label words alone make the head" in capsys.readouterr().out
+    assert Predictor(folder).labels == LABELS
+
+
 def test_the_ngram_layer_is_tf_idf_svd_and_head():
     """Padding adds nothing, unknown n-grams nothing but nothing breaks; both against scikit-learn's tf-idf."""
     import paddle
