@@ -128,6 +128,7 @@ def check_download(model, lib):
     from paddlenlp.taskflow.utils import download_file
     from paddlenlp.taskflow.zero_shot_text_classification import ZeroShotTextClassificationTask as Task
     from paddlenlp.utils.env import PPNLP_HOME
+    from paddlenlp.utils.log import logger
     from requests import ConnectionError
 
     folder = Path(PPNLP_HOME) / "taskflow" / TASK / model
@@ -141,6 +142,8 @@ def check_download(model, lib):
             f"--model {model}: cannot be downloaded ({why}). Two ways out: copy {', '.join(FILES)} of "
             f"this model into a folder and give it by --task_path; or label a few texts and use train.py here"
         ) from None
+    finally:
+        logger.enable()  # download_file switches it off, and on again only where it succeeds
 
 
 def main(argv=None):

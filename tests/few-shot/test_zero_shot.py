@@ -119,6 +119,7 @@ def test_refusals(run, zero_shot, tiny_utc, tiny_model, label_path, tmp_path):
 def test_weights_that_cannot_be_downloaded(run, tmp_path, monkeypatch):
     """A proxy that accepts and never answers: one message within 30 s, naming both ways out."""
     import paddlenlp.utils.env
+    from paddlenlp.utils.log import logger
 
     import trainer
 
@@ -136,3 +137,4 @@ def test_weights_that_cannot_be_downloaded(run, tmp_path, monkeypatch):
     text = str(error.value)
     assert "--model utc-mini: cannot be downloaded (no answer within 2 s)" in text
     assert "--task_path" in text and "train.py" in text and "\n" not in text
+    assert logger.is_enable  # for what the same process does next
