@@ -8,7 +8,6 @@ It has the methods of HnswIndex (hnsw_util.py). What upsert has returned for is 
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -397,6 +396,8 @@ def check_lite_file(path):
     Raises:
         UsageError: a name that it does not take, no such folder, not a file of its own, or in use.
     """
+    import fcntl  # not on Windows, which has no Milvus Lite, but can reach a server
+
     from milvus_lite.server_manager import server_manager_instance
 
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,36}", path.name):
