@@ -9,8 +9,8 @@ scaled so that its cosine with its text is on average that of a text and its nea
 noise lies in the directions in which texts differ. Queries are 200 texts of dev.txt, one at a time, top 10.
 
 Engines: numpy (comparison of all), hnswlib (HnswIndex, M 16, ef_construction 100, ef 64), lite (MilvusIndex on a
-file, which compares all) and server (MilvusIndex on a real server, HNSW with the same numbers, over a relay of
-tests/retrieval_based/milvus_server.py, whose share is about 0.2 ms a query).
+file, which compares all) and server (MilvusIndex on a real server, HNSW with the same numbers; its times include the
+relay of tests/retrieval_based/milvus_server.py).
 
 Columns: seconds to insert in batches and to build the index; median and 95th percentile of a query in ms; recall@10
 beside numpy's; MB on disk; MB of memory that the engine's process alone has. A cell that is in --work_dir is not
