@@ -43,8 +43,12 @@ def test_blend_fall_back_and_disagreement():
     shares = np.array([[0.1, 0.9], [0.4, 0.6], [0.0, 1.0], [0.9, 0.1]])
     truth = [1, 0, 1, 0]
     assert votes.blend(probabilities, shares, 0.5).tolist() == ((probabilities + shares) / 2).tolist()
-    weight = votes.choose_weight(probabilities, shares, truth)
-    assert votes.accuracy(votes.blend(probabilities, shares, weight), truth) == 1 and 0 < weight < 1
+    # Of the true labels: 0.4 and 0.9, 0.9 and 0.4, 0.8 and 1, 0.55 and 0.9.
+    losses = [-np.log([0.9 - 0.5 * w, 0.4 + 0.5 * w, 1 - 0.2 * w, 0.9 - 0.35 * w]).mean() for w in (0, 0.05, 0.5, 1)]
+    assert min(losses) == losses[1]
+    assert votes.choose_weight(probabilities, shares, truth) == pytest.approx(0.05)
+    assert votes.choose_weight(shares, probabilities, truth) == pytest.approx(0.95)
+    assert votes.choose_weight(probabilities, shares, truth, weights=(0, 0.5, 1)) == 0
     assert votes.fall_back(probabilities, shares, 0.7).argmax(axis=1).tolist() == [1, 0, 1, 0]
     threshold = votes.choose_fall_back(probabilities, shares, truth)
     assert 0.6 < threshold <= 0.9
