@@ -68,7 +68,7 @@ bench-analysis: $(VENV)/.installed-bench $(ENCODER)_6/config.json
 
 # Label names, votes, classifier and hybrid; new labels; unknown texts; build and query time of the indexes.
 bench-retrieval: $(VENV)/.installed-bench $(ENCODER)/config.json $(MILVUS)
-	$(PYTHON) tests/bench_retrieval.py --data_dir $(DATA) --work_dir .bench/retrieval_label --parts accuracy \
+	$(PYTHON) tests/bench_retrieval.py --data_dir $(DATA) --parts accuracy \
 		--dual_flags "--positives label --margin 0 --scale 20 --epochs 3"
 	$(PYTHON) tests/bench_retrieval.py --data_dir $(DATA)
 	$(PYTHON) tests/bench_index.py --data_dir $(DATA)

@@ -12,7 +12,8 @@ new_labels   an encoder trained on all labels but three, which then are added by
              one that was trained on all
 open_set     the same encoder with its labels alone: are the three others' texts seen to be unknown?
 
-A step that is already in --work_dir, with the same command, is not repeated; one process a core.
+A step that is already in --work_dir, with the same command, is not repeated; one process a core. What --dual_flags
+changes has them in its name, so that encoders trained otherwise share the data and the classifier.
 """
 
 import argparse
@@ -54,6 +55,11 @@ RECALLS = {
         ("dual_few", "few/train.txt", f"{kind}/{queries}") for kind in ("few", "unknown") for queries in BOTH
     ],
 }
+
+
+def named(name, args):
+    """The name of what depends on --dual_flags."""
+    return f"{name} {args.dual_flags.replace('/', ' ')}".strip()
 
 
 class Bench:
@@ -104,7 +110,8 @@ class Bench:
                 write_lines(folder / name, {f"{split}.txt": ["\t".join(row) for row in chosen]})
 
     def train_dual(self, name, part):
-        """Train a dual encoder on data/<part>; its folder is models/<name>."""
+        """Train a dual encoder on data/<part>; its folder is models/<name>, with the flags."""
+        name = named(name, self.args)
         folder = self.folder / "data" / part
         self.step(name, "retrieval_based/train.py", "--train_set_file", folder / "train.txt", "--corpus_file",
                   folder / "train.txt", "--similar_text_pair_file", folder / "dev.txt", "--model_name_or_path",
@@ -120,6 +127,7 @@ class Bench:
 
     def recalled(self, model, corpus, queries):
         """Hits in data/<corpus> of the texts in data/<queries>: scores, label ids, and class ids of the queries."""
+        model = named(model, self.args)
         name = f"{model}, {corpus.replace('/', ' ')}, {queries.replace('/', ' ')}"
         self.step(name, "retrieval_based/recall.py", "--model_name_or_path",
                   self.folder / "models" / model / "model_best", "--corpus_file", self.folder / "data" / corpus,
@@ -231,7 +239,7 @@ def main():
         list(pool.map(lambda job: job[0].recalled(*job[1]), [(bench, one) for bench in benches for one in recalls]))
         results = {part: list(pool.map(lambda bench, part=part: getattr(bench, part)(), benches))
                    for part in args.parts}  # fmt: skip
-    write_json(args.work_dir / "results.json", {"seeds": args.seeds, **results})
+    write_json(args.work_dir / f"{named('results', args)}.json", {"seeds": args.seeds, **results})
     for part, rows in results.items():
         print(f"\n| {part} | {', '.join(f'seed {seed}' for seed in args.seeds)} | mean |\n| --- | --- | --- |")
         for name in rows[0]:
