@@ -1,55 +1,26 @@
-"""What the scripts share before any heavy import: errors, data files, arguments, CPU settings, safe writing.
+"""What every script needs: errors, reading data, metrics and reports, safe writing.
 
 Nothing here imports paddle or paddlenlp, which take seconds: a wrong flag or a bad line is reported at once.
-What needs them is in trainer.py.
 """
 
-import argparse
-import ast
 import contextlib
-import ctypes
-import dataclasses
 import difflib
-import enum
 import functools
-import importlib.metadata
-import importlib.util
 import itertools
 import json
 import os
-import platform
-import re
 import shutil
 import sys
 import tempfile
-import typing
-from fractions import Fraction
 from pathlib import Path
+
+from core.encodings import describe_encoding
 
 # A small number of label names in a message is help, a large one is noise.
 MAX_NAMES_IN_MESSAGE = 20
+
 # Characters of an unknown label that are compared with the known ones: a whole line may stand in its place.
 MAX_LABEL_IN_HINT = 100
-
-# Names that --metric_for_best_model may have, with or without eval_ before them.
-METRIC_NAMES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss")
-
-# What training it was: in output_dir when it is finished, and in each complete checkpoint.
-RUN_FILE = "run.json"
-
-# What an export folder says of itself, and the answers that its model gave before it was exported.
-EXPORT_FILE = "export.json"
-PARITY_FILE = "parity.json"
-EXPORT_TYPES = ("paddle", "onnx", "onnx_int8")
-
-# Compression strategies that give a usable model on this stack.
-SUPPORTED_STRATEGIES = ("dynabert", "dynabert+ptq", "ptq")
-# Parts of strategies that PaddleNLP names and that give none here, with the reason.
-REFUSED_STRATEGIES = {
-    "qat": "the INT8 graph that the library exports after it scores lower than was logged, is slower than float32 on "
-    "a CPU, and cannot be loaded by Taskflow",
-    "embeddings": "the library's quantisation of embeddings fails with this Paddle",
-}
 
 
 class UsageError(Exception):
@@ -66,7 +37,7 @@ def exit_on_usage_error():
         sys.exit(2)
 
 
-# ---------------------------------------------------------------------------------------------------- data files
+# --------------------------------------------------------------------------------------------------------- data files
 
 
 def read_lines(path):
@@ -93,67 +64,6 @@ def read_lines(path):
     if not lines:
         raise UsageError(f"{path}: the file is empty; write one sample a line")
     return lines
-
-
-def describe_encoding(path, data, position):
-    """The message for bytes that are not UTF-8: the line of `position`, the byte, and what the file may be instead."""
-    utf16 = utf16_variant(data)
-    if utf16:
-        return f"{path}:1: the file is {utf16}, not UTF-8; save it as UTF-8 (iconv -f {utf16} -t UTF-8)"
-    line = data.count(b"\n", 0, position) + 1
-    start = data.rfind(b"\n", 0, position) + 1
-    encoding = guess_encoding(data[start : start + ENCODING_SAMPLE])
-    name = "GBK" if encoding == "GB18030" else encoding
-    hint = f"it looks like {name}; convert it: iconv -f {encoding} -t UTF-8" if encoding else "save it as UTF-8"
-    return f"{path}:{line}: byte 0x{data[position]:02X} is not UTF-8; {hint}"
-
-
-def utf16_variant(data):
-    """UTF-16, UTF-16LE or UTF-16BE where a file begins like one of these, by its mark or its line ends; else None."""
-    head = data[:ENCODING_SAMPLE]
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "UTF-16"
-    for name, line_end in (("UTF-16LE", b"\n\0"), ("UTF-16BE", b"\0\n")):
-        if head.count(line_end) > head.count(b"\n") / 2:
-            return name
-    return None
-
-
-# Name, codec, and the two-byte codes of punctuation and of the characters that the standard sorts as frequent.
-CHINESE_ENCODINGS = (
-    ("GB18030", "gb18030", re.compile(rb"[\xA1\xA3\xB0-\xD7][\xA1-\xFE]")),
-    ("BIG5", "big5", re.compile(rb"[\xA1\xA4-\xC6][\x40-\xFE]")),
-)
-# Bytes that are enough to tell an encoding.
-ENCODING_SAMPLE = 1 << 16
-# Encodings that Chinese users' files come in, by the library's name; more candidates mean more wrong guesses.
-ENCODINGS = {
-    "gb18030": "GB18030",  # of which GBK and GB2312 are parts
-    "big5": "BIG5",
-    "cp1252": "CP1252",
-}
-
-
-def guess_encoding(data):
-    """The most likely encoding of bytes that are neither UTF-8 nor UTF-16, as iconv and Python name it, or None."""
-    from charset_normalizer import from_bytes
-
-    # A few Chinese characters are too little for the library's statistics, but not for these.
-    shares = {name: _share_of_frequent(data, codec, frequent) for name, codec, frequent in CHINESE_ENCODINGS}
-    likely = max(shares, key=shares.get)
-    if shares[likely] > 0.8:
-        return likely
-    best = from_bytes(data, cp_isolation=list(ENCODINGS)).best()
-    return ENCODINGS.get(best.encoding) if best else None
-
-
-def _share_of_frequent(data, codec, frequent):
-    """The share of the non-ASCII characters that are frequent ones, where the bytes have this encoding."""
-    text = data.decode(codec, "ignore")
-    characters = [character.encode(codec) for character in text if ord(character) > 0x7F]
-    if not characters or "\0" in text:
-        return 0.0
-    return sum(frequent.fullmatch(code) is not None for code in characters) / len(characters)
 
 
 def read_labels(path):
@@ -334,37 +244,6 @@ def _suggest_label(label, labels):
     return f"use one of: {known}; or add it to the label file"
 
 
-def read_model_config(model_dir):
-    """Read config.json of a model directory.
-
-    Returns:
-        dict | None: its content; None when there is no such file (a model name, or a directory of another kind).
-
-    Raises:
-        UsageError: it is there but is not a JSON object.
-    """
-    path = Path(model_dir) / "config.json"
-    if not path.is_file():
-        return None
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{path}: not readable as JSON ({error}); save the model again") from None
-    if not isinstance(config, dict):
-        raise UsageError(f"{path}: not a JSON object; save the model again")
-    return config
-
-
-def stored_labels(config):
-    """The label names in a model's config in class order, or None where it has only LABEL_n or none at all."""
-    id2label = config.get("id2label") or {}
-    try:
-        names = [str(name) for _, name in sorted((int(index), name) for index, name in id2label.items())]
-    except (AttributeError, ValueError):
-        raise UsageError("config.json: id2label is not a map from class ids to names; save the model again") from None
-    return None if all(name == f"LABEL_{index}" for index, name in enumerate(names)) else names
-
-
 def read_json(path):
     """The JSON object in a file of ours; empty where there is none that can be read."""
     try:
@@ -374,59 +253,7 @@ def read_json(path):
         return {}
 
 
-def read_run_file(folder):
-    """The content of run.json; empty where there is none that can be read."""
-    return read_json(Path(folder) / RUN_FILE)
-
-
-def check_widths(width_mult_list, num_heads):
-    """Refuse a width that leaves a fraction of an attention head.
-
-    Args:
-        width_mult_list (list[str]): such as 3/4 or 0.75.
-        num_heads (int): attention heads of the full model.
-
-    Returns:
-        list[str]: the widths as fractions in lowest terms, which PaddleNLP's own evaluation of them takes.
-
-    Raises:
-        UsageError: naming the widths that are possible.
-    """
-    widths = []
-    for text in width_mult_list:
-        try:
-            width = Fraction(text)
-        except (ValueError, ZeroDivisionError):
-            width = Fraction(0)
-        if not 0 < width <= 1 or (width * num_heads).denominator != 1:
-            possible = " ".join(str(Fraction(heads, num_heads)) for heads in range(1, num_heads + 1))
-            raise UsageError(f"--width_mult_list {text}: the model has {num_heads} heads; use some of: {possible}")
-        widths.append(str(width))
-    return widths
-
-
-def require_packages(what, *names, requirements="requirements-analysis.txt"):
-    """Raise UsageError where optional packages are missing: before the work, not after it.
-
-    Args:
-        what (str): the script or flag that needs them.
-        names (str): of the packages, as pip knows them.
-        requirements (str): the file that has them.
-    """
-    missing = []
-    for name in names:
-        try:
-            importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(name)
-    if missing:
-        raise UsageError(f"{what} needs {', '.join(missing)}, not installed here; run: pip install -r {requirements}")
-
-
-def require_onnx(types):
-    """Raise UsageError when a format other than paddle is asked for and its libraries are not installed."""
-    if set(types) - {"paddle"}:
-        require_packages("ONNX", "paddle2onnx", "onnx", "onnxruntime", requirements="requirements-serving.txt")
+# ------------------------------------------------------------------------------------------------ metrics and reports
 
 
 def evaluation_report(split, labels, truth, predicted):
@@ -513,7 +340,7 @@ def format_table(rows):
     return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in cells]
 
 
-# ------------------------------------------------------------------------------------------------- safe writing
+# ------------------------------------------------------------------------------------------------------- safe writing
 
 
 @contextlib.contextmanager
@@ -583,135 +410,3 @@ def write_lines(save_dir, contents, flag="--save_dir"):
 def write_json(path, value, ascii_only=False):
     """Write indented UTF-8 JSON; `ascii_only` for files that others open in the machine's own encoding."""
     Path(path).write_bytes((json.dumps(value, ensure_ascii=ascii_only, indent=2) + "\n").encode("utf-8"))
-
-
-# --------------------------------------------------------------------------------------------------- CPU settings
-
-
-def usable_cores():
-    """Physical cores that this process may use, at least 1."""
-    import psutil
-
-    cores = psutil.cpu_count(logical=False) or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = min(cores, len(os.sched_getaffinity(0)))
-    return max(1, cores)
-
-
-def prepare_cpu():
-    """Set what Paddle reads at start-up so that it uses this CPU well. Call before the first `import paddle`.
-
-    - Threads: Paddle sets OMP_NUM_THREADS to 1 when it is unset; here it becomes the physical cores that this
-      process may use, shared among the processes of one launch. A value set by the user wins.
-    - AMD processors: the MKL that Paddle ships (mklml, 2019) gives them its slowest code path unless it is told
-      that AVX2 is there. A training step was 1.8 times as fast on a Zen 4 EPYC.
-    - Paddle 2.6 makes transposes views, and its copies of non-contiguous views are slow: about 5 % of a training step.
-    - glibc: blocks above 128 KB go back to the kernel on every free, so each activation is page-faulted anew.
-    """
-    local_processes = int(os.environ.get("PADDLE_LOCAL_SIZE", os.environ.get("PADDLE_TRAINERS_NUM", "1")))
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // max(1, local_processes))))
-    os.environ.setdefault("FLAGS_use_stride_kernel", "0")
-    if platform.system() != "Linux":
-        return
-    with contextlib.suppress(OSError):
-        cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        if "AuthenticAMD" in cpu and " avx2 " in cpu:
-            os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "gnu_get_libc_version"):
-        m_trim_threshold, m_mmap_threshold = -1, -3
-        libc.mallopt(m_mmap_threshold, 32 << 20)
-        libc.mallopt(m_trim_threshold, 512 << 20)
-
-
-# ------------------------------------------------------------------------------------------------------ arguments
-
-
-def load_module(name, path):
-    """Import a file, once, under a name of its own: more than one folder has a utils.py and a train.py."""
-    if getattr(sys.modules.get(name), "__file__", None) == str(path):
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-# Where PaddleNLP declares its arguments; each class is a subclass of TrainingArguments.
-ARGUMENT_FILES = {
-    "CompressionArguments": "trainer/compression_args.py",
-    "PromptTuningArguments": "prompt/prompt_args.py",
-}
-
-
-def load_argument_classes(name="CompressionArguments"):
-    """Give PaddleNLP's argument parser and one of its classes of arguments without importing PaddleNLP.
-
-    Importing them the usual way imports paddle: 4 to 10 seconds before `--help` or a typing error is answered.
-    Their fields are plain declarations, so they are read from the installed source files; checks that need paddle
-    (`__post_init__`) are left out and run later, when the real class is made.
-
-    Args:
-        name (str): of ARGUMENT_FILES.
-
-    Returns:
-        tuple[type, type]: PdArgumentParser and a dataclass with the fields of that class.
-
-    Raises:
-        UsageError: paddlenlp is not installed.
-    """
-    spec = importlib.util.find_spec("paddlenlp")
-    if spec is None:
-        raise UsageError("paddlenlp is not installed; run: pip install -r requirements.txt")
-    folder = Path(spec.submodule_search_locations[0])
-    parser_module = load_module("_paddlenlp_argparser", folder / "trainer" / "argparser.py")
-
-    namespace = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Union")}
-    namespace.update(dataclass=dataclasses.dataclass, field=dataclasses.field, Enum=enum.Enum, __name__=__name__)
-    for file in ("trainer/trainer_utils.py", "trainer/training_args.py", ARGUMENT_FILES[name]):
-        tree = ast.parse((folder / file).read_text(encoding="utf-8"), str(folder / file))
-        wanted = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_declaration(node)]
-        exec(compile(ast.Module(wanted, []), str(folder / file), "exec"), namespace)
-    return parser_module.PdArgumentParser, namespace[name]
-
-
-def _is_declaration(node):
-    """Keep enums as they are and argument classes reduced to their fields."""
-    if node.name == "TrainingArguments" or node.name in ARGUMENT_FILES:
-        node.body = [item for item in node.body if isinstance(item, ast.AnnAssign)]
-        return True
-    return node.name == "ExplicitEnum" or any(getattr(base, "id", None) == "ExplicitEnum" for base in node.bases)
-
-
-# Where our defaults are not the library's: output_dir is required there, and its dynabert+ptq does not run.
-DEFAULTS = {"output_dir": "checkpoint", "strategy": "dynabert"}
-
-
-def parse_arguments(parser_class, classes, argv, description, defaults=DEFAULTS):
-    """Parse `argv` into one object a class; `defaults` replace those of the classes' fields.
-
-    Raises:
-        UsageError: an unknown flag, a missing or malformed value.
-    """
-
-    class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        pass
-
-    parser = parser_class(classes, description=description, formatter_class=HelpFormatter, allow_abbrev=False)
-    flags = []
-    for action in parser._actions:
-        flags += action.option_strings
-        if action.dest in defaults:
-            action.required, action.default = False, defaults[action.dest]
-
-    def fail(message):
-        raise UsageError(f"{message}; see --help")
-
-    parser.error = fail
-    *objects, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
-    if unknown:
-        close = difflib.get_close_matches(unknown[0].split("=")[0], flags, n=1)
-        hint = f"did you mean {close[0]}?" if close else "see --help"
-        raise UsageError(f"unknown argument {unknown[0]}; {hint}")
-    return objects

@@ -9,10 +9,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, load_script, write_few_shot_data
 
 import train
-from utils import load_argument_classes
+from core.arguments import load_argument_classes
+from tests.helpers import ROOT, load_script, write_few_shot_data
 
 READMES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_en.md")}
 DATA_README = (ROOT / "data" / "README.md").read_text(encoding="utf-8")

@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
 from packaging.requirements import Requirement
+
+from tests.helpers import ROOT
 
 REQUIREMENTS = sorted(ROOT.glob("requirements*.txt"))
 

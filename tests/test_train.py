@@ -11,9 +11,9 @@ import time
 
 import numpy as np
 import pytest
-from conftest import LABELS, ROOT, train_flags, write_data
 
 import train
+from tests.helpers import LABELS, ROOT, train_flags, write_data
 from utils import UsageError
 
 CHECKPOINT_FILES = {
@@ -372,9 +372,9 @@ def test_a_half_written_checkpoint_is_skipped(interrupted, log, file, damage):
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert trainer.what_is_incomplete(out / "checkpoint-12")
+    assert checkpoints.what_is_incomplete(out / "checkpoint-12")
     arguments = train.parse_all(flags)
-    assert train.choose_checkpoint(arguments.training, arguments.fingerprint).endswith("checkpoint-6")
+    assert trainer.choose_checkpoint(arguments.training, arguments.fingerprint).endswith("checkpoint-6")
     assert any("checkpoint-12 is skipped" in line for line in log)
     refused = refusal(*flags, "--resume_from_checkpoint", out / "checkpoint-12")
     assert "not complete" in refused
@@ -439,7 +439,7 @@ def test_kill_9_and_rerun_through_the_command_line(data_dir, tiny_model, tmp_pat
         process.wait()
     before = max(int(path.parent.name.split("-")[1]) for path in out.glob("checkpoint-*/run.json"))
     arguments = train.parse_all(flags)
-    chosen = train.choose_checkpoint(arguments.training, arguments.fingerprint)
+    chosen = trainer.choose_checkpoint(arguments.training, arguments.fingerprint)
     assert chosen.endswith(f"checkpoint-{before}")
     # The rest of 400 epochs would take minutes: from the checkpoint found, ten more steps.
     train.main([*flags, "--resume_from_checkpoint", chosen, "--max_steps", str(before + 10), "--save_strategy", "no",

@@ -6,9 +6,9 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
 
 import utils
+from tests.helpers import ROOT
 from utils import UsageError
 
 LABELS = ["甲", "乙"]
@@ -119,7 +119,7 @@ def test_staged_files_in_folders_join_what_is_there(tmp_path):
     assert files == {"a": "new", "mine": "kept"} and [path.name for path in tmp_path.iterdir()] == ["below"]
 
 
-@pytest.mark.parametrize("name", list(utils.ARGUMENT_FILES))
+@pytest.mark.parametrize("name", list(arguments.ARGUMENT_FILES))
 def test_light_arguments_are_those_of_the_library(name):
     """The fields read from the source files equal the imported class's: names, types and defaults."""
     import dataclasses
@@ -135,7 +135,7 @@ def test_light_arguments_are_those_of_the_library(name):
             for field in dataclasses.fields(cls)
         }
 
-    _, light = utils.load_argument_classes(name)
+    _, light = arguments.load_argument_classes(name)
     assert fields(light) == fields(real)
     assert len(fields(light)) > 100
 
@@ -163,13 +163,13 @@ def test_help_and_argument_errors_come_before_any_heavy_import():
 )  # fmt: skip
 def test_widths_must_leave_whole_heads(widths, expected):
     if expected is None:
-        assert "the model has 4 heads; use some of: 1/4 1/2 3/4 1" in message(utils.check_widths, widths, 4)
+        assert "the model has 4 heads; use some of: 1/4 1/2 3/4 1" in message(arguments.check_widths, widths, 4)
     else:
-        assert utils.check_widths(widths, 4) == expected
+        assert arguments.check_widths(widths, 4) == expected
 
 
 def test_threads_default_to_the_cores_and_the_user_wins():
-    code = "import utils, os; utils.prepare_cpu(); print(os.environ['OMP_NUM_THREADS'])"
+    code = "import utils, os; cpu.prepare_cpu(); print(os.environ['OMP_NUM_THREADS'])"
 
     def threads(**variables):
         environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
@@ -233,5 +233,5 @@ def test_texts_to_predict_with_and_without_labels(tmp_path):
 def test_a_module_of_a_name_is_loaded_once(tmp_path):
     path = tmp_path / "utils.py"
     path.write_text("VALUE = object()", encoding="utf-8")
-    first = utils.load_module("other_utils", path)
-    assert utils.load_module("other_utils", path) is first and first is not utils
+    first = arguments.load_module("other_utils", path)
+    assert arguments.load_module("other_utils", path) is first and first is not utils

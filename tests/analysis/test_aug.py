@@ -9,7 +9,7 @@ import aug
 import jieba
 import numpy as np
 import pytest
-from conftest import ROOT, not_installed
+from tests.helpers import ROOT, not_installed
 
 from utils import UsageError
 

@@ -3,7 +3,7 @@
 import dirty
 import numpy as np
 import pytest
-from conftest import ROOT
+from tests.helpers import ROOT
 
 from utils import UsageError, read_examples, read_labels
 

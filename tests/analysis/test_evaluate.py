@@ -3,7 +3,7 @@
 import evaluate
 import numpy as np
 import pytest
-from conftest import train_flags
+from tests.helpers import train_flags
 from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_score
 
 import train

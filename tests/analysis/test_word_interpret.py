@@ -11,7 +11,7 @@ import paddle
 import pytest
 import word_interpret as lib
 from classifier import find_head
-from conftest import ROOT, not_installed
+from tests.helpers import ROOT, not_installed
 from nbconvert.preprocessors import ExecutePreprocessor
 
 from trainer import make_encoder

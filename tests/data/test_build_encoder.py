@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from conftest import load_script
+from tests.helpers import load_script
 
 from utils import UsageError
 

@@ -7,7 +7,7 @@ import shutil
 
 import check
 import pytest
-from conftest import LABELS, train_flags, write_data
+from tests.helpers import LABELS, train_flags, write_data
 from near_duplicates import normalise
 
 import train

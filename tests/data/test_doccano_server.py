@@ -9,7 +9,7 @@ from pathlib import Path
 import check
 import doccano
 import pytest
-from conftest import ROOT
+from tests.helpers import ROOT
 
 from utils import UsageError, read_examples, read_labels
 

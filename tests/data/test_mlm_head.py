@@ -7,7 +7,7 @@ import sys
 import mlm_head
 import numpy as np
 import pytest
-from conftest import ROOT, load_script
+from tests.helpers import ROOT, load_script
 
 from utils import UsageError
 

@@ -18,7 +18,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, load_script
+from tests.helpers import ROOT, load_script
 
 from utils import UsageError, read_examples, read_labels
 

@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 
-from conftest import ROOT
+from tests.helpers import ROOT
 
 from utils import read_examples, read_labels, read_lines
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import split
-from conftest import ROOT
+from tests.helpers import ROOT
 from near_duplicates import similarity
 
 from utils import UsageError, read_examples, read_labels

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from conftest import LABELS, load_script
+from tests.helpers import LABELS, load_script
 from running import free_port, server_thread
 
 from predictor import Predictor

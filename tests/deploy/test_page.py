@@ -5,7 +5,7 @@ import urllib.parse
 
 import pytest
 import requests
-from conftest import LABELS
+from tests.helpers import LABELS
 from running import server_thread
 
 from predictor import Predictor

@@ -17,7 +17,7 @@ import time
 import numpy as np
 import pytest
 import requests
-from conftest import LABELS, ROOT, load_script, train_flags
+from tests.helpers import LABELS, ROOT, load_script, train_flags
 from malformed import BAD_BODIES, GOOD_BODIES, malformed
 from running import SIMPLE_SERVING, server_process, server_thread
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LABELS, ROOT, load_script
+from tests.helpers import LABELS, ROOT, load_script
 from test_export import export_flags
 from triton_server import REGION, running_triton
 

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from conftest import LABELS, ROOT, not_installed
+from tests.helpers import LABELS, ROOT, not_installed
 
 import utils
 from utils import UsageError

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import LABEL_WORDS, LABELS, ROOT, few_shot_flags
+from tests.helpers import LABEL_WORDS, LABELS, ROOT, few_shot_flags
 
 from utils import UsageError
 

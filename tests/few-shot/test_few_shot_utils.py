@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import LABEL_WORDS
+from tests.helpers import LABEL_WORDS
 
 from utils import UsageError
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import LABELS, load_script, write_data
+from tests.helpers import LABELS, load_script, write_data
 from scipy.special import softmax
 
 from predictor import Predictor

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import LABEL_WORDS, ROOT
+from tests.helpers import LABEL_WORDS, ROOT
 
 import utils
 from utils import UsageError

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import LABEL_WORDS, LABELS, ROOT, write_data
+from tests.helpers import LABEL_WORDS, LABELS, ROOT, write_data
 
 from utils import UsageError, load_module, read_json
 

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from tests.helpers import ROOT
 
 import utils
 from utils import UsageError

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from tests.helpers import ROOT
 
 import utils
 from utils import UsageError

@@ -4,7 +4,7 @@ import collections
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from tests.helpers import ROOT
 
 from utils import UsageError, load_module
 

@@ -4,7 +4,7 @@ import io
 import json
 
 import pytest
-from conftest import LABELS, ROOT
+from tests.helpers import LABELS, ROOT
 
 import utils
 from utils import UsageError

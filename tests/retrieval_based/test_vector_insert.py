@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from tests.helpers import ROOT
 
 import utils
 

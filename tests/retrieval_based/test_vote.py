@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from tests.helpers import ROOT
 
 from utils import load_module
 

@@ -9,7 +9,7 @@ An export folder holds
     export.json                   max_length, versions, metrics on dev, and the size of every file
     parity.json                   a few texts with the probabilities that the model gave before it was exported
 
-predictor.py reads it.
+core/predictor.py reads it.
 """
 
 import contextlib
@@ -25,14 +25,14 @@ import paddle
 from paddlenlp.transformers import export_model
 from paddlenlp.utils.log import logger
 
-from trainer import make_collator, make_encoder, uses_token_types
-from utils import EXPORT_FILE, EXPORT_TYPES, PARITY_FILE, UsageError, format_table, read_json, staged_files, write_json
+from core.batches import make_collator
+from core.checkpoints import EXPORT_FILE, EXPORT_TYPES, PARITY_FILE
+from core.encoders import make_encoder
+from core.loading import uses_token_types
+from core.predictor import EXACT_FORMATS, Predictor, available_formats
+from utils import UsageError, format_table, read_json, staged_files, write_json
 
 OPSET = 13
-# Whole numbers on each side of 0 that a quantised weight may be.
-WEIGHT_LEVELS = 63
-# Batches of dev that give the ranges of activations: every n-th, so that short and long texts take part.
-CALIBRATION_BATCHES = 32
 
 # Short, long, mixed, and with characters that few vocabularies know; none of them is anybody's data.
 PARITY_TEXTS = [
@@ -150,7 +150,7 @@ def export_classifier(model, tokenizer, labels, max_length, export_dir, name="mo
     """
     model.eval()
     types = [kind for kind in EXPORT_TYPES if kind == "paddle" or kind in types]
-    token_types = uses_token_types(type(model))
+    token_types = uses_token_types(model)
     encode = make_encoder(tokenizer, max_length, token_types)
     batch = make_collator(tokenizer)(encode(PARITY_TEXTS))
     inputs = {key: paddle.to_tensor(batch[key]) for key in ("input_ids", "token_type_ids") if key in batch}
@@ -170,6 +170,8 @@ def export_classifier(model, tokenizer, labels, max_length, export_dir, name="mo
         if set(types) & {"onnx", "onnx_int8"}:
             onnx_model = convert_to_onnx(stage, name)
             if "onnx_int8" in types:
+                from core.quantize import calibration_batches, quantize_onnx  # needs onnxruntime, an extra
+
                 batches = calibration_batches(dev, tokenizer)
                 save_onnx(quantize_onnx(onnx_model, batches), stage / f"{name}_int8.onnx")
             if "onnx" in types:
@@ -296,130 +298,6 @@ def save_onnx(model, path):
         raise UsageError(f"{path.name}: ONNX Runtime cannot load what was converted ({why})") from error
 
 
-# ------------------------------------------------------------------------------------------------------------ INT8
-
-
-def calibration_batches(dev, tokenizer):
-    """Batches of dev, short and long texts alike, as ONNX inputs.
-
-    Raises:
-        UsageError: no dev data.
-    """
-    if dev is None:
-        raise UsageError("--export_type onnx_int8 measures the ranges of activations on dev data; give --dev_path")
-    order = np.argsort(dev.lengths, kind="stable")
-    groups = np.array_split(order, max(1, len(order) // 32))
-    collate = make_collator(tokenizer)
-    for group in groups[:: max(1, len(groups) // CALIBRATION_BATCHES)]:
-        batch = collate([dict(dev[index]) for index in group])
-        yield {name: batch[name] for name in ("input_ids", "token_type_ids") if name in batch}
-
-
-def quantize_onnx(model, batches):
-    """Give a model's matrix products with weights 8-bit integers; everything else stays in float32.
-
-    Static quantisation (arXiv 1712.05877): activations get one scale and zero point a tensor, from the ranges seen
-    in `batches`; weights get one scale an output unit. Unlike with dynamic quantisation, what a text gets
-    does not depend on the texts beside it. Weights keep 7 bits: with 8, processors without VNNI
-    overflow in the 16-bit sums and give other answers.
-
-    Args:
-        model (onnx.ModelProto): with initializers.
-        batches (Iterable[dict[str, np.ndarray]]): inputs.
-
-    Returns:
-        onnx.ModelProto: for ONNX Runtime (it uses its MatMulIntegerToFloat).
-    """
-    from onnx import helper
-    from onnx.numpy_helper import from_array, to_array
-
-    result = type(model)()
-    result.CopyFrom(model)
-    graph = result.graph
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    products = [node for node in graph.node if node.op_type == "MatMul" and node.input[1] in weights]
-    ranges = activation_ranges(model, sorted({node.input[0] for node in products}), batches)
-    readers = {}
-    for node in graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-
-    nodes, tensors, dropped = [], {}, set()
-    for node in graph.node:
-        if node.output[0] in dropped:
-            continue
-        if node.op_type != "MatMul" or node.input[1] not in weights:
-            nodes.append(node)
-            continue
-        x, w = node.input
-        if f"{x}.scale" not in tensors:
-            tensors[f"{x}.scale"], tensors[f"{x}.zero_point"] = affine(*ranges[x])
-            inputs = [x, f"{x}.scale", f"{x}.zero_point"]
-            nodes.append(helper.make_node("QuantizeLinear", inputs, [f"{x}.int8"]))
-        weight = to_array(weights[w])
-        scale = np.maximum(np.abs(weight).max(axis=0) / WEIGHT_LEVELS, 1e-8).astype("float32")
-        tensors[f"{w}.int8"] = np.round(weight / scale).astype("int8")
-        tensors[f"{w}.scale"], tensors[f"{w}.zero_point"] = scale, np.zeros(len(scale), "int8")
-        inputs = [f"{x}.int8", f"{w}.int8", f"{x}.scale", f"{w}.scale", f"{x}.zero_point", f"{w}.zero_point"]
-        output = node.output[0]
-        following = readers.get(output, [])
-        add = following[0] if len(following) == 1 else node
-        bias = [name for name in add.input if name in weights and list(weights[name].dims) == [len(scale)]]
-        if add.op_type == "Add" and bias:
-            inputs.append(bias[0])
-            output = add.output[0]
-            dropped.add(output)
-        nodes.append(helper.make_node("MatMulIntegerToFloat", inputs, [output], domain="com.microsoft"))
-
-    del graph.node[:]
-    graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend([*kept, *(from_array(value, name) for name, value in tensors.items())])
-    if all(opset.domain != "com.microsoft" for opset in result.opset_import):
-        result.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    return result
-
-
-def activation_ranges(model, names, batches):
-    """The range to quantise each of these tensors in: dict[str, tuple[float, float]].
-
-    The whole range would be wide because of a few outliers, and its steps coarse for all other values. So it is
-    shrunk to the share of it with the smallest squared error on values drawn from all batches.
-    """
-    import onnxruntime
-    from onnx import TensorProto, helper
-
-    observed = type(model)()
-    observed.CopyFrom(model)
-    observed.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
-    session = onnxruntime.InferenceSession(observed.SerializeToString(), providers=["CPUExecutionProvider"])
-    rng = np.random.default_rng(0)
-    limits = dict.fromkeys(names, (0.0, 0.0))
-    drawn = {name: [] for name in names}
-    for batch in batches:
-        for name, value in zip(names, session.run(names, batch)):
-            low, high = limits[name]
-            limits[name] = min(low, float(value.min())), max(high, float(value.max()))
-            drawn[name].append(rng.choice(value.ravel(), 4096))
-
-    def squared_error(name, share):
-        scale, zero_point = affine(limits[name][0] * share, limits[name][1] * share)
-        values = np.concatenate(drawn[name])
-        return np.square((np.clip(np.round(values / scale) + zero_point, 0, 255) - zero_point) * scale - values).mean()
-
-    shares = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1)
-    best = {name: min(shares, key=lambda share: squared_error(name, share)) for name in names}
-    return {name: (limits[name][0] * best[name], limits[name][1] * best[name]) for name in names}
-
-
-def affine(low, high):
-    """Scale and zero point that map low … high, 0 among them, on 0 … 255."""
-    scale = max((high - low) / 255, 1e-8)
-    return np.float32(scale), np.uint8(np.clip(round(-low / scale), 0, 255))
-
-
 # ------------------------------------------------------------------------------------------------- the same answers
 
 
@@ -452,8 +330,6 @@ def verify_export(folder, dev, expected, predictor_class=None, formats=None):
         list[dict]: a row a format, the dynamic graph first: format, file, accuracy, label_agreement with the dynamic
             graph, max_difference of a logit, ms_per_sample without tokenisation.
     """
-    from predictor import EXACT_FORMATS, Predictor, available_formats
-
     truth = np.array([feature["labels"] for feature in dev.features])
     rows = [{"format": "dynamic", "file": "", "accuracy": float((expected.argmax(1) == truth).mean()),
              "label_agreement": 1.0, "max_difference": 0.0, "ms_per_sample": None}]  # fmt: skip

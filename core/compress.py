@@ -16,9 +16,11 @@ from paddle.nn import functional as F
 from paddlenlp.trainer.trainer_utils import IntervalStrategy
 from paddlenlp.utils.log import logger
 
-from export import dynamic_logits, export_classifier, graph_bytes, verify_export
-from trainer import MODEL_FILE, ClassificationTrainer
-from utils import UsageError, check_widths, format_table, staged_files
+from core.arguments import check_widths
+from core.export import dynamic_logits, export_classifier, graph_bytes, verify_export
+from core.loading import MODEL_FILE
+from core.trainer import ClassificationTrainer
+from utils import UsageError, format_table, staged_files
 
 # Weight of each layer's hidden states in the loss. 0.1 (paddleslim's) gave 0.6 points less at width 1/2 on KUAKE-QIC.
 HIDDEN_WEIGHT = 1.0

@@ -1,6 +1,6 @@
 """Run an export folder (see export.py) in any of its formats: Paddle Inference, ONNX Runtime, INT8.
 
-from predictor import Predictor
+from core.predictor import Predictor
 predictor = Predictor("checkpoint/export", format="onnx_int8")
 for label, score in predictor.classify(["头疼挂什么科", "医保卡能刷吗"]): ...
 """
@@ -14,14 +14,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from paddlenlp.transformers import AutoTokenizer
 
-from utils import EXPORT_FILE, UsageError, prepare_cpu, read_json
-
-prepare_cpu()
-
-from paddlenlp.transformers import AutoTokenizer  # noqa: E402
-
-from trainer import make_encoder, pad_batch  # noqa: E402
+from core.checkpoints import EXPORT_FILE
+from core.encoders import make_encoder, pad_batch, run_sorted
+from utils import UsageError, read_json
 
 # Format -> the ending of its file. paddle_bf16 runs the Paddle graph with matrix products in bfloat16.
 FORMATS = {"paddle": ".pdmodel", "paddle_bf16": ".pdmodel", "onnx": ".onnx", "onnx_int8": "_int8.onnx"}
@@ -99,7 +96,7 @@ class Predictor:
     Args:
         folder: the export folder.
         format (str): of FORMATS.
-        num_threads (int | None): CPU threads; None means what utils.prepare_cpu chose.
+        num_threads (int | None): CPU threads; None means what core.cpu.prepare_cpu chose.
         batch_size (int): texts that are run together. They are sorted by length first, so that little is padded.
         device (str): cpu, gpu or gpu:<n>.
         precision (str): fp32, or fp16 on a GPU.
@@ -226,13 +223,9 @@ class Predictor:
         Returns:
             np.ndarray: float32 [texts, classes], in the order given.
         """
-        lengths = np.array([len(feature["input_ids"]) for feature in features])
-        order = np.argsort(-lengths, kind="stable")
-        result = np.empty((len(features), len(self.labels)), "float32")
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            result[chosen] = self.run_batch(self._collate([features[index] for index in chosen]))
-        return result
+        if not features:
+            return np.empty((0, len(self.labels)), "float32")
+        return run_sorted(features, self.batch_size, lambda some: self.run_batch(self._collate(some)))
 
     def probabilities(self, texts):
         """float64 [texts, classes]; each row sums to 1."""

@@ -4,9 +4,9 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import LABELS
 
-from predictor import Predictor, available_formats, graph_name, has_bfloat16
+from core.predictor import Predictor, available_formats, graph_name, has_bfloat16
+from tests.helpers import LABELS
 from utils import UsageError, read_examples
 
 

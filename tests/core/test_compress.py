@@ -9,11 +9,11 @@ import numpy as np
 import paddle
 import pytest
 
-import compress
 import train
-import trainer
-from predictor import Predictor
-from utils import UsageError, check_widths, read_examples
+from core import batches, compress, encoders, loading
+from core.arguments import check_widths
+from core.predictor import Predictor
+from utils import UsageError, read_examples
 
 WIDTHS = {"3/4": "0.75", "2/3": "0.67", "1/2": "0.5"}
 
@@ -94,12 +94,12 @@ def test_the_dynamic_weights_give_the_graph_s_answers(pruned, width):
     data, _, output = pruned
     folder = output / f"width_mult_{width}"
     predictor = Predictor(folder)
-    config, tokenizer = trainer.load_config_and_tokenizer(str(folder))
-    model = trainer.load_model(str(folder), config, predictor.labels)
+    config, tokenizer = loading.load_config_and_tokenizer(str(folder))
+    model = loading.load_model(str(folder), config, predictor.labels)
     model.eval()
     texts, _ = read_examples(data / "dev.txt", predictor.labels)
     features = predictor.encode(texts[:16])
-    batch = {name: paddle.to_tensor(value) for name, value in trainer.make_collator(tokenizer)(features).items()}
+    batch = {name: paddle.to_tensor(value) for name, value in batches.make_collator(tokenizer)(features).items()}
     with paddle.no_grad():
         expected = model(**batch).numpy()
     assert np.abs(predictor.logits(features) - expected).max() < 1e-4
@@ -120,13 +120,13 @@ def test_taskflow_runs_the_pruned_folder_as_documented(pruned, taskflow):
 
 def test_sorting_by_importance_changes_no_answer_and_puts_the_important_first(trained_once):
     data, checkpoint = trained_once
-    config, tokenizer = trainer.load_config_and_tokenizer(str(checkpoint))
+    config, tokenizer = loading.load_config_and_tokenizer(str(checkpoint))
     labels = [line for line in (data / "label.txt").read_text(encoding="utf-8").split("\n") if line]
-    model = trainer.load_model(str(checkpoint), config, labels)
+    model = loading.load_model(str(checkpoint), config, labels)
     model.eval()
     texts, truth = read_examples(data / "train.txt", labels)
-    features = trainer.make_encoder(tokenizer, 32, True)(texts[:32])
-    batch = {name: paddle.to_tensor(value) for name, value in trainer.make_collator(tokenizer)(features).items()}
+    features = encoders.make_encoder(tokenizer, 32, True)(texts[:32])
+    batch = {name: paddle.to_tensor(value) for name, value in batches.make_collator(tokenizer)(features).items()}
     before = model(**batch).numpy()
     # One head and one neuron that do nothing must end up last.
     layer = compress.encoder_layers(model)[0]
@@ -152,11 +152,11 @@ def test_sorting_by_importance_changes_no_answer_and_puts_the_important_first(tr
 def test_head_importance_is_the_gradient_of_a_mask(trained_once):
     """|sum(W * dW)| over a unit's outgoing rows is |d loss / d mask|: checked by a finite difference."""
     data, checkpoint = trained_once
-    config, tokenizer = trainer.load_config_and_tokenizer(str(checkpoint))
-    model = trainer.load_model(str(checkpoint), config, ["a", "b", "c"])
+    config, tokenizer = loading.load_config_and_tokenizer(str(checkpoint))
+    model = loading.load_model(str(checkpoint), config, ["a", "b", "c"])
     model.eval()
-    features = trainer.make_encoder(tokenizer, 32, True)(["头疼挂什么科", "做一次检查多少钱"])
-    batch = {name: paddle.to_tensor(value) for name, value in trainer.make_collator(tokenizer)(features).items()}
+    features = encoders.make_encoder(tokenizer, 32, True)(["头疼挂什么科", "做一次检查多少钱"])
+    batch = {name: paddle.to_tensor(value) for name, value in batches.make_collator(tokenizer)(features).items()}
     target = paddle.to_tensor([0, 1])
     weight = compress.encoder_layers(model)[1].self_attn.out_proj.weight
     loss = paddle.nn.functional.cross_entropy(model(**batch), target)
@@ -186,8 +186,8 @@ def test_train_and_compress_in_one_run_learns(data_dir, tiny_model, tmp_path):
 
     flags = train_flags(data_dir, tiny_model, tmp_path / "out", "--do_compress", "--width_mult_list", "0.5")
     train.main([*flags, "--num_train_epochs", "2"])
-    state = trainer.paddle.load(str(tmp_path / "out" / "width_mult_0.5" / "model_state.pdparams"))
-    teacher = trainer.paddle.load(str(tmp_path / "out" / "model_state.pdparams"))
+    state = paddle.load(str(tmp_path / "out" / "width_mult_0.5" / "model_state.pdparams"))
+    teacher = paddle.load(str(tmp_path / "out" / "model_state.pdparams"))
     name = "ernie.embeddings.word_embeddings.weight"
     assert np.abs(state[name].numpy() - teacher[name].numpy()).max() > 1e-4
 

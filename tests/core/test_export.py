@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from conftest import LABELS
 
-import export
 import train
-import trainer
-from predictor import Predictor, available_formats
+from core import export, loading
+from core.predictor import Predictor, available_formats
+from tests.helpers import LABELS
 from utils import UsageError
 
 
@@ -24,8 +23,8 @@ def test_ernie_m_is_exported_without_token_types(tmp_path, tiny_model):
         max_position_embeddings=66, num_labels=3,
     )  # fmt: skip
     model = ErnieMForSequenceClassification(config)
-    assert not trainer.uses_token_types(type(model)) and trainer.max_positions(config) == 64
-    _, tokenizer = trainer.load_config_and_tokenizer(str(tiny_model))
+    assert not loading.uses_token_types(model) and loading.max_positions(config) == 64
+    _, tokenizer = loading.load_config_and_tokenizer(str(tiny_model))
     export.export_classifier(model, tokenizer, LABELS, 16, tmp_path / "export")
     predictor = load_predictor(tmp_path / "export")
     assert predictor.get_input_names() == ["input_ids"]
@@ -215,8 +214,8 @@ def test_the_first_token_layer_is_exact_and_used(exported):
     lengths = [value.shape[1] for value in outputs if value.ndim == 3]
     # Two layers of six products; of the last one's, only keys and values are made for all tokens.
     assert sorted(lengths) == [1] * 4 + [5] * 8
-    config, _ = trainer.load_config_and_tokenizer(str(checkpoint))
-    model = trainer.load_model(str(checkpoint), config, LABELS)
+    config, _ = loading.load_config_and_tokenizer(str(checkpoint))
+    model = loading.load_model(str(checkpoint), config, LABELS)
     model.eval()
     ids = {"input_ids": paddle.to_tensor([[1, 5, 6, 2]])}
     last = model.base_model.encoder.layers[-1]
@@ -270,7 +269,7 @@ def test_quantised_products_against_numpy():
                               opset_imports=[helper.make_opsetid("", 13)])  # fmt: skip
     model.ir_version = 8
     x = rng.normal(size=(32, 16)).astype("float32")
-    quantized = export.quantize_onnx(model, [{"x": x}])
+    quantized = quantize.quantize_onnx(model, [{"x": x}])
     assert [node.op_type for node in quantized.graph.node] == ["QuantizeLinear", "MatMulIntegerToFloat"]
     onnx.checker.check_model(quantized)
     session = onnxruntime.InferenceSession(quantized.SerializeToString(), providers=["CPUExecutionProvider"])

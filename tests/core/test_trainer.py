@@ -7,11 +7,11 @@ import zipfile
 import numpy as np
 import paddle
 import pytest
-from conftest import LABELS, ROOT, train_flags
 
 import train
-import trainer
-from predictor import Predictor
+from core import batches, encoders, loading, trainer
+from core.predictor import Predictor
+from tests.helpers import LABELS, ROOT, train_flags
 from utils import UsageError
 
 # -------------------------------------------------------------------------------------------------- batches
@@ -20,7 +20,7 @@ from utils import UsageError
 @pytest.mark.parametrize("samples, size, ranks", [(61, 8, 1), (61, 8, 2), (64, 8, 2), (5, 8, 2), (61, 4, 3)])
 def test_training_batches_cover_every_sample_and_ranks_agree(samples, size, ranks):
     lengths = np.random.default_rng(0).integers(3, 40, samples)
-    make = lambda rank: trainer.LengthGroupedBatchSampler(lengths, size, seed=7, num_replicas=ranks, rank=rank)  # noqa: E731
+    make = lambda rank: batches.LengthGroupedBatchSampler(lengths, size, seed=7, num_replicas=ranks, rank=rank)  # noqa: E731
     batches = [list(make(rank)) for rank in range(ranks)]
     assert len({len(rank_batches) for rank_batches in batches}) == 1 and len(batches[0]) == len(make(0))
     seen = [index for rank_batches in batches for batch in rank_batches for index in batch]
@@ -30,10 +30,10 @@ def test_training_batches_cover_every_sample_and_ranks_agree(samples, size, rank
 
 def test_training_order_depends_on_seed_and_epoch_alone():
     lengths = np.arange(100) % 17
-    sampler = trainer.LengthGroupedBatchSampler(lengths, 8, seed=1)
+    sampler = batches.LengthGroupedBatchSampler(lengths, 8, seed=1)
     first = list(sampler)
-    assert first == list(trainer.LengthGroupedBatchSampler(lengths, 8, seed=1))
-    assert first != list(trainer.LengthGroupedBatchSampler(lengths, 8, seed=2))
+    assert first == list(batches.LengthGroupedBatchSampler(lengths, 8, seed=1))
+    assert first != list(batches.LengthGroupedBatchSampler(lengths, 8, seed=2))
     sampler.set_epoch(1)
     assert first != list(sampler)
 
@@ -45,21 +45,21 @@ def test_grouping_cuts_the_padding():
     def padded(group):
         return sum(
             lengths[batch].max() * len(batch)
-            for batch in trainer.LengthGroupedBatchSampler(lengths, 32, seed=0, group=group)
+            for batch in batches.LengthGroupedBatchSampler(lengths, 32, seed=0, group=group)
         )
 
     assert padded(True) < 1.1 * lengths.sum() and padded(False) > 2 * lengths.sum()
 
 
 def test_drop_last():
-    sampler = trainer.LengthGroupedBatchSampler(np.arange(61), 8, seed=0, drop_last=True)
+    sampler = batches.LengthGroupedBatchSampler(np.arange(61), 8, seed=0, drop_last=True)
     assert [len(batch) for batch in sampler] == [8] * 7 and len(sampler) == 7
 
 
 @pytest.mark.parametrize("samples, size, ranks", [(61, 8, 1), (61, 8, 2), (37, 8, 2), (5, 4, 3), (1, 8, 2)])
 def test_evaluation_order_joined_over_ranks_is_the_sorted_order(samples, size, ranks):
     lengths = np.random.default_rng(0).integers(3, 40, samples)
-    samplers = [trainer.LengthSortedBatchSampler(lengths, size, ranks, rank) for rank in range(ranks)]
+    samplers = [batches.LengthSortedBatchSampler(lengths, size, ranks, rank) for rank in range(ranks)]
     joined = [index for step in zip(*samplers) for batch in step for index in batch]
     assert joined[:samples] == samplers[0].order.tolist()
     assert sorted(joined[:samples]) == list(range(samples))
@@ -72,9 +72,9 @@ def test_predictions_come_in_file_order(trained_once):
     flags = ["--do_eval", "--debug", "True", "--device", "cpu", "--model_name_or_path", str(checkpoint), "--data_dir",
              str(data), "--output_dir", str(checkpoint), "--disable_tqdm", "True"]  # fmt: skip
     arguments = train.parse_all(flags)
-    config, tokenizer = trainer.load_config_and_tokenizer(str(checkpoint))
-    model = trainer.load_model(str(checkpoint), config, arguments.texts.labels)
-    runner = train.make_trainer(trainer, model, tokenizer, arguments)
+    config, tokenizer = loading.load_config_and_tokenizer(str(checkpoint))
+    model = loading.load_model(str(checkpoint), config, run.data.labels)
+    runner = pipeline.make_trainer(trainer, model, tokenizer, arguments)
     output = runner.predict(runner.test_dataset)
     assert np.asarray(output.label_ids).reshape(-1).tolist() == arguments.texts.test[1]
     model.eval()
@@ -96,9 +96,9 @@ HARD_TEXTS = [
 
 @pytest.mark.parametrize("max_length", [16, 128])
 def test_the_rust_tokenizer_gives_paddlenlp_s_ids(tiny_model, max_length, sample_lines):
-    _, tokenizer = trainer.load_config_and_tokenizer(str(tiny_model))
+    _, tokenizer = loading.load_config_and_tokenizer(str(tiny_model))
     texts = HARD_TEXTS + [line.split("\t")[0] for lines in sample_lines.values() for line in lines]
-    encode = trainer.make_encoder(tokenizer, max_length, True, texts)
+    encode = encoders.make_encoder(tokenizer, max_length, True, texts)
     assert encode.__name__ == "encode_fast"
     slow = tokenizer(texts, max_length=max_length, truncation=True)
     fast = encode(texts)
@@ -108,23 +108,23 @@ def test_the_rust_tokenizer_gives_paddlenlp_s_ids(tiny_model, max_length, sample
 
 def test_the_rust_tokenizer_on_random_unicode(tiny_model):
     """Unassigned code points, combining marks, newer punctuation: without the fallback 15 % of these texts differ."""
-    _, tokenizer = trainer.load_config_and_tokenizer(str(tiny_model))
+    _, tokenizer = loading.load_config_and_tokenizer(str(tiny_model))
     rng = np.random.default_rng(0)
     ranges = [(32, 0x250), (0x250, 0xD7FF), (0x2000, 0x2700), (0x3000, 0x3100), (0x4E00, 0x9FFF), (0xFF00, 0xFFEF)]
     texts = ["[SEP]在文中[MASK]", "[sep]", "a\0b", "\u2028x", "İßǅﬁ", "e\u0301", "ไทย 한국어"]
     for length in rng.integers(1, 30, 2000):
         picks = [ranges[index] for index in rng.integers(0, len(ranges), length)]
         texts.append("".join(chr(rng.integers(*pick)) for pick in picks))
-    encode = trainer.make_encoder(tokenizer, 128, False, ["头疼"])
+    encode = encoders.make_encoder(tokenizer, 128, False, ["头疼"])
     assert encode.__name__ == "encode_fast"
     slow = tokenizer(texts, max_length=128, truncation=True)["input_ids"]
     assert [feature["input_ids"] for feature in encode(texts)] == slow
 
 
 def test_another_tokenizer_is_not_replaced(tiny_model, monkeypatch):
-    _, tokenizer = trainer.load_config_and_tokenizer(str(tiny_model))
+    _, tokenizer = loading.load_config_and_tokenizer(str(tiny_model))
     monkeypatch.setattr(type(tokenizer), "tokenize", lambda self, text, **kwargs: ["[MASK]"])
-    assert trainer.make_encoder(tokenizer, 16, True, ["头疼"]).__name__ == "encode_slowly"
+    assert encoders.make_encoder(tokenizer, 16, True, ["头疼"]).is_fast is False
 
 
 @pytest.mark.slow
@@ -133,13 +133,13 @@ def test_the_rust_tokenizer_on_all_real_texts(shared, max_length):
     encoder = ROOT / "data" / "offline_encoder"
     if not encoder.is_dir():
         pytest.skip("data/offline_encoder is not built")
-    _, tokenizer = trainer.load_config_and_tokenizer(str(encoder))
+    _, tokenizer = loading.load_config_and_tokenizer(str(encoder))
     texts = [
         line.split("\t")[0]
         for name in ("train", "dev", "data")
         for line in (shared / "kuake_qic" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     ]
-    encode = trainer.make_encoder(tokenizer, max_length, True, texts)
+    encode = encoders.make_encoder(tokenizer, max_length, True, texts)
     assert encode.__name__ == "encode_fast" and len(texts) == 10880
     slow = tokenizer(texts, max_length=max_length, truncation=True)["input_ids"]
     assert [feature["input_ids"] for feature in encode(texts)] == slow
@@ -189,7 +189,7 @@ def test_a_hostile_checkpoint_is_refused(trained, tmp_path, kind, protocol):
 
 def test_a_hostile_optimizer_file_is_refused_on_resume(trained, tmp_path, tiny_model):
     data, checkpoint = trained
-    folder = max(checkpoint.glob("checkpoint-*"), key=trainer.checkpoint_step)
+    folder = max(checkpoint.glob("checkpoint-*"), key=checkpoints.checkpoint_step)
     marker = tmp_path / "marker"
     (folder / "optimizer.pdopt").write_bytes(pickle.dumps({"a": Hostile(marker)}))
     run = json.loads((folder / "run.json").read_text())
@@ -208,7 +208,7 @@ def test_a_hostile_torch_file_is_refused(tmp_path):
         archive.writestr("archive/data.pkl", pickle.dumps({"w": Hostile(marker)}, 2))
         archive.writestr("archive/version", "3")
     with pytest.raises(UsageError, match="the file calls"):
-        trainer.serialization.load_torch(str(path))
+        loading.serialization.load_torch(str(path))
     assert not marker.exists()
 
 
@@ -223,7 +223,7 @@ def test_torch_s_own_loaders_are_refused(tmp_path, module, name):
         archive.writestr("archive/data.pkl", call)
         archive.writestr("archive/version", "3")
     with pytest.raises(UsageError, match=f"the file calls {module}.{name}"):
-        trainer.serialization.load_torch(str(path))
+        loading.serialization.load_torch(str(path))
 
 
 def test_a_real_torch_file_loads(tmp_path):
@@ -238,7 +238,7 @@ def test_a_real_torch_file_loads(tmp_path):
         archive.writestr("archive/data.pkl", b"\x80\x02}X\x01\x00\x00\x00w" + tensor + b"s.")
         archive.writestr("archive/data/0", weights.tobytes())
         archive.writestr("archive/version", "3")
-    loaded = trainer.serialization.load_torch(str(path))
+    loaded = loading.serialization.load_torch(str(path))
     np.testing.assert_array_equal(loaded["w"], weights.reshape(2, 3))
 
 

@@ -1,0 +1,243 @@
+"""PaddleNLP's flags, and the checks of flags that scripts share, without importing paddle, which takes seconds."""
+
+import argparse
+import ast
+import dataclasses
+import difflib
+import enum
+import importlib.metadata
+import importlib.util
+import sys
+import typing
+from fractions import Fraction
+from pathlib import Path
+
+from utils import UsageError
+
+# Names that --metric_for_best_model may have, with or without eval_ before them.
+METRIC_NAMES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss")
+
+# Compression strategies that give a usable model on this stack.
+SUPPORTED_STRATEGIES = ("dynabert", "dynabert+ptq", "ptq")
+
+# Parts of strategies that PaddleNLP names and that give none here, with the reason.
+REFUSED_STRATEGIES = {
+    "qat": "the INT8 graph that the library exports after it scores lower than was logged, is slower than float32 on "
+    "a CPU, and cannot be loaded by Taskflow",
+    "embeddings": "the library's quantisation of embeddings fails with this Paddle",
+}
+
+# ------------------------------------------------------------------------------------------------------------ parsing
+
+
+def load_module(name, path):
+    """Import a file, once, under a name of its own: more than one folder has a utils.py and a train.py."""
+    if getattr(sys.modules.get(name), "__file__", None) == str(path):
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+# Where PaddleNLP declares its arguments; each class is a subclass of TrainingArguments.
+ARGUMENT_FILES = {
+    "CompressionArguments": "trainer/compression_args.py",
+    "PromptTuningArguments": "prompt/prompt_args.py",
+}
+
+
+def load_argument_classes(name="CompressionArguments"):
+    """Give PaddleNLP's argument parser and one of its classes of arguments without importing PaddleNLP.
+
+    Importing them the usual way imports paddle: 4 to 10 seconds before `--help` or a typing error is answered.
+    Their fields are plain declarations, so they are read from the installed source files; checks that need paddle
+    (`__post_init__`) are left out and run later, when the real class is made.
+
+    Args:
+        name (str): of ARGUMENT_FILES.
+
+    Returns:
+        tuple[type, type]: PdArgumentParser and a dataclass with the fields of that class.
+
+    Raises:
+        UsageError: paddlenlp is not installed.
+    """
+    spec = importlib.util.find_spec("paddlenlp")
+    if spec is None:
+        raise UsageError("paddlenlp is not installed; run: pip install -r requirements.txt")
+    folder = Path(spec.submodule_search_locations[0])
+    parser_module = load_module("_paddlenlp_argparser", folder / "trainer" / "argparser.py")
+
+    namespace = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Union")}
+    namespace.update(dataclass=dataclasses.dataclass, field=dataclasses.field, Enum=enum.Enum, __name__=__name__)
+    for file in ("trainer/trainer_utils.py", "trainer/training_args.py", ARGUMENT_FILES[name]):
+        tree = ast.parse((folder / file).read_text(encoding="utf-8"), str(folder / file))
+        wanted = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_declaration(node)]
+        exec(compile(ast.Module(wanted, []), str(folder / file), "exec"), namespace)
+    return parser_module.PdArgumentParser, namespace[name]
+
+
+def _is_declaration(node):
+    """Keep enums as they are and argument classes reduced to their fields."""
+    if node.name == "TrainingArguments" or node.name in ARGUMENT_FILES:
+        node.body = [item for item in node.body if isinstance(item, ast.AnnAssign)]
+        return True
+    return node.name == "ExplicitEnum" or any(getattr(base, "id", None) == "ExplicitEnum" for base in node.bases)
+
+
+# Where our defaults are not the library's: output_dir is required there, and its dynabert+ptq does not run.
+DEFAULTS = {"output_dir": "checkpoint", "strategy": "dynabert"}
+
+
+def parse_arguments(parser_class, classes, argv, description, defaults=DEFAULTS):
+    """Parse `argv` into one object a class; `defaults` replace those of the classes' fields.
+
+    Raises:
+        UsageError: an unknown flag, a missing or malformed value.
+    """
+
+    class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        pass
+
+    parser = parser_class(classes, description=description, formatter_class=HelpFormatter, allow_abbrev=False)
+    flags = []
+    for action in parser._actions:
+        flags += action.option_strings
+        if action.dest in defaults:
+            action.required, action.default = False, defaults[action.dest]
+
+    def fail(message):
+        raise UsageError(f"{message}; see --help")
+
+    parser.error = fail
+    *objects, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    if unknown:
+        close = difflib.get_close_matches(unknown[0].split("=")[0], flags, n=1)
+        hint = f"did you mean {close[0]}?" if close else "see --help"
+        raise UsageError(f"unknown argument {unknown[0]}; {hint}")
+    return objects
+
+
+# ------------------------------------------------------------------------------------------------------------- checks
+
+
+def at_least(args, **least):
+    """What is wrong with whole numbers that may not be below a limit.
+
+    Args:
+        args: an object with the flags.
+        **least (int): flag=limit; a flag that is None was not given.
+
+    Returns:
+        list[str]: a message a flag.
+    """
+    values = {name: getattr(args, name) for name in least}
+    return [
+        f"--{name} {value}: must be at least {least[name]}"
+        for name, value in values.items()
+        if value is not None and value < least[name]
+    ]
+
+
+def boolean(text):
+    """The type of an argparse flag that takes True or False."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text}: give True or False")
+    return text.lower() == "true"
+
+
+def training_problems(data_args, args):
+    """What is wrong with the flags that every training has.
+
+    Args:
+        data_args: with early_stopping and early_stopping_patience.
+        args: PaddleNLP's TrainingArguments, or their fields.
+
+    Returns:
+        list[str]: messages.
+    """
+    problems = []
+    metric = args.metric_for_best_model
+    if metric is not None and metric.replace("eval_", "", 1) not in METRIC_NAMES:
+        problems.append(f"--metric_for_best_model {metric}: not known; use one of {', '.join(METRIC_NAMES)}")
+    if data_args.early_stopping and not args.load_best_model_at_end:
+        problems.append("--early_stopping True needs --load_best_model_at_end, which finds the best model")
+    evaluation_strategy, save_strategy = plain(args.evaluation_strategy), plain(args.save_strategy)
+    if evaluation_strategy == "no" and args.do_eval:
+        evaluation_strategy = "steps"  # the library's own rule
+    if args.load_best_model_at_end and evaluation_strategy != save_strategy:
+        problems.append(
+            "--load_best_model_at_end needs --evaluation_strategy and --save_strategy to be the same, not "
+            f"{evaluation_strategy} and {save_strategy}; give both, for example epoch"
+        )
+    if plain(args.optim) != "adamw":
+        problems.append("--optim: this PaddleNLP only has adamw")
+    problems += at_least(data_args, early_stopping_patience=1)
+    batches = {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1}
+    problems += at_least(args, **batches, logging_steps=1, save_steps=1)
+    for name in ("learning_rate", "num_train_epochs"):
+        if not getattr(args, name) > 0:
+            problems.append(f"--{name} {getattr(args, name)}: must be above 0")
+    return problems
+
+
+def plain(value):
+    """An enum's value, or the string that argparse left."""
+    return getattr(value, "value", value)
+
+
+def uses_dev(args):
+    """True when this run evaluates: on request, during training, or for compression."""
+    return args.do_eval or args.do_compress or plain(args.evaluation_strategy) != "no"
+
+
+def check_widths(width_mult_list, num_heads):
+    """Refuse a width that leaves a fraction of an attention head.
+
+    Args:
+        width_mult_list (list[str]): such as 3/4 or 0.75.
+        num_heads (int): attention heads of the full model.
+
+    Returns:
+        list[str]: the widths as fractions in lowest terms, which PaddleNLP's own evaluation of them takes.
+
+    Raises:
+        UsageError: naming the widths that are possible.
+    """
+    widths = []
+    for text in width_mult_list:
+        try:
+            width = Fraction(text)
+        except (ValueError, ZeroDivisionError):
+            width = Fraction(0)
+        if not 0 < width <= 1 or (width * num_heads).denominator != 1:
+            possible = " ".join(str(Fraction(heads, num_heads)) for heads in range(1, num_heads + 1))
+            raise UsageError(f"--width_mult_list {text}: the model has {num_heads} heads; use some of: {possible}")
+        widths.append(str(width))
+    return widths
+
+
+def require_packages(what, *names, requirements="requirements-analysis.txt"):
+    """Raise UsageError where optional packages are missing: before the work, not after it.
+
+    Args:
+        what (str): the script or flag that needs them.
+        names (str): of the packages, as pip knows them.
+        requirements (str): the file that has them.
+    """
+    missing = []
+    for name in names:
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise UsageError(f"{what} needs {', '.join(missing)}, not installed here; run: pip install -r {requirements}")
+
+
+def require_onnx(types):
+    """Raise UsageError when a format other than paddle is asked for and its libraries are not installed."""
+    if set(types) - {"paddle"}:
+        require_packages("ONNX", "paddle2onnx", "onnx", "onnxruntime", requirements="requirements-serving.txt")

@@ -1,0 +1,129 @@
+"""Texts to token ids, and batches of them in numpy; nothing here needs paddle."""
+
+import numpy as np
+from tqdm import tqdm
+
+
+def make_encoder(tokenizer, max_length, token_types, texts_to_prove=()):
+    """Return a function from texts to features, with the Rust tokenizer where it gives PaddleNLP's own ids.
+
+    Args:
+        tokenizer: PaddleNLP's tokenizer, which decides what is right.
+        max_length (int): tokens kept of a text, [CLS] and [SEP] included.
+        token_types (bool): whether the model takes token_type_ids.
+        texts_to_prove (list[str]): texts on which both must agree before the fast one is used.
+
+    Returns:
+        Callable[[list[str]], list[dict]]: one dict a text; its attribute is_fast tells which tokenizer it runs.
+    """
+
+    options = {"return_token_type_ids": token_types, "return_attention_mask": False}
+
+    def encode_slowly(texts):
+        if not texts:
+            return []
+        encoded = tokenizer(list(texts), max_length=max_length, truncation=True, **options)
+        names = ["input_ids", "token_type_ids"] if token_types else ["input_ids"]
+        return [{name: encoded[name][index] for name in names} for index in range(len(texts))]
+
+    encode_slowly.is_fast = False
+    fast = rust_tokenizer(tokenizer, max_length)
+    if fast is None:
+        return encode_slowly
+
+    def encode_all_fast(texts):
+        names = {"input_ids": "ids", "token_type_ids": "type_ids"} if token_types else {"input_ids": "ids"}
+        encodings = fast.encode_batch(list(texts))
+        return [{name: getattr(encoding, field) for name, field in names.items()} for encoding in encodings]
+
+    known, strange = set(), set()
+
+    def encode_fast(texts):
+        # Each new character is tried once: the two know different versions of Unicode, so that they differ on some.
+        new = sorted(set().union(*texts) - known)
+        probes = [f"头{character}疼a{character}b" for character in new]
+        pairs = zip(new, encode_all_fast(probes), encode_slowly(probes))
+        strange.update(character for character, one, other in pairs if one != other)
+        known.update(new)
+        features = encode_all_fast(texts)
+        if strange:
+            odd = [index for index, text in enumerate(texts) if not strange.isdisjoint(text)]
+            for index, feature in zip(odd, encode_slowly([texts[index] for index in odd])):
+                features[index] = feature
+        return features
+
+    encode_fast.is_fast = True
+    step = max(1, len(texts_to_prove) // 500)
+    probe = [*texts_to_prove[::step], "ＡＢＣ abc１２３，。①Ⅲ℃ β-受体 é\u3000x" * 20, "中" * max_length]
+    return encode_fast if encode_all_fast(probe) == encode_slowly(probe) else encode_slowly
+
+
+def rust_tokenizer(tokenizer, max_length):
+    """Build HuggingFace's Rust WordPiece tokenizer like a BERT or ERNIE tokenizer, or None for other kinds.
+
+    PaddleNLP's BasicTokenizer takes symbols (Unicode class S) and a few letters for punctuation, which BERT's
+    original does not: they are split off before BERT's own rules apply.
+    """
+    if type(tokenizer).__name__ not in ("ErnieTokenizer", "BertTokenizer"):
+        return None
+    from tokenizers import BertWordPieceTokenizer, Regex
+    from tokenizers.pre_tokenizers import BertPreTokenizer, Sequence, Split
+
+    vocab = dict(tokenizer.vocab.token_to_idx)
+    special = {"unk_token": "[UNK]", "sep_token": "[SEP]", "cls_token": "[CLS]", "pad_token": "[PAD]"}
+    if any(getattr(tokenizer, name) != token or token not in vocab for name, token in special.items()):
+        return None
+    lowercase = bool(tokenizer.init_kwargs.get("do_lower_case", True))
+    fast = BertWordPieceTokenizer(vocab, lowercase=lowercase)
+    odd = Split(Regex(r"[\p{S}\u00AD\u00B2\u00BA\u3007\u00B5\u00D8\u014B\u01B1]"), "isolated")
+    fast._tokenizer.pre_tokenizer = Sequence([odd, BertPreTokenizer()])
+    fast.enable_truncation(max_length)
+    return fast
+
+
+def pad_batch(features, names, pad_token_id):
+    """Arrays of one batch.
+
+    Args:
+        features (list[dict]): as make_encoder's function gives them.
+        names (Iterable[str]): the inputs wanted, such as input_ids and token_type_ids.
+        pad_token_id (int): fills input_ids; 0 fills the others.
+
+    Returns:
+        dict[str, np.ndarray]: int64 [len(features), longest].
+    """
+    width = max(len(feature["input_ids"]) for feature in features)
+    batch = {}
+    for name in names:
+        batch[name] = np.full((len(features), width), pad_token_id if name == "input_ids" else 0, "int64")
+        for row, feature in zip(batch[name], features):
+            row[: len(feature[name])] = feature[name]
+    return batch
+
+
+def run_sorted(features, batch_size, run, progress=None, unit="text"):
+    """Run tokenised texts in batches of similar length, the longest first, so that little is padded.
+
+    Args:
+        features (list[dict]): as make_encoder's function gives them; not empty.
+        batch_size (int): texts that are run together.
+        run (Callable): from a list of features to an array [batch, ...], or to a tuple of such arrays.
+        progress (str | None): names a progress bar.
+        unit (str): what the bar counts.
+
+    Returns:
+        np.ndarray | tuple: what `run` gave for each text, in the order of `features`.
+    """
+    order = np.argsort([-len(feature["input_ids"]) for feature in features], kind="stable")
+    results = None
+    with tqdm(total=len(order), desc=progress, unit=unit, disable=True if progress is None else None) as bar:
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            output = run([features[index] for index in chosen])
+            outputs = output if isinstance(output, tuple) else (output,)
+            if results is None:
+                results = [np.empty((len(order), *array.shape[1:]), array.dtype) for array in outputs]
+            for result, array in zip(results, outputs):
+                result[chosen] = array
+            bar.update(len(chosen))
+    return tuple(results) if isinstance(output, tuple) else results[0]

@@ -1,0 +1,158 @@
+"""What train.py does with a model once its flags are checked: a function for each step of a run."""
+
+import os
+from pathlib import Path
+
+import paddle
+from paddlenlp.trainer.trainer_utils import set_seed
+from paddlenlp.utils.log import logger
+from scipy.special import softmax
+
+from core.batches import TextDataset, make_collator
+from core.checkpoints import is_finished
+from core.encoders import make_encoder
+from core.export import dynamic_logits, export_classifier, is_exact, parity_table, verify_export
+from core.loading import load_config_and_tokenizer, load_model, max_positions, uses_token_types
+from core.predictor import EXACT_FORMATS, graph_name
+from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
+from utils import UsageError, evaluation_report, prediction_lines, write_lines
+
+
+def find_start(args, fingerprint):
+    """Where the training that is asked for stands.
+
+    Args:
+        args (TrainingArguments): the run's.
+        fingerprint (dict): from run_fingerprint.
+
+    Returns:
+        tuple[bool, str | None]: whether output_dir holds its result already; else the checkpoint to continue from.
+
+    Raises:
+        UsageError: see choose_checkpoint.
+    """
+    if not args.do_train:
+        return False, None
+    if not is_finished(args, fingerprint):
+        return False, choose_checkpoint(args, fingerprint)
+    logger.info(
+        f"{args.output_dir} already holds the result of this training; nothing is trained again. "
+        "Add --overwrite_output_dir to start over."
+    )
+    return True, None
+
+
+def prepare(run, name):
+    """Load a model and build the Trainer on the data.
+
+    Args:
+        run (train.Run): flags and data.
+        name (str): directory or name of the model.
+
+    Returns:
+        ClassificationTrainer: with train, eval and test data set.
+
+    Raises:
+        UsageError: see load_config_and_tokenizer and load_model; a --max_length that the model has no positions for.
+    """
+    # Optimizer files name parameters by their number in the process: begin at 0 whatever was built before.
+    paddle.utils.unique_name.switch()
+    set_seed(run.args.seed)  # before the head is drawn
+    config, tokenizer = load_config_and_tokenizer(name)
+    positions = max_positions(config)
+    if positions and run.max_length > positions:
+        raise UsageError(f"--max_length {run.max_length}: {name} has positions for {positions}; use at most that")
+    model = load_model(name, config, run.data.labels)
+    return make_trainer(model, tokenizer, run)
+
+
+def make_trainer(model, tokenizer, run):
+    """Tokenise the data sets and build the Trainer with its callbacks."""
+    data, flags = run.data, run.data_flags
+    texts = data.train or data.test or data.dev or ([], [])
+    encode = make_encoder(tokenizer, run.max_length, uses_token_types(model), texts[0])
+    datasets = {
+        split: TextDataset(*examples, encode) if examples else None
+        for split, examples in {"train": data.train, "dev": data.dev, "test": data.test}.items()
+    }
+    trainer = ClassificationTrainer(
+        model=model,
+        args=run.args,
+        criterion=paddle.nn.CrossEntropyLoss(),
+        tokenizer=tokenizer,
+        data_collator=make_collator(tokenizer),
+        train_dataset=datasets["train"],
+        eval_dataset=datasets["dev"],
+        compute_metrics=compute_metrics,
+        callbacks=[ResumableEarlyStopping(flags.early_stopping_patience)] if flags.early_stopping else None,
+        group_by_length=flags.group_by_length,
+        max_length=run.max_length,
+        fingerprint=run.fingerprint,
+    )
+    trainer.test_dataset = datasets["test"]
+    return trainer
+
+
+def evaluate(trainer):
+    """Log and save loss, accuracy and macro averages on dev."""
+    metrics = trainer.evaluate()
+    trainer.log_metrics("eval", metrics)
+    trainer.save_metrics("eval", metrics)
+
+
+def evaluate_in_detail(trainer, run):
+    """Log precision, recall and F1 of every class, and write the wrongly predicted samples with their scores."""
+    output = trainer.predict(trainer.test_dataset)
+    if not trainer.is_world_process_zero():
+        return
+    (texts, truth), labels, flags = run.data.test, run.data.labels, run.data_flags
+    probabilities = softmax(output.predictions, axis=1)
+    predicted = probabilities.argmax(axis=1)
+    split = "dev" if os.path.realpath(flags.test_path) == os.path.realpath(flags.dev_path) else "test"
+    for line in evaluation_report(split, labels, truth, predicted):
+        logger.info(line)
+
+    trainer.save_metrics("test", output.metrics)
+    wrong = [row for row, (true_id, predicted_id) in enumerate(zip(truth, predicted)) if true_id != predicted_id]
+    answers = [(labels[predicted[row]], probabilities[row, predicted[row]]) for row in wrong]
+    bad_cases = prediction_lines([texts[row] for row in wrong], [labels[truth[row]] for row in wrong], answers)
+    path = Path(flags.bad_case_path)
+    write_lines(path.parent, {path.name: bad_cases}, "--bad_case_path")
+    logger.info(f"{len(bad_cases) - 1} wrongly predicted samples written to {path}")
+
+
+def export(trainer, run):
+    """Write the export folder; where dev is at hand, compare its formats.
+
+    Returns:
+        str: the folder.
+    """
+    args, labels, dev, types = run.args, run.data.labels, trainer.eval_dataset, run.model_flags.export_type
+    folder = run.model_flags.export_model_dir or os.path.join(args.output_dir, "export")
+    export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, types=types, dev=dev)
+    logger.info(f"Exported model, tokenizer and labels to {folder}")
+    if dev is not None and args.world_size == 1:
+        compare_formats(trainer, folder)
+    return folder
+
+
+def check_parity(trainer, run):
+    """Compare the formats of an export folder that is there already.
+
+    Returns:
+        bool: whether the formats in float32 give the same labels, and logits within 1e-4.
+    """
+    flags = run.model_flags
+    model_dir = Path(run.args.output_dir if run.args.do_train else flags.model_name_or_path)
+    folder = flags.export_model_dir or (model_dir if any(model_dir.glob("*.pdmodel")) else model_dir / "export")
+    graph_name(folder)  # refuse a folder without a graph before a long evaluation
+    return all(is_exact(row) for row in compare_formats(trainer, folder) if row["format"] in EXACT_FORMATS)
+
+
+def compare_formats(trainer, folder):
+    """Log how far each format of an export folder is from the model in dygraph, on dev; verify_export's rows."""
+    rows = verify_export(folder, trainer.eval_dataset, dynamic_logits(trainer, trainer.model))
+    logger.info(f"{folder}, {len(trainer.eval_dataset)} samples of dev:")
+    for line in parity_table(rows):
+        logger.info(line)
+    return rows

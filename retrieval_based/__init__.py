@@ -1,0 +1,1 @@
+"""Classification by a semantic index, for labels that change or are many."""

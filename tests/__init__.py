@@ -1,0 +1,1 @@
+"""The tests; a folder each for the folders of the repository."""

@@ -1,0 +1,77 @@
+"""What tests of more than one folder use: paths, labels, flags, small data sets and models."""
+
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+LABELS = ["病情诊断", "医疗费用", "就医建议"]
+
+# The words of few-shot/'s label.txt; sorted, the labels come in another order than above.
+LABEL_WORDS = {"病情诊断": "诊断", "医疗费用": "费用", "就医建议": "建议"}
+
+
+def not_installed(name):
+    """In the place of importlib.metadata.version."""
+    raise importlib.metadata.PackageNotFoundError(name)
+
+
+def load_script(path):
+    """Import a script that is not in a package, by its path from the repository's root."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_data(folder, train, dev, labels=tuple(LABELS)):
+    for name, lines in {"train": train, "dev": dev, "label": labels}.items():
+        (folder / f"{name}.txt").write_bytes(("\n".join(lines) + "\n").encode("utf-8"))
+
+
+def save_tiny_ernie(folder, model_class, sample_lines, more_characters="", more_tokens=(), **config):
+    """Draw a model of 2 layers, 48 units and 12 heads, and save it with a tokenizer of the data's characters."""
+    import paddle
+    from paddlenlp.transformers import ErnieConfig, ErnieTokenizer
+
+    texts = [line.split("\t")[0] for lines in sample_lines.values() for line in lines]
+    characters = sorted(set("".join(texts) + more_characters))
+    characters = dict.fromkeys(char.lower() for char in characters if char.strip())
+    tokens = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", *more_tokens, *characters]
+    (folder / "vocab.txt").write_bytes(("\n".join(tokens) + "\n").encode("utf-8"))
+    config = ErnieConfig(
+        vocab_size=len(tokens), hidden_size=48, num_hidden_layers=2, num_attention_heads=12, intermediate_size=96,
+        max_position_embeddings=128, type_vocab_size=2, use_task_id=False, **config,
+    )  # fmt: skip
+    paddle.seed(0)
+    model_class(config).save_pretrained(str(folder))
+    ErnieTokenizer(str(folder / "vocab.txt")).save_pretrained(str(folder))
+    return folder
+
+
+def train_flags(data, model, output, *more):
+    """Flags of a short training on the CPU; later ones win."""
+    return [
+        "--do_train", "--data_dir", str(data), "--model_name_or_path", str(model), "--output_dir", str(output),
+        "--device", "cpu", "--max_length", "32", "--learning_rate", "5e-3", "--num_train_epochs", "4",
+        "--per_device_train_batch_size", "8", "--per_device_eval_batch_size", "8", "--evaluation_strategy", "epoch",
+        "--save_strategy", "epoch", "--load_best_model_at_end", "--metric_for_best_model", "accuracy",
+        "--logging_steps", "2", "--disable_tqdm", "True", *map(str, more),
+    ]  # fmt: skip
+
+
+def few_shot_flags(data, model, output, *more):
+    """Flags of a short prompt learning on the CPU; later ones win."""
+    own = ["--prompt", "这条文本的主题是", "--max_seq_length", "32", "--learning_rate", "3e-3",
+           "--ppt_learning_rate", "3e-3", "--encoder_hidden_size", "16"]  # fmt: skip
+    flags = train_flags(data, model, output)
+    position = flags.index("--max_length")
+    return [*flags[:position], *flags[position + 2 :], *own, *map(str, more)]
+
+
+def write_few_shot_data(folder, lines):
+    """16 texts a label for training, 21 for dev, 19 labelled ones in test.txt."""
+    train = [line for label in LABELS for line in [line for line in lines["train"] if line.endswith(label)][:16]]
+    write_data(folder, train, lines["dev"][:21], [f"{label}=={word}" for label, word in LABEL_WORDS.items()])
+    (folder / "test.txt").write_bytes(("\n".join(lines["dev"][21:40]) + "\n").encode("utf-8"))
