@@ -1,7 +1,8 @@
 """Texts to token ids, and batches of them in numpy; nothing here needs paddle."""
 
 import numpy as np
-from tqdm import tqdm
+
+from core.progress import progress_bar
 
 
 def make_encoder(tokenizer, max_length, token_types, texts_to_prove=()):
@@ -116,7 +117,7 @@ def run_sorted(features, batch_size, run, progress=None, unit="text"):
     """
     order = np.argsort([-len(feature["input_ids"]) for feature in features], kind="stable")
     results = None
-    with tqdm(total=len(order), desc=progress, unit=unit, disable=True if progress is None else None) as bar:
+    with progress_bar(total=len(order), desc=progress, unit=unit, disable=progress is None) as bar:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             output = run([features[index] for index in chosen])

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-from paddlenlp.trainer import EarlyStoppingCallback, Trainer, TrainerCallback
+from paddlenlp.trainer import EarlyStoppingCallback, Trainer, TrainerCallback, trainer_callback
 from paddlenlp.transformers import LinearDecayWithWarmup
 from paddlenlp.utils.log import logger
 
 from core.batches import LengthGroupedBatchSampler, LengthSortedBatchSampler
 from core.checkpoints import RUN_FILE, find_checkpoints, read_run_file, what_is_incomplete
+from core.progress import progress_bar
 from utils import UsageError, staged_files, write_json
+
+trainer_callback.tqdm = progress_bar  # the library's bars fill a log file with thousands of lines
 
 
 def compute_metrics(prediction):
