@@ -219,7 +219,7 @@ def check_widths(width_mult_list, num_heads):
     return widths
 
 
-def require_packages(what, *names, requirements="requirements-analysis.txt"):
+def require_packages(what, *names, requirements="analysis/requirements.txt"):
     """Raise UsageError where optional packages are missing: before the work, not after it.
 
     Args:
@@ -240,4 +240,4 @@ def require_packages(what, *names, requirements="requirements-analysis.txt"):
 def require_onnx(types):
     """Raise UsageError when a format other than paddle is asked for and its libraries are not installed."""
     if set(types) - {"paddle"}:
-        require_packages("ONNX", "paddle2onnx", "onnx", "onnxruntime", requirements="requirements-serving.txt")
+        require_packages("ONNX", "paddle2onnx", "onnx", "onnxruntime", requirements="deploy/requirements.txt")

@@ -193,7 +193,7 @@ class Predictor:
         try:
             import onnxruntime
         except ImportError:
-            raise UsageError("onnxruntime is not installed; run: pip install -r requirements-serving.txt") from None
+            raise UsageError("onnxruntime is not installed; run: pip install -r deploy/requirements.txt") from None
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
