@@ -366,6 +366,45 @@ def staged_files(target_dir):
         shutil.rmtree(stage, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def replaced_folder(target, is_ours, flag="--output_dir"):
+    """Yield an empty folder beside `target`; when the block ends well, it becomes `target` by a rename.
+
+    An earlier folder of that name is deleted; whoever looks sees the old one, none or the new one, never a part.
+
+    Args:
+        target: the folder; it need not be there.
+        is_ours (Callable[[Path], bool]): whether a folder that is there may be replaced.
+        flag (str): what the user chose the folder with.
+
+    Raises:
+        UsageError: the folder cannot be written, or `target` may not be replaced.
+    """
+    target = Path(target)
+    if target.exists() and not is_ours(target):
+        raise UsageError(
+            f"{target}: is there, and not of this script's making; move it away, or choose another {flag}"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
+    except OSError as error:
+        raise UsageError(f"{target}: cannot write there ({error.strerror}); choose another {flag}") from None
+    try:
+        (stage / "new").mkdir()
+        yield stage / "new"
+        if target.exists():
+            os.replace(target, stage / "old")
+        try:
+            os.replace(stage / "new", target)
+        except OSError:
+            if (stage / "old").exists():
+                os.replace(stage / "old", target)
+            raise
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
 def check_save_dir(save_dir, names, force):
     """Refuse a folder whose files would be replaced, unless `force`.
 

@@ -16,7 +16,13 @@ import threading
 from pathlib import Path
 
 import paddle
-from paddlenlp.transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from paddlenlp.transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedModel,
+)
 from paddlenlp.utils import serialization
 from paddlenlp.utils.log import logger
 
@@ -305,6 +311,42 @@ def load_weights(auto_class, name, **options):
                 "short or of another model: save or download it again"
             ) from error
         raise UsageError(_no_model_message(name, in_short(error))) from error
+
+
+def load_masked_lm(name):
+    """Load a model with its head for masked words.
+
+    Raises:
+        UsageError: the weights have no such head.
+    """
+    missing = []
+    with note_missing_weights(missing):
+        model = load_weights(AutoModelForMaskedLM, name)
+    encoder = f"{model.base_model_prefix}."
+    # The decoder may be missing: it is tied to the word embeddings.
+    if any(not key.startswith(encoder) and "decoder" not in key for key in missing):
+        raise UsageError(
+            f"--model_name_or_path {name}: an encoder without a head for masked words, which is needed here; build one "
+            "with `python data/build_encoder.py --mlm_texts FILE …`"
+        )
+    return model
+
+
+@contextlib.contextmanager
+def note_missing_weights(missing):
+    """Add the names of weights that from_pretrained does not find to a list; it only logs them itself."""
+    original = PretrainedModel.__dict__["_load_pretrained_model"]
+
+    def load(cls, *args, **kwargs):
+        result = original.__func__(cls, *args, **kwargs)
+        missing.extend(result[1])
+        return result
+
+    PretrainedModel._load_pretrained_model = classmethod(load)
+    try:
+        yield
+    finally:
+        PretrainedModel._load_pretrained_model = original
 
 
 def reset_head(model):
