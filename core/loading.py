@@ -326,7 +326,7 @@ def load_masked_lm(name):
     # The decoder may be missing: it is tied to the word embeddings.
     if any(not key.startswith(encoder) and "decoder" not in key for key in missing):
         raise UsageError(
-            f"--model_name_or_path {name}: an encoder without a head for masked words, which is needed here; build one "
+            f"--model_name_or_path {name}: an encoder without a head for masked words, needed here; build one "
             "with `python data/build_encoder.py --mlm_texts FILE …`"
         )
     return model
