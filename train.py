@@ -31,6 +31,7 @@ from core.arguments import (
     uses_dev,
 )
 from core.checkpoints import EXPORT_TYPES, read_model_config, run_fingerprint, trained_labels, trained_max_length
+from core.log import LEVELS, set_log_level
 from utils import UsageError, exit_on_usage_error, read_examples, read_labels
 
 DATA_DIR = "./data"
@@ -61,6 +62,9 @@ class DataArguments:
     )
     debug: bool = field(
         default=False, metadata={"help": "With --do_eval: report every class and write the wrongly predicted samples."}
+    )
+    log_level: str = field(
+        default="info", metadata={"help": f"{', '.join(LEVELS)}; debug shows all that the libraries say."}
     )
     early_stopping: bool = field(default=False, metadata={"help": "Stop when the metric no longer improves."})
     early_stopping_patience: int = field(
@@ -141,10 +145,11 @@ def main(argv=None):
     trainer = pipeline.prepare(run, args.output_dir if finished else model_flags.model_name_or_path)
     if args.do_train and not finished:
         train_and_save(trainer, checkpoint)
+    metrics = {}
     if args.do_eval and run.data_flags.debug:
-        pipeline.evaluate_in_detail(trainer, run)
+        metrics = pipeline.evaluate_in_detail(trainer, run)
     elif args.do_eval:
-        pipeline.evaluate(trainer)
+        metrics = pipeline.evaluate(trainer)
     if args.do_export and args.should_save:
         pipeline.export(trainer, run)
     if args.do_compress:
@@ -153,6 +158,8 @@ def main(argv=None):
         compress(trainer, run.data.labels, model_flags.export_type)
     if model_flags.do_parity and not pipeline.check_parity(trainer, run):
         sys.exit(1)
+    if args.should_save:
+        print("\n".join(closing_lines(run, metrics)))
 
 
 def parse_all(argv):
@@ -168,6 +175,7 @@ def parse_all(argv):
     classes = (ModelArguments, DataArguments)
     model_flags, data_flags, light = parse_arguments(parser_class, (*classes, light_arguments), argv, __doc__)
     check_flags(model_flags, data_flags, light)
+    set_log_level(data_flags.log_level)
     quantises = light.do_compress and "ptq" in light.strategy
     require_onnx([*model_flags.export_type, *(["onnx_int8"] if quantises else [])])
     trained = None if light.do_train else trained_max_length(model_flags.model_name_or_path)
@@ -190,6 +198,47 @@ def parse_all(argv):
         own.update(max_length=max_length, model_name_or_path=model_flags.model_name_or_path)
         fingerprint = run_fingerprint(args, TrainingArguments, [data.labels, data.train, data.dev], **own)
     return Run(model_flags, data_flags, args, data, max_length, fingerprint)
+
+
+def closing_lines(run, metrics):
+    """What came out of a run, and the command to go on with.
+
+    Args:
+        run (Run): what was asked for.
+        metrics (dict): with eval_accuracy and eval_macro_f1, or test_…; empty without an evaluation.
+
+    Returns:
+        list[str]: lines.
+    """
+    args, flags = run.args, run.data_flags
+    model_dir = args.output_dir if args.do_train else run.model_flags.model_name_or_path
+    export_dir = run.model_flags.export_model_dir or os.path.join(args.output_dir, "export")
+    data = "" if flags.data_dir == DATA_DIR else f" --data_dir {flags.data_dir}"
+    lines = []
+    for split in ("eval", "test"):
+        if f"{split}_accuracy" in metrics:
+            path = flags.dev_path if split == "eval" else flags.test_path
+            scores = f"accuracy {metrics[f'{split}_accuracy']:.2%}, macro-F1 {metrics[f'{split}_macro_f1']:.2%}"
+            lines.append(f"{path}: {scores}")
+    if args.do_train:
+        lines.append(f"The model is in {model_dir}")
+    if args.do_export:
+        lines.append(f"The export is in {export_dir}")
+    if args.do_compress:
+        lines.append(f"The smaller models are in {args.output_dir}, one line each in the table above")
+        lines.append("Next, serve one of them: deploy/README.md")
+    elif flags.debug:
+        lines.append(f"The mistakes are in {flags.bad_case_path}")
+        own = f"--dataset_dir {flags.data_dir} --params_path {model_dir}"
+        lines.append(f"Next, all of that as a page with charts: python analysis/evaluate.py {own}")
+    elif args.do_train or args.do_eval:
+        same = f"--model_name_or_path {model_dir} --output_dir {model_dir}{data}"
+        lines.append(f"Next, see what it gets wrong: python train.py --do_eval --debug True {same}")
+        if not args.do_export:
+            lines.append(f"Or export it, to predict with it: python train.py --do_export {same}")
+    elif args.do_export:
+        lines.append("Next, predict with it: README.md, 2.5, or serve it: deploy/README.md")
+    return lines
 
 
 # ---------------------------------------------------------------------------------------- before any heavy import
@@ -220,6 +269,8 @@ def check_flags(model_flags, data_flags, args):
             if asked:
                 problems.append(f"{flag} works in one process only; run it without paddle.distributed.launch")
     problems += at_least(data_flags, max_length=3)
+    if data_flags.log_level not in LEVELS:
+        problems.append(f"--log_level {data_flags.log_level}: not known; use one of {', '.join(LEVELS)}")
     if problems:
         raise UsageError("\n".join(problems))
     config = read_model_config(model_flags.model_name_or_path) or {}

@@ -94,11 +94,10 @@ def read_run_file(folder):
 
 
 # Training arguments that do not change what is learnt, beside all that begin with do_, log and skip_.
-WITHOUT_EFFECT = {
-    "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "save_total_limit", "run_name", "report_to",
-    "device", "disable_tqdm", "dataloader_num_workers", "per_device_eval_batch_size", "eval_accumulation_steps",
-    "local_rank",
-}  # fmt: skip
+WITHOUT_EFFECT = """
+    output_dir overwrite_output_dir resume_from_checkpoint save_total_limit run_name report_to device disable_tqdm
+    dataloader_num_workers per_device_eval_batch_size eval_accumulation_steps local_rank
+""".split()
 
 
 def run_fingerprint(args, arguments_class, data, **own):

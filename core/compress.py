@@ -252,8 +252,8 @@ def compress(trainer, labels, types):
         exports = prune(trainer, labels, types)
     else:
         exports = [("1", trainer.model, Path(args.output_dir))]
-        export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, args.output_dir, types=types,
-                          dev=trainer.eval_dataset)  # fmt: skip
+        options = {"types": types, "dev": trainer.eval_dataset}
+        export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, args.output_dir, **options)
     for width, model, folder in exports:
         for row in verify_export(folder, trainer.eval_dataset, dynamic_logits(trainer, model)):
             if row["format"] != "dynamic":
@@ -314,12 +314,9 @@ def prune(trainer, labels, types):
     args.evaluation_strategy, args.eval_steps = IntervalStrategy.STEPS, max(1, min(args.save_steps, steps))
     args.save_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
     student.config.architectures = [type(student).__name__]
-    learner = DynaBERTTrainer(
-        model=student, args=args, criterion=trainer.criterion, tokenizer=trainer.tokenizer,
-        data_collator=trainer.data_collator, train_dataset=trainer.train_dataset, eval_dataset=trainer.eval_dataset,
-        compute_metrics=trainer.compute_metrics, group_by_length=trainer.group_by_length,
-        max_length=trainer.max_length, teacher=teacher, widths=widths, on_better=save,
-    )  # fmt: skip
+    same = ("criterion", "tokenizer", "data_collator", "train_dataset", "eval_dataset", "compute_metrics")
+    same = {name: getattr(trainer, name) for name in (*same, "group_by_length", "max_length")}
+    learner = DynaBERTTrainer(model=student, args=args, teacher=teacher, widths=widths, on_better=save, **same)
     logger.info("DynaBERT training starts. This period will cost some time.")
     learner.train()
     if learner.state.global_step % args.eval_steps:
@@ -331,8 +328,10 @@ def prune(trainer, labels, types):
         student.set_state_dict(paddle.load(str(folder(width) / MODEL_FILE)))
         set_width(student, width)
         model = narrow_copy(student)
-        export_classifier(model, trainer.tokenizer, labels, trainer.max_length, folder(width), "pruned_model", types,
-                          trainer.eval_dataset, {"width_mult": str(width)})  # fmt: skip
+        options = {"types": types, "dev": trainer.eval_dataset, "facts": {"width_mult": str(width)}}
+        export_classifier(
+            model, trainer.tokenizer, labels, trainer.max_length, folder(width), "pruned_model", **options
+        )
         exports.append((str(width), model, folder(width)))
     logger.info("Pruned models have been exported.")
     return exports

@@ -129,8 +129,9 @@ def write_graph(model, input_spec, folder):
             layer.enable_recompute = True
 
 
-def export_classifier(model, tokenizer, labels, max_length, export_dir, name="model", types=("paddle",), dev=None,
-                      facts=None):  # fmt: skip
+def export_classifier(
+    model, tokenizer, labels, max_length, export_dir, name="model", types=("paddle",), dev=None, facts=None
+):
     """Write an export folder (see the top of this file).
 
     Args:
@@ -245,10 +246,8 @@ def convert_to_onnx(folder, name):
     target = folder / "converted.onnx"
     error = None
     try:
-        paddle2onnx.export(
-            str(folder / f"{name}.pdmodel"), str(folder / f"{name}.pdiparams"), save_file=str(target),
-            opset_version=OPSET, enable_onnx_checker=True,
-        )  # fmt: skip
+        graph, weights = (str(folder / f"{name}{ending}") for ending in (".pdmodel", ".pdiparams"))
+        paddle2onnx.export(graph, weights, save_file=str(target), opset_version=OPSET, enable_onnx_checker=True)
         model = onnx.load(str(target))
         onnx.checker.check_model(model)
     except Exception as caught:
@@ -331,22 +330,14 @@ def verify_export(folder, dev, expected, predictor_class=None, formats=None):
             graph, max_difference of a logit, ms_per_sample without tokenisation.
     """
     truth = np.array([feature["labels"] for feature in dev.features])
-    rows = [{"format": "dynamic", "file": "", "accuracy": float((expected.argmax(1) == truth).mean()),
-             "label_agreement": 1.0, "max_difference": 0.0, "ms_per_sample": None}]  # fmt: skip
+    rows = [compared("dynamic", "", expected, expected, truth)]
     for format in formats or available_formats(folder):
         predictor = (predictor_class or Predictor)(folder, format)
         predictor.logits(dev.features[: predictor.batch_size])
         start = time.perf_counter()
         logits = predictor.logits(dev.features)
         seconds = time.perf_counter() - start
-        rows.append({
-            "format": format,
-            "file": predictor.path.name,
-            "accuracy": float((logits.argmax(1) == truth).mean()),
-            "label_agreement": float((logits.argmax(1) == expected.argmax(1)).mean()),
-            "max_difference": float(np.abs(logits - expected).max()),
-            "ms_per_sample": seconds / len(truth) * 1000,
-        })  # fmt: skip
+        rows.append(compared(format, predictor.path.name, logits, expected, truth, seconds / len(truth) * 1000))
     content = read_json(Path(folder) / EXPORT_FILE)
     if content:
         timeless = [{key: value for key, value in row.items() if key != "ms_per_sample"} for row in rows]
@@ -361,6 +352,18 @@ def verify_export(folder, dev, expected, predictor_class=None, formats=None):
     return rows
 
 
+def compared(format, file, logits, expected, truth, ms_per_sample=None):
+    """A row of verify_export: one format's logits beside the model's own."""
+    return {
+        "format": format,
+        "file": file,
+        "accuracy": float((logits.argmax(1) == truth).mean()),
+        "label_agreement": float((logits.argmax(1) == expected.argmax(1)).mean()),
+        "max_difference": float(np.abs(logits - expected).max()),
+        "ms_per_sample": ms_per_sample,
+    }
+
+
 def is_exact(row):
     """Whether a row of verify_export shows the dynamic graph's own answers."""
     return row["label_agreement"] == 1.0 and row["max_difference"] <= 1e-4
@@ -368,7 +371,7 @@ def is_exact(row):
 
 def parity_table(rows):
     """The rows of verify_export as lines to print."""
-    return format_table([
+    cells = [
         {
             "format": row["format"],
             "file": row["file"] or "-",
@@ -378,4 +381,5 @@ def parity_table(rows):
             "ms/sample": "-" if row["ms_per_sample"] is None else f"{row['ms_per_sample']:.3f}",
         }
         for row in rows
-    ])  # fmt: skip
+    ]
+    return format_table(cells)

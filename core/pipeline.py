@@ -94,17 +94,22 @@ def make_trainer(model, tokenizer, run):
 
 
 def evaluate(trainer):
-    """Log and save loss, accuracy and macro averages on dev."""
+    """Log and save loss, accuracy and macro averages on dev; the metrics, with eval_ before their names."""
     metrics = trainer.evaluate()
     trainer.log_metrics("eval", metrics)
     trainer.save_metrics("eval", metrics)
+    return metrics
 
 
 def evaluate_in_detail(trainer, run):
-    """Log precision, recall and F1 of every class, and write the wrongly predicted samples with their scores."""
+    """Log precision, recall and F1 of every class, and write the wrongly predicted samples with their scores.
+
+    Returns:
+        dict: accuracy and macro averages, with test_ before their names.
+    """
     output = trainer.predict(trainer.test_dataset)
     if not trainer.is_world_process_zero():
-        return
+        return output.metrics
     (texts, truth), labels, flags = run.data.test, run.data.labels, run.data_flags
     probabilities = softmax(output.predictions, axis=1)
     predicted = probabilities.argmax(axis=1)
@@ -119,21 +124,17 @@ def evaluate_in_detail(trainer, run):
     path = Path(flags.bad_case_path)
     write_lines(path.parent, {path.name: bad_cases}, "--bad_case_path")
     logger.info(f"{len(bad_cases) - 1} wrongly predicted samples written to {path}")
+    return output.metrics
 
 
 def export(trainer, run):
-    """Write the export folder; where dev is at hand, compare its formats.
-
-    Returns:
-        str: the folder.
-    """
+    """Write the export folder; where dev is at hand, compare its formats."""
     args, labels, dev, types = run.args, run.data.labels, trainer.eval_dataset, run.model_flags.export_type
     folder = run.model_flags.export_model_dir or os.path.join(args.output_dir, "export")
     export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, types=types, dev=dev)
     logger.info(f"Exported model, tokenizer and labels to {folder}")
     if dev is not None and args.world_size == 1:
         compare_formats(trainer, folder)
-    return folder
 
 
 def check_parity(trainer, run):

@@ -53,18 +53,23 @@ def save_tiny_ernie(folder, model_class, sample_lines, more_characters="", more_
 def train_flags(data, model, output, *more):
     """Flags of a short training on the CPU; later ones win."""
     return [
-        "--do_train", "--data_dir", str(data), "--model_name_or_path", str(model), "--output_dir", str(output),
-        "--device", "cpu", "--max_length", "32", "--learning_rate", "5e-3", "--num_train_epochs", "4",
-        "--per_device_train_batch_size", "8", "--per_device_eval_batch_size", "8", "--evaluation_strategy", "epoch",
-        "--save_strategy", "epoch", "--load_best_model_at_end", "--metric_for_best_model", "accuracy",
-        "--logging_steps", "2", "--disable_tqdm", "True", *map(str, more),
-    ]  # fmt: skip
+        *(
+            f"--do_train --data_dir {data} --model_name_or_path {model} --output_dir {output} --device cpu "
+            "--max_length 32 --learning_rate 5e-3 --num_train_epochs 4 --per_device_train_batch_size 8 "
+            "--per_device_eval_batch_size 8 --evaluation_strategy epoch --save_strategy epoch "
+            "--load_best_model_at_end --metric_for_best_model accuracy --logging_steps 2 --disable_tqdm "
+            "True"
+        ).split(),
+        *map(str, more),
+    ]
 
 
 def few_shot_flags(data, model, output, *more):
     """Flags of a short prompt learning on the CPU; later ones win."""
-    own = ["--prompt", "这条文本的主题是", "--max_seq_length", "32", "--learning_rate", "3e-3",
-           "--ppt_learning_rate", "3e-3", "--encoder_hidden_size", "16"]  # fmt: skip
+    own = (
+        "--prompt 这条文本的主题是 --max_seq_length 32 --learning_rate 3e-3 --ppt_learning_rate 3e-3 "
+        "--encoder_hidden_size 16"
+    ).split()
     flags = train_flags(data, model, output)
     position = flags.index("--max_length")
     return [*flags[:position], *flags[position + 2 :], *own, *map(str, more)]

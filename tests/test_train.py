@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 
 import train
+from core import checkpoints, trainer
 from tests.helpers import LABELS, ROOT, train_flags, write_data
 from utils import UsageError
 
-CHECKPOINT_FILES = {
-    "config.json", "model_state.pdparams", "optimizer.pdopt", "scheduler.pdparams", "trainer_state.json",
-    "rng_state.pth", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "run.json",
-}  # fmt: skip
+CHECKPOINT_FILES = set(
+    (
+        "config.json model_state.pdparams optimizer.pdopt scheduler.pdparams trainer_state.json "
+        "rng_state.pth tokenizer_config.json vocab.txt special_tokens_map.json run.json"
+    ).split()
+)
 
 
 def refusal(*flags):
@@ -49,12 +52,21 @@ def same_weights(one, other):
 def test_result_tree_and_metrics(trained_once):
     _, checkpoint = trained_once
     names = {path.name for path in checkpoint.iterdir()}
-    assert {"config.json", "model_state.pdparams", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
-            "all_results.json", "trainer_state.json", "export"} <= names  # fmt: skip
-    assert {path.name for path in (checkpoint / "export").iterdir()} == {
-        "model.pdmodel", "model.pdiparams", "model.pdiparams.info", "id2label.json", "tokenizer_config.json",
-        "vocab.txt", "special_tokens_map.json", "export.json", "parity.json",
-    }  # fmt: skip
+    assert (
+        set(
+            (
+                "config.json model_state.pdparams tokenizer_config.json vocab.txt special_tokens_map.json "
+                "all_results.json trainer_state.json export"
+            ).split()
+        )
+        <= names
+    )
+    assert {path.name for path in (checkpoint / "export").iterdir()} == set(
+        (
+            "model.pdmodel model.pdiparams model.pdiparams.info id2label.json tokenizer_config.json "
+            "vocab.txt special_tokens_map.json export.json parity.json"
+        ).split()
+    )
     id2label = json.loads((checkpoint / "export" / "id2label.json").read_text(encoding="ascii"))
     assert id2label == {str(index): label for index, label in enumerate(LABELS)}
     assert json.loads((checkpoint / "export" / "tokenizer_config.json").read_text())["model_max_length"] == 32
@@ -120,8 +132,7 @@ def test_the_library_s_flags_work(data_dir, tiny_model, tmp_path, flags):
 
 
 def test_early_stopping_stops(data_dir, tiny_model, tmp_path):
-    flags = ["--early_stopping", "True", "--early_stopping_patience", "2", "--num_train_epochs", "30",
-             "--learning_rate", "1e-9"]  # fmt: skip
+    flags = ("--early_stopping True --early_stopping_patience 2 --num_train_epochs 30 --learning_rate 1e-9").split()
     train.main(train_flags(data_dir, tiny_model, tmp_path / "out", *flags))
     state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
     assert state["epoch"] == 3  # one evaluation sets the mark, two do not pass it
@@ -172,8 +183,10 @@ def test_export_alone_reads_no_data(trained, tmp_path):
 
 def test_debug_report_and_bad_cases(trained, log, tmp_path):
     data, checkpoint = trained
-    flags = ["--do_eval", "--debug", "True", "--device", "cpu", "--model_name_or_path", checkpoint, "--output_dir",
-             checkpoint, "--data_dir", data, "--per_device_eval_batch_size", "32", "--max_length", "32"]  # fmt: skip
+    flags = (
+        f"--do_eval --debug True --device cpu --model_name_or_path {checkpoint} --output_dir "
+        f"{checkpoint} --data_dir {data} --per_device_eval_batch_size 32 --max_length 32"
+    ).split()
     train.main([str(flag) for flag in flags])
     rows = [line.split("\t") for line in (data / "dev.txt").read_text(encoding="utf-8").splitlines()]
     bad = [line.split("\t") for line in (data / "bad_case.txt").read_text(encoding="utf-8").splitlines()]
@@ -199,8 +212,10 @@ def test_debug_report_and_bad_cases(trained, log, tmp_path):
 def test_another_test_file_is_not_called_dev(trained, log):
     data, checkpoint = trained
     shutil.copy(data / "dev.txt", data / "test.txt")
-    flags = ["--do_eval", "--debug", "True", "--device", "cpu", "--model_name_or_path", checkpoint, "--output_dir",
-             checkpoint, "--data_dir", data, "--test_path", data / "test.txt", "--max_length", "32"]  # fmt: skip
+    flags = (
+        f"--do_eval --debug True --device cpu --model_name_or_path {checkpoint} --output_dir "
+        f"{checkpoint} --data_dir {data} --test_path {data / 'test.txt'} --max_length 32"
+    ).split()
     train.main([str(flag) for flag in flags])
     assert any(line.startswith("Accuracy in test dataset: ") for line in log)
 
@@ -210,8 +225,10 @@ def test_class_order_is_the_model_s_own(trained, log):
     data, checkpoint = trained
     (data / "label.txt").write_text("\n".join(reversed(LABELS)) + "\n", encoding="utf-8")
     before = results(checkpoint)["eval_accuracy"]
-    flags = ["--do_eval", "--device", "cpu", "--model_name_or_path", checkpoint, "--output_dir", checkpoint,
-             "--data_dir", data, "--max_length", "32"]  # fmt: skip
+    flags = (
+        f"--do_eval --device cpu --model_name_or_path {checkpoint} --output_dir {checkpoint} --data_dir "
+        f"{data} --max_length 32"
+    ).split()
     train.main([str(flag) for flag in flags])
     assert results(checkpoint)["eval_accuracy"] == before
 
@@ -364,8 +381,6 @@ def test_a_rerun_continues_in_the_middle_of_an_epoch(data_dir, tiny_model, tmp_p
 )
 @pytest.mark.parametrize("damage", ["missing", "cut short"])
 def test_a_half_written_checkpoint_is_skipped(interrupted, log, file, damage):
-    import trainer
-
     out, flags = interrupted
     path = out / "checkpoint-12" / file
     if damage == "missing":
@@ -373,8 +388,8 @@ def test_a_half_written_checkpoint_is_skipped(interrupted, log, file, damage):
     else:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert checkpoints.what_is_incomplete(out / "checkpoint-12")
-    arguments = train.parse_all(flags)
-    assert trainer.choose_checkpoint(arguments.training, arguments.fingerprint).endswith("checkpoint-6")
+    run = train.parse_all(flags)
+    assert trainer.choose_checkpoint(run.args, run.fingerprint).endswith("checkpoint-6")
     assert any("checkpoint-12 is skipped" in line for line in log)
     refused = refusal(*flags, "--resume_from_checkpoint", out / "checkpoint-12")
     assert "not complete" in refused
@@ -438,8 +453,8 @@ def test_kill_9_and_rerun_through_the_command_line(data_dir, tiny_model, tmp_pat
         process.send_signal(signal.SIGKILL)
         process.wait()
     before = max(int(path.parent.name.split("-")[1]) for path in out.glob("checkpoint-*/run.json"))
-    arguments = train.parse_all(flags)
-    chosen = trainer.choose_checkpoint(arguments.training, arguments.fingerprint)
+    run = train.parse_all(flags)
+    chosen = trainer.choose_checkpoint(run.args, run.fingerprint)
     assert chosen.endswith(f"checkpoint-{before}")
     # The rest of 400 epochs would take minutes: from the checkpoint found, ten more steps.
     train.main([*flags, "--resume_from_checkpoint", chosen, "--max_steps", str(before + 10), "--save_strategy", "no",
@@ -478,7 +493,11 @@ def test_two_processes(data_dir, tiny_model, tmp_path, sample_lines):
     assert (out / "export" / "model.pdmodel").exists()
     assert len(list(out.glob("checkpoint-*"))) <= 2
 
-    train.main(["--do_eval", "--device", "cpu", "--data_dir", str(data_dir), "--model_name_or_path", str(out),
-                "--output_dir", str(out), "--max_length", "32", "--per_device_eval_batch_size", "8"])  # fmt: skip
+    train.main(
+        (
+            f"--do_eval --device cpu --data_dir {data_dir} --model_name_or_path {out} --output_dir {out} "
+            "--max_length 32 --per_device_eval_batch_size 8"
+        ).split()
+    )
     assert results(out)["eval_accuracy"] == pytest.approx(two["eval_accuracy"], abs=1e-9)
     assert results(out)["eval_macro_f1"] == pytest.approx(two["eval_macro_f1"], abs=1e-9)

@@ -1,14 +1,8 @@
-"""Data files, labels, arguments and safe writing: what must work before paddle is imported."""
-
-import os
-import subprocess
-import sys
-import time
+"""Data files, labels and safe writing: what must work before paddle is imported."""
 
 import pytest
 
 import utils
-from tests.helpers import ROOT
 from utils import UsageError
 
 LABELS = ["甲", "乙"]
@@ -119,73 +113,6 @@ def test_staged_files_in_folders_join_what_is_there(tmp_path):
     assert files == {"a": "new", "mine": "kept"} and [path.name for path in tmp_path.iterdir()] == ["below"]
 
 
-@pytest.mark.parametrize("name", list(arguments.ARGUMENT_FILES))
-def test_light_arguments_are_those_of_the_library(name):
-    """The fields read from the source files equal the imported class's: names, types and defaults."""
-    import dataclasses
-
-    import paddlenlp.prompt
-    import paddlenlp.trainer
-
-    real = getattr(paddlenlp.trainer, name, None) or getattr(paddlenlp.prompt, name)
-
-    def fields(cls):
-        return {
-            field.name: (str(getattr(field.default, "value", field.default)), field.metadata.get("help"))
-            for field in dataclasses.fields(cls)
-        }
-
-    _, light = arguments.load_argument_classes(name)
-    assert fields(light) == fields(real)
-    assert len(fields(light)) > 100
-
-
-def run_cli(*arguments):
-    start = time.perf_counter()
-    run = subprocess.run([sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True)
-    return run, time.perf_counter() - start
-
-
-def test_help_and_argument_errors_come_before_any_heavy_import():
-    run, seconds = run_cli("--help")
-    assert run.returncode == 0 and "--width_mult_list" in run.stdout and "(default: 128)" in run.stdout
-    assert seconds < 1
-    run, seconds = run_cli("--do_trian")
-    assert run.returncode == 2 and run.stderr == "unknown argument --do_trian; did you mean --do_train?\n"
-    assert seconds < 1
-    run, seconds = run_cli("--do_train", "--train_path", "no/such/train.txt")
-    assert run.returncode == 2 and run.stderr.startswith("no/such/train.txt: no such file") and seconds < 1
-
-
-@pytest.mark.parametrize(
-    "widths, expected", [(["3/4", "0.5"], ["3/4", "1/2"]), (["1/2"], ["1/2"]), (["2/3"], None), (["0.6"], None),
-                         (["0"], None), (["5/4"], None), (["x"], None), (["__import__('os')"], None), (["1/0"], None)]
-)  # fmt: skip
-def test_widths_must_leave_whole_heads(widths, expected):
-    if expected is None:
-        assert "the model has 4 heads; use some of: 1/4 1/2 3/4 1" in message(arguments.check_widths, widths, 4)
-    else:
-        assert arguments.check_widths(widths, 4) == expected
-
-
-def test_threads_default_to_the_cores_and_the_user_wins():
-    code = "import utils, os; cpu.prepare_cpu(); print(os.environ['OMP_NUM_THREADS'])"
-
-    def threads(**variables):
-        environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
-        run = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, env={**environment, **variables}, capture_output=True, text=True
-        )
-        return int(run.stdout)
-
-    import psutil
-
-    cores = min(psutil.cpu_count(logical=False), len(os.sched_getaffinity(0)))
-    assert threads() == cores
-    assert threads(OMP_NUM_THREADS="7") == 7
-    assert threads(PADDLE_LOCAL_SIZE=str(cores)) == 1
-
-
 def test_a_table_has_aligned_columns():
     lines = utils.format_table([{"format": "onnx", "MB": "9"}, {"format": "onnx_int8", "MB": 120}])
     assert lines == ["   format   MB", "     onnx    9", "onnx_int8  120"]
@@ -228,10 +155,3 @@ def test_texts_to_predict_with_and_without_labels(tmp_path):
     (tmp_path / "test.txt").write_text("三\t乙\n四\n", encoding="utf-8")
     assert "test.txt:2: no tab" in message(utils.read_texts, tmp_path, labels)
     assert "neither test.txt nor data.txt" in message(utils.read_texts, tmp_path / "nothing", labels)
-
-
-def test_a_module_of_a_name_is_loaded_once(tmp_path):
-    path = tmp_path / "utils.py"
-    path.write_text("VALUE = object()", encoding="utf-8")
-    first = arguments.load_module("other_utils", path)
-    assert arguments.load_module("other_utils", path) is first and first is not utils

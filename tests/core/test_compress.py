@@ -21,11 +21,13 @@ WIDTHS = {"3/4": "0.75", "2/3": "0.67", "1/2": "0.5"}
 def compress_flags(data, checkpoint, output, *more):
     """The documented command, device and lengths aside."""
     return [
-        "--do_compress", "--device", "cpu", "--data_dir", str(data), "--model_name_or_path", str(checkpoint),
-        "--output_dir", str(output), "--learning_rate", "3e-5", "--per_device_train_batch_size", "32",
-        "--per_device_eval_batch_size", "32", "--num_train_epochs", "1", "--max_length", "32", "--logging_steps", "5",
-        "--save_steps", "100", "--disable_tqdm", "True", *map(str, more),
-    ]  # fmt: skip
+        *(
+            f"--do_compress --device cpu --data_dir {data} --model_name_or_path {checkpoint} --output_dir "
+            f"{output} --learning_rate 3e-5 --per_device_train_batch_size 32 --per_device_eval_batch_size 32 "
+            "--num_train_epochs 1 --max_length 32 --logging_steps 5 --save_steps 100 --disable_tqdm True"
+        ).split(),
+        *map(str, more),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +49,16 @@ def test_tree_and_table(pruned):
     results = json.loads((output / "all_results.json").read_text())
     for width in WIDTHS.values():
         names = {path.name for path in (output / f"width_mult_{width}").iterdir()}
-        assert {
-            "pruned_model.pdmodel", "pruned_model.pdiparams", "pruned_model.pdiparams.info", "model_state.pdparams",
-            "config.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "id2label.json",
-            "export.json", "parity.json", "pruned_model.onnx", "pruned_model_int8.onnx",
-        } == names  # fmt: skip
+        assert (
+            set(
+                (
+                    "pruned_model.pdmodel pruned_model.pdiparams pruned_model.pdiparams.info "
+                    "model_state.pdparams config.json tokenizer_config.json vocab.txt special_tokens_map.json "
+                    "id2label.json export.json parity.json pruned_model.onnx pruned_model_int8.onnx"
+                ).split()
+            )
+            == names
+        )
         assert 0 <= results[f"width_mult_{width}_accuracy"] <= 1
         assert f"width_mult_{width}_onnx_int8_accuracy" in results
     assert results["teacher_accuracy"] > 0.5
@@ -103,8 +110,12 @@ def test_the_dynamic_weights_give_the_graph_s_answers(pruned, width):
     with paddle.no_grad():
         expected = model(**batch).numpy()
     assert np.abs(predictor.logits(features) - expected).max() < 1e-4
-    train.main(["--do_parity", "--device", "cpu", "--data_dir", str(data), "--model_name_or_path", str(folder),
-                "--output_dir", str(folder / "out")])  # fmt: skip
+    train.main(
+        (
+            f"--do_parity --device cpu --data_dir {data} --model_name_or_path {folder} --output_dir "
+            f"{folder / 'out'}"
+        ).split()
+    )
 
 
 def test_taskflow_runs_the_pruned_folder_as_documented(pruned, taskflow):
@@ -182,7 +193,7 @@ def test_ptq_alone_quantises_the_full_model(trained_once, tmp_path):
 
 def test_train_and_compress_in_one_run_learns(data_dir, tiny_model, tmp_path):
     """The scheduler of the training ends at 0: compression must not go on with it."""
-    from conftest import train_flags
+    from tests.helpers import train_flags
 
     flags = train_flags(data_dir, tiny_model, tmp_path / "out", "--do_compress", "--width_mult_list", "0.5")
     train.main([*flags, "--num_train_epochs", "2"])

@@ -9,7 +9,7 @@ import paddle
 import pytest
 
 import train
-from core import export, loading
+from core import export, loading, quantize
 from core.predictor import Predictor, available_formats
 from tests.helpers import LABELS
 from utils import UsageError
@@ -134,13 +134,20 @@ def exported(trained_once, tmp_path_factory):
 
 
 def export_flags(data, checkpoint, folder, *types):
-    return ["--do_export", "--device", "cpu", "--data_dir", str(data), "--model_name_or_path", str(checkpoint),
-            "--output_dir", str(checkpoint), "--export_model_dir", str(folder), "--export_type", *types]  # fmt: skip
+    return [
+        *(
+            f"--do_export --device cpu --data_dir {data} --model_name_or_path {checkpoint} --output_dir "
+            f"{checkpoint} --export_model_dir {folder} --export_type"
+        ).split(),
+        *types,
+    ]
 
 
 def parity_flags(data, checkpoint, folder):
-    return ["--do_parity", "--device", "cpu", "--data_dir", str(data), "--model_name_or_path", str(checkpoint),
-            "--output_dir", str(checkpoint), "--export_model_dir", str(folder)]  # fmt: skip
+    return (
+        f"--do_parity --device cpu --data_dir {data} --model_name_or_path {checkpoint} --output_dir "
+        f"{checkpoint} --export_model_dir {folder}"
+    ).split()
 
 
 def test_the_folder_says_what_it_is(exported):
@@ -322,7 +329,7 @@ def test_onnx_without_its_libraries_is_refused_before_anything_is_loaded(trained
         return installed(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(UsageError, match="paddle2onnx.*requirements-serving.txt"):
+    with pytest.raises(UsageError, match="paddle2onnx.*deploy/requirements.txt"):
         train.parse_all(export_flags(*trained_once, tmp_path / "export", "onnx"))
 
 
