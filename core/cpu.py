@@ -1,35 +1,89 @@
-"""CPU settings that Paddle reads at its start-up."""
+"""Settings that Paddle reads at its start-up."""
 
 import contextlib
 import ctypes
+import importlib.metadata
+import math
 import os
 import platform
 from pathlib import Path
 
 
 def usable_cores():
-    """Physical cores that this process may use, at least 1."""
-    import psutil
-
+    """Physical cores that this process may use, at least 1: those of the machine, its affinity, its cgroups' quota."""
+    try:
+        import psutil
+    except ImportError:  # the requirements are not installed; the next message says so
+        return 1
     cores = psutil.cpu_count(logical=False) or 1
     if hasattr(os, "sched_getaffinity"):
         cores = min(cores, len(os.sched_getaffinity(0)))
-    return max(1, cores)
+    return max(1, math.ceil(min(cores, cpu_quota())))
 
 
-def prepare_cpu():
-    """Set what Paddle reads at start-up so that it uses this CPU well. Call before the first `import paddle`.
+def cpu_quota(root="/"):
+    """Cores of time that the control groups of this process allow, such as `docker run --cpus 2`; infinite without.
+
+    Args:
+        root (str): where /proc and /sys are.
+    """
+    try:
+        lines = Path(root, "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return math.inf
+    quotas = [math.inf]
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        # Version 2 has one tree and no controllers in this file; version 1 has a tree for cpu.
+        mounts = ("sys/fs/cgroup",) if not controllers else (f"sys/fs/cgroup/{controllers}", "sys/fs/cgroup/cpu")
+        for mount in mounts:
+            top = Path(root, mount)
+            folder = top / path.lstrip("/")
+            # In a container the path may be the host's, and not be there.
+            for place in (folder, *folder.parents):
+                quotas.append(_quota_of(place))
+                if place == top:
+                    break
+    return min(quotas)
+
+
+def _quota_of(folder):
+    """Cores that one control group allows."""
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (folder / "cpu.max").read_text().split()
+        return int(quota) / int(period)
+    with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
+        quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return quota / period if quota > 0 else math.inf
+    return math.inf
+
+
+def paddle_version():
+    """The version of the Paddle that is installed, found without importing it; empty where there is none."""
+    for name in ("paddlepaddle", "paddlepaddle-gpu"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return ""
+
+
+def prepare_paddle():
+    """Set what Paddle reads at start-up so that it uses this machine well. Call before the first `import paddle`.
 
     - Threads: Paddle sets OMP_NUM_THREADS to 1 when it is unset; here it becomes the physical cores that this
       process may use, shared among the processes of one launch. A value set by the user wins.
     - AMD processors: the MKL that Paddle ships (mklml, 2019) gives them its slowest code path unless it is told
       that AVX2 is there. A training step was 1.8 times as fast on a Zen 4 EPYC.
     - Paddle 2.6 makes transposes views, and its copies of non-contiguous views are slow: about 5 % of a training step.
+    - Paddle 3: the old form of static graphs (.pdmodel), which is the one that Taskflow and Predictor read.
     - glibc: blocks above 128 KB go back to the kernel on every free, so each activation is page-faulted anew.
     """
     local_processes = int(os.environ.get("PADDLE_LOCAL_SIZE", os.environ.get("PADDLE_TRAINERS_NUM", "1")))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // max(1, local_processes))))
     os.environ.setdefault("FLAGS_use_stride_kernel", "0")
+    if paddle_version().startswith("3."):
+        os.environ.setdefault("FLAGS_enable_pir_api", "0")
     if platform.system() != "Linux":
         return
     with contextlib.suppress(OSError):

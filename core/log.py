@@ -72,4 +72,5 @@ def quiet_libraries():
     os.environ.setdefault("GLOG_minloglevel", "1")  # Paddle's C++: "New Executor is Running."
     warnings.filterwarnings("ignore", message="Setuptools is replacing distutils")
     warnings.filterwarnings("ignore", message="full_graph=False don't support input_spec")
+    warnings.filterwarnings("ignore", message="pkg_resources is deprecated as an API")  # jieba's
     set_log_level("info")
