@@ -12,6 +12,7 @@ import typing
 from fractions import Fraction
 from pathlib import Path
 
+from core.cpu import paddle_version
 from utils import UsageError
 
 # Names that --metric_for_best_model may have, with or without eval_ before them.
@@ -174,6 +175,8 @@ def training_problems(data_args, args):
         )
     if plain(args.optim) != "adamw":
         problems.append("--optim: this PaddleNLP only has adamw")
+    if args.to_static and paddle_version().startswith("3."):
+        problems.append("--to_static True: PaddleNLP 2.8.1 cannot compile a training with Paddle 3; leave it out")
     problems += at_least(data_args, early_stopping_patience=1)
     batches = {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1}
     problems += at_least(args, **batches, logging_steps=1, save_steps=1)

@@ -37,6 +37,31 @@ DOWNLOAD_TIMEOUT = 25
 # ------------------------------------------------------------------------------------------------------------- device
 
 
+# Compute capabilities that paddlepaddle-gpu 2.6.2 (CUDA 11.8) has machine code for; code of one minor number runs on
+# higher ones of the same major number.
+CARDS_OF_PADDLE_2 = ((6, 1), (7, 0), (8, 0))
+
+
+def check_card(capability, version=paddle.__version__):
+    """Refuse a card that the installed Paddle has no machine code for: its first kernel would crash.
+
+    Args:
+        capability (tuple[int, int]): of the card, such as (8, 6).
+        version (str): of Paddle; nothing is known of others than 2.x.
+
+    Raises:
+        UsageError: the card is too old or too new.
+    """
+    if not version.startswith("2."):
+        return
+    if not any(capability[0] == major and capability[1] >= minor for major, minor in CARDS_OF_PADDLE_2):
+        raise UsageError(
+            f"the GPU has compute capability {capability[0]}.{capability[1]}; paddlepaddle-gpu {version} has "
+            "no machine code for it (it has 6.1, 7.x and 8.x: GTX 10, V100, RTX 20 to 40, A100); use --device cpu, or, for "
+            "newer cards, Paddle 3 (README.md, 2.1)"
+        )
+
+
 def set_device(device, fp16=False):
     """Choose where Paddle computes: the CPU where there is no GPU.
 
@@ -48,7 +73,7 @@ def set_device(device, fp16=False):
         str: the device that is used.
 
     Raises:
-        UsageError: float16 on a CPU, or no such device.
+        UsageError: float16 on a CPU, no such device, or a card that this Paddle has no machine code for.
     """
     wants_gpu = device.startswith("gpu")
     if wants_gpu and not (paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0):
@@ -57,6 +82,8 @@ def set_device(device, fp16=False):
         device = "cpu"
     if device == "cpu" and fp16:
         raise UsageError("--fp16 works on a GPU only; leave it out, or use --bf16, on a CPU")
+    if device.startswith("gpu"):
+        check_card(paddle.device.cuda.get_device_capability(int(device.partition(":")[2] or 0)))
     try:
         paddle.set_device(device)
     except Exception as error:

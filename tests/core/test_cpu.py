@@ -70,7 +70,8 @@ def test_threads_follow_the_quota(monkeypatch):
 def test_paddle_3_writes_the_old_graphs(monkeypatch):
     """Taskflow and Predictor read no others."""
     flag = "FLAGS_enable_pir_api"
-    monkeypatch.delenv(flag, raising=False)
+    monkeypatch.setenv(flag, "1")  # so that what it was is put back
+    monkeypatch.delenv(flag)
     monkeypatch.setattr(cpu, "paddle_version", lambda: "2.6.2")
     cpu.prepare_paddle()
     assert flag not in os.environ

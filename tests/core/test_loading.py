@@ -188,3 +188,27 @@ def test_ernie_m_from_training_to_taskflow(data_dir, tmp_path, taskflow, tiny_er
     for one, other in zip(static, dynamic):
         assert one["predictions"][0]["label"] in LABELS
         assert one["predictions"][0]["score"] == pytest.approx(other["predictions"][0]["score"], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "capability, runs",
+    [((6, 0), False), ((6, 1), True), ((7, 0), True), ((7, 5), True), ((8, 0), True), ((8, 6), True), ((8, 9), True)]
+    + [((3, 7), False), ((5, 2), False), ((9, 0), False), ((10, 0), False), ((12, 0), False)],
+)
+def test_cards_without_machine_code_are_refused(capability, runs):
+    if runs:
+        loading.check_card(capability, "2.6.2")
+    else:
+        with pytest.raises(UsageError, match=f"{capability[0]}.{capability[1]}.*Paddle 3"):
+            loading.check_card(capability, "2.6.2")
+    loading.check_card(capability, "3.1.1")
+
+
+def test_a_card_is_checked_before_the_first_kernel(monkeypatch):
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda index: [(8, 6), (9, 0)][index])
+    monkeypatch.setattr(paddle, "set_device", lambda device: None)
+    assert loading.set_device("gpu") == "gpu"
+    with pytest.raises(UsageError, match="9.0"):
+        loading.set_device("gpu:1")
