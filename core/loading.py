@@ -57,7 +57,7 @@ def check_card(capability, version=paddle.__version__):
     if not any(capability[0] == major and capability[1] >= minor for major, minor in CARDS_OF_PADDLE_2):
         raise UsageError(
             f"the GPU has compute capability {capability[0]}.{capability[1]}; paddlepaddle-gpu {version} has "
-            "no machine code for it (it has 6.1, 7.x and 8.x: GTX 10, V100, RTX 20 to 40, A100); use --device cpu, or, for "
+            "no machine code (it has 6.1, 7.x, 8.x: GTX 10, V100, RTX 20 to 40, A100); use --device cpu, or for "
             "newer cards, Paddle 3 (README.md, 2.1)"
         )
 
