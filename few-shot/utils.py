@@ -365,7 +365,9 @@ class PromptPredictor(Predictor):
         self.max_length = self._wanted_length or self.max_length
         parts = read_json(self.folder / EXPORT_FILE).get("template")
         if not parts:
-            raise UsageError(f"{self.folder}: not an export of few-shot/train.py; use predictor.py or Taskflow for it")
+            raise UsageError(
+                f"{self.folder}: not an export of few-shot/train.py; use core/predictor.py or Taskflow for it"
+            )
         # A soft template wants the model's word embeddings, of which tokenising needs none.
         stand_in = types.SimpleNamespace(get_input_embeddings=lambda: paddle.nn.Embedding(len(tokenizer), 1))
         template = make_template(parts, tokenizer, self.max_length, stand_in)

@@ -63,8 +63,8 @@ def train_flags(data, model, output, *more):
 
 def few_shot_flags(data, model, output, *more):
     """Flags of a short prompt learning on the CPU; later ones win."""
-    own = ["--prompt", "这条文本的主题是", "--max_seq_length", "32", "--learning_rate", "3e-3",
-           "--ppt_learning_rate", "3e-3", "--encoder_hidden_size", "16"]  # fmt: skip
+    own = "--prompt 这条文本的主题是 --max_seq_length 32 --encoder_hidden_size 16".split()
+    own += "--learning_rate 3e-3 --ppt_learning_rate 3e-3".split()
     flags = train_flags(data, model, output)
     position = flags.index("--max_length")
     return [*flags[:position], *flags[position + 2 :], *own, *map(str, more)]
