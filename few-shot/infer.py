@@ -13,26 +13,22 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import (  # noqa: E402
-    UsageError,
-    exit_on_usage_error,
-    load_module,
-    prediction_lines,
-    prepare_cpu,
-    read_json,
-    read_model_config,
-    read_texts,
-    require_packages,
-    write_lines,
-)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from core.arguments import at_least, load_module, require_packages
+from core.checkpoints import read_model_config
+from core.progress import progress_bar
+from utils import UsageError, exit_on_usage_error, prediction_lines, read_json, read_texts, write_lines
 
 # Batches that are sorted by length together, and shown as one step of the progress bar.
 BATCHES_PER_STEP = 8
 
 
 def parse_flags(argv):
-    """Parse and check the flags before any heavy import."""
+    """Parse and check the flags before any heavy import.
+
+    Raises:
+        UsageError: naming all that is wrong.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model_path_prefix", type=Path, required=True, help="<output_dir>/export/model, as train.py wrote it")
@@ -44,14 +40,13 @@ def parse_flags(argv):
     add("--use_fp16", action="store_true", help="compute in half precision, on a GPU only")
     add("--num_threads", type=int, help="CPU threads (default: the physical cores)")
     add("--result_file", type=Path, help="write Text, Label, Prediction and Score here instead of printing")
-    args = parser.parse_args(argv)
-    for name, least in {"batch_size": 1, "max_seq_length": 3, "num_threads": 1, "device_id": 0}.items():
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UsageError(f"--{name} {value}: must be at least {least}")
-    if args.use_fp16 and args.device != "gpu":
-        raise UsageError("--use_fp16 works on a GPU only; leave it out, or add --device gpu")
-    return args
+    flags = parser.parse_args(argv)
+    problems = at_least(flags, batch_size=1, max_seq_length=3, num_threads=1, device_id=0)
+    if flags.use_fp16 and flags.device != "gpu":
+        problems.append("--use_fp16 works on a GPU only; leave it out, or add --device gpu")
+    if problems:
+        raise UsageError("\n".join(problems))
+    return flags
 
 
 def choose_format(prefix):
@@ -62,7 +57,7 @@ def choose_format(prefix):
     """
     onnx, paddle = (prefix.with_name(prefix.name + ending) for ending in (".onnx", ".pdmodel"))
     if onnx.is_file():
-        require_packages("infer.py", "onnx", "onnxruntime", requirements="requirements-serving.txt")
+        require_packages("infer.py", "onnx", "onnxruntime", requirements="deploy/requirements.txt")
         return "onnx"
     command = f"python train.py --do_export --export_type onnx --output_dir {prefix.parent.parent}"
     if not paddle.is_file():
@@ -71,9 +66,9 @@ def choose_format(prefix):
     return "paddle"
 
 
-def choose_device(args, format):
+def choose_device(flags, format):
     """gpu:<n>, or cpu with a message where the library that runs the graph has no GPU."""
-    if args.device == "cpu":
+    if flags.device == "cpu":
         return "cpu"
     if format == "onnx":
         import onnxruntime
@@ -84,8 +79,8 @@ def choose_device(args, format):
 
         has_gpu = paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if has_gpu:
-        return f"gpu:{args.device_id}"
-    if args.use_fp16:
+        return f"gpu:{flags.device_id}"
+    if flags.use_fp16:
         raise UsageError("--use_fp16 works on a GPU only, and none can be used here; leave it out")
     name = "onnxruntime" if format == "onnx" else "paddlepaddle"
     print(f"--device gpu: this {name} has none to use; using the CPU", file=sys.stderr)
@@ -93,34 +88,43 @@ def choose_device(args, format):
 
 
 def main(argv=None):
-    args = parse_flags(argv)
-    folder = args.model_path_prefix.parent
-    format = choose_format(args.model_path_prefix)
+    """Classify the texts; print or write the answers.
+
+    Raises:
+        UsageError: what the user can mend.
+    """
+    flags = parse_flags(argv)
+    folder = flags.model_path_prefix.parent
+    format = choose_format(flags.model_path_prefix)
     id2label = read_json(folder / "id2label.json")
     labels = [id2label[key] for key in sorted(id2label, key=int)]
-    texts, truth = read_texts(args.data_dir, labels)
+    texts, truth = read_texts(flags.data_dir, labels)
     positions = (read_model_config(folder / "plm") or {}).get("max_position_embeddings")
-    if args.max_seq_length and positions and args.max_seq_length > positions:
-        raise UsageError(f"--max_seq_length {args.max_seq_length}: the model has positions for {positions}")
+    if flags.max_seq_length and positions and flags.max_seq_length > positions:
+        raise UsageError(f"--max_seq_length {flags.max_seq_length}: the model has positions for {positions}")
 
-    prepare_cpu()
-    from tqdm import tqdm
-
-    few_shot = load_module("few_shot_utils", Path(__file__).with_name("utils.py"))
+    few_shot = load_module("few_shot_utils", Path(__file__).with_name("utils.py"))  # needs paddle
     predictor = few_shot.PromptPredictor(
-        folder, format, num_threads=args.num_threads, batch_size=args.batch_size, device=choose_device(args, format),
-        precision="fp16" if args.use_fp16 else "fp32", max_seq_length=args.max_seq_length,
-    )  # fmt: skip
-    answers, step = [], args.batch_size * BATCHES_PER_STEP
-    with tqdm(total=len(texts), unit="text") as bar:
+        folder,
+        format,
+        num_threads=flags.num_threads,
+        batch_size=flags.batch_size,
+        device=choose_device(flags, format),
+        precision="fp16" if flags.use_fp16 else "fp32",
+        max_seq_length=flags.max_seq_length,
+    )
+    answers, step = [], flags.batch_size * BATCHES_PER_STEP
+    with progress_bar(total=len(texts), unit="text") as bar:
         for start in range(0, len(texts), step):
             chunk = texts[start : start + step]
             answers += predictor.classify(chunk)
             bar.update(len(chunk))
 
-    if args.result_file:
+    if flags.result_file:
         rows = prediction_lines(texts, truth and [labels[index] for index in truth], answers)
-        write_lines(args.result_file.parent, {args.result_file.name: rows}, "--result_file")
+        write_lines(flags.result_file.parent, {flags.result_file.name: rows}, "--result_file")
+        print(f"{len(texts)} predictions are in {flags.result_file}")
+        print(f"Next, the least sure ones first: sort -t$'\\t' -k4,4n {flags.result_file} | head")
     else:
         for text, (label, score) in zip(texts, answers):
             print(f"{text}\t{label}\t{score:.4f}")

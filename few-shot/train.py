@@ -23,48 +23,33 @@ With braces every part has its place: "{'text': 'text_a'}的主题是{'mask'}", 
 """
 
 import ast
+import os
 import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-# Before this folder, which has a utils.py too; its train.py runs as __main__.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from train import (  # noqa: E402
-    choose_checkpoint,
-    is_finished,
-    plain,
-    run_fingerprint,
-    set_device,
-    train,
-    training_problems,
-)
-from utils import (  # noqa: E402
-    UsageError,
-    evaluation_report,
-    exit_on_usage_error,
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from core.arguments import (
+    at_least,
     load_argument_classes,
     load_module,
     parse_arguments,
-    prediction_lines,
-    prepare_cpu,
-    read_examples,
-    read_label_words,
-    read_run_file,
-    read_texts,
+    plain,
     require_onnx,
-    write_lines,
+    training_problems,
 )
+from core.checkpoints import read_run_file, run_fingerprint
+from utils import UsageError, exit_on_usage_error, read_examples, read_json, read_label_words, read_texts
 
 DEFAULTS = {"output_dir": "./checkpoints/"}
 EXPORT_TYPES = ("paddle", "onnx")
 PREDICTIONS_FILE = "predictions.txt"
 # What a part of a template may be, and what may stand beside it.
 PARTS = ("text", "soft", "hard", "mask", "sep", "soft_id")  # soft_id: the vectors of an earlier part once more
-ATTRIBUTES = {
-    "length": int, "encoder": str, "hidden_size": int, "position": int, "token_type": int, "truncate": bool
-}  # fmt: skip
+ATTRIBUTES = {name: int for name in ("length", "hidden_size", "position", "token_type")}
+ATTRIBUTES.update(encoder=str, truncate=bool)
 
 
 @dataclass
@@ -127,85 +112,134 @@ class Data:
 
 
 @dataclass
-class Arguments:
-    """All that a run depends on.
+class Run:
+    """All that a run depends on: the three groups of flags, the data, the prompt, and what makes it this run.
 
     `trained` is the folder of the model that is evaluated, predicted with or exported without training it, else None.
     """
 
-    model: ModelArguments
-    training: "PromptTuningArguments"  # noqa: F821  (PaddleNLP's)
-    data: DataArguments
+    model_flags: ModelArguments
+    data_flags: DataArguments
+    args: "PromptTuningArguments"  # noqa: F821  (PaddleNLP's)
+    data: Data
     template: list
-    texts: Data
     trained: Optional[str]
     fingerprint: Optional[dict]
 
 
 def main(argv=None):
-    """Run the script. Raises UsageError for what the user can mend."""
-    run(parse_all(argv))
+    """Do what the flags ask for, in the order train, evaluate, predict, export.
+
+    Raises:
+        UsageError: what the user can mend.
+    """
+    run = parse_all(argv)
+    from core.pipeline import find_start  # needs paddle, which takes seconds
+    from core.trainer import train_and_save
+
+    steps = load_module("few_shot_prompt_steps", Path(__file__).with_name("prompt_steps.py"))
+    args = run.args
+    finished, checkpoint = find_start(args, run.fingerprint)
+    trained = args.output_dir if finished else run.trained
+    trainer = steps.prepare(run, trained, checkpoint)
+    if not trained:
+        train_and_save(trainer, checkpoint)
+    if args.do_eval:
+        steps.evaluate(trainer, run.data.labels)
+    if args.do_predict:
+        steps.predict(trainer, run.data, PREDICTIONS_FILE)
+    if args.do_export and args.should_save:
+        steps.export(trainer, run)
+    if args.should_save:
+        print("\n".join(summary(run)))
 
 
 def parse_all(argv):
     """Parse and check the flags, read the data, then import paddle.
 
+    Returns:
+        Run: what main works on.
+
     Raises:
         UsageError: for the flags and the data before any heavy import.
     """
     parser_class, light_arguments = load_argument_classes("PromptTuningArguments")
-    classes = (ModelArguments, DataArguments)
-    options = (argv, __doc__, DEFAULTS)
-    model_args, data_args, light_args = parse_arguments(parser_class, (*classes, light_arguments), *options)
-    check_arguments(model_args, data_args, light_args)
-    require_onnx([model_args.export_type])
-    if light_args.do_train:
-        trained, template = None, parse_prompt(data_args.prompt, data_args.soft_encoder, data_args.encoder_hidden_size)
-        texts = read_data(data_args.data_dir, light_args)
+    classes, defaults = (ModelArguments, DataArguments), DEFAULTS
+    flags = parse_arguments(parser_class, (*classes, light_arguments), argv, __doc__, defaults)
+    model_flags, data_flags, light = flags
+    check_flags(model_flags, data_flags, light)
+    require_onnx([model_flags.export_type])
+    if light.do_train:
+        trained = None
+        template = parse_prompt(data_flags.prompt, data_flags.soft_encoder, data_flags.encoder_hidden_size)
+        data = read_data(data_flags.data_dir, light)
     else:
-        trained, run_file = find_trained(light_args)
+        trained, run_file = find_trained(light)
         template = run_file["template"]
-        texts = read_data(data_args.data_dir, light_args, run_file["label_words"])
+        data = read_data(data_flags.data_dir, light, run_file["label_words"])
+        defaults = {**DEFAULTS, "max_seq_length": run_file["max_seq_length"]}
 
-    prepare_cpu()
     from paddlenlp.prompt import PromptTuningArguments
     from paddlenlp.trainer import PdArgumentParser
 
+    from core.loading import set_device
+
     try:
-        *_, args = parse_arguments(PdArgumentParser, (*classes, PromptTuningArguments), *options)
+        *_, args = parse_arguments(PdArgumentParser, (*classes, PromptTuningArguments), argv, __doc__, defaults)
     except (ValueError, AssertionError) as error:
         raise UsageError(str(error)) from None
-    set_device(args)
-    if trained:
-        if not any(flag.split("=")[0] == "--max_seq_length" for flag in argv or sys.argv[1:]):
-            args.max_seq_length = run_file["max_seq_length"]
-        return Arguments(model_args, args, data_args, template, texts, trained, None)
-    fingerprint = run_fingerprint(
-        args, PromptTuningArguments, [texts.label_words, texts.train, texts.dev],
-        model_name_or_path=model_args.model_name_or_path, template=template, label_words=texts.label_words,
-        early_stopping=data_args.early_stopping, early_stopping_patience=data_args.early_stopping_patience,
-    )  # fmt: skip
-    return Arguments(model_args, args, data_args, template, texts, trained, fingerprint)
+    args.device = set_device(args.device, args.fp16)
+    fingerprint = None
+    if args.do_train:
+        own = {name: getattr(data_flags, name) for name in ("early_stopping", "early_stopping_patience")}
+        own.update(model_name_or_path=model_flags.model_name_or_path, template=template, label_words=data.label_words)
+        learnt = [data.label_words, data.train, data.dev]
+        fingerprint = run_fingerprint(args, PromptTuningArguments, learnt, **own)
+    return Run(model_flags, data_flags, args, data, template, trained, fingerprint)
+
+
+def summary(run):
+    """What came out and what to do with it.
+
+    Returns:
+        list[str]: lines to print.
+    """
+    args, folder = run.args, Path(run.args.output_dir)
+    results, lines = read_json(folder / "all_results.json"), []
+    if args.do_train:
+        lines.append(f"Model: {folder}")
+    if args.do_eval:
+        lines.append(f"Accuracy on dev.txt: {results['eval_accuracy']:.2%}; more in {folder / 'all_results.json'}")
+    if args.do_predict:
+        is_labelled = run.data.test[1] is not None
+        accuracy = f", accuracy {results['test_accuracy']:.2%}" if is_labelled else ""
+        lines.append(f"Predictions: {folder / PREDICTIONS_FILE}{accuracy}")
+    if args.do_export:
+        lines.append(f"Export: {folder / 'export'}")
+        command = f"infer.py --model_path_prefix {folder / 'export' / 'model'}"
+    else:
+        command = f"train.py --output_dir {folder} {'' if args.do_predict else '--do_predict '}--do_export"
+    here = os.path.dirname(sys.argv[0])
+    return [*lines, f"Next: python {os.path.join(here, command)} --data_dir {run.data_flags.data_dir}"]
 
 
 # ---------------------------------------------------------------------------------------- before any heavy import
 
 
-def check_arguments(model_args, data_args, args):
+def check_flags(model_flags, data_flags, args):
     """Refuse what would fail late, be ignored, or do nothing.
 
     Raises:
         UsageError: naming all that is wrong.
     """
-    problems = training_problems(data_args, args)
+    problems = training_problems(data_flags, args)
     if not (args.do_train or args.do_eval or args.do_predict or args.do_export):
         problems.append("nothing to do; add --do_train, --do_eval, --do_predict or --do_export")
-    if model_args.export_type not in EXPORT_TYPES:
-        problems.append(f"--export_type {model_args.export_type}: not known; use one of {', '.join(EXPORT_TYPES)}")
-    if data_args.soft_encoder not in ("lstm", "mlp", None):
-        problems.append(f"--soft_encoder {data_args.soft_encoder}: not known; use one of lstm, mlp, None")
-    if data_args.encoder_hidden_size < 1:
-        problems.append(f"--encoder_hidden_size {data_args.encoder_hidden_size}: must be at least 1")
+    if model_flags.export_type not in EXPORT_TYPES:
+        problems.append(f"--export_type {model_flags.export_type}: not known; use one of {', '.join(EXPORT_TYPES)}")
+    if data_flags.soft_encoder not in ("lstm", "mlp", None):
+        problems.append(f"--soft_encoder {data_flags.soft_encoder}: not known; use one of lstm, mlp, None")
+    problems += at_least(data_flags, encoder_hidden_size=1)
     if not args.ppt_learning_rate > 0:
         problems.append(f"--ppt_learning_rate {args.ppt_learning_rate}: must be above 0")
     if args.unified_checkpoint:
@@ -323,133 +357,6 @@ def read_data(data_dir, args, trained_words=None):
         dev=read_examples(folder / "dev.txt", labels) if needs_dev else None,
         test=read_texts(folder, labels) if args.do_predict else None,
     )
-
-
-# ------------------------------------------------------------------------------------------- with paddle imported
-
-
-def run(arguments):
-    """Load the model and do what the flags ask for, in the order train, evaluate, predict, export."""
-    import trainer as lib
-
-    few_shot = load_module("few_shot_utils", Path(__file__).with_name("utils.py"))
-    args, trained = arguments.training, arguments.trained
-    # Optimizer files name parameters by their number in the process: begin at 0 whatever was built before.
-    lib.paddle.utils.unique_name.switch()
-    lib.set_seed(args.seed)  # before the prompt's weights are drawn
-    if args.do_train and is_finished(args, arguments.fingerprint):
-        lib.logger.info(
-            f"{args.output_dir} already holds the result of this training; nothing is trained again. "
-            "Add --overwrite_output_dir to start over."
-        )
-        trained = args.output_dir
-    checkpoint = None if trained else choose_checkpoint(args, arguments.fingerprint)
-    check_weights_fit(checkpoint, arguments.fingerprint)
-    args.resume_from_checkpoint = None  # the checkpoint is chosen; PromptTrainer would load it a second time
-
-    settings = (arguments.template, arguments.texts.label_words, args.max_seq_length)
-    if trained:
-        model, tokenizer = few_shot.load_trained(trained, *settings)
-    else:
-        model, tokenizer = few_shot.load_pretrained(arguments.model.model_name_or_path, *settings)
-    trainer = make_trainer(lib, few_shot, model, tokenizer, arguments)
-    if not trained:
-        train(lib, trainer, args, checkpoint)
-    if args.do_eval:
-        evaluate(trainer, arguments.texts.labels, lib.logger)
-    if args.do_predict:
-        predict(trainer, arguments.texts, lib.logger)
-    if args.do_export and args.should_save:
-        export(few_shot, trainer, arguments)
-
-
-def check_weights_fit(checkpoint, fingerprint):
-    """Refuse a checkpoint that was asked for and whose prompt or labels have other weights: they would be skipped."""
-    stored = read_run_file(checkpoint).get("fingerprint", {}) if checkpoint else fingerprint
-    changed = [name for name in ("template", "label_words") if fingerprint and stored.get(name) != fingerprint[name]]
-    if changed:
-        raise UsageError(
-            f"--resume_from_checkpoint {checkpoint}: trained with another {' and another '.join(changed)}, whose "
-            "weights do not fit; give the same --prompt, --soft_encoder, --encoder_hidden_size and label.txt"
-        )
-
-
-def make_trainer(lib, few_shot, model, tokenizer, arguments):
-    """Tokenise the data sets and build the Trainer with its callbacks."""
-    args, data_args, data = arguments.training, arguments.data, arguments.texts
-    if args.freeze_plm:
-        few_shot.freeze(model.plm)
-    encode = few_shot.make_encoder(model.template)
-    datasets = {
-        split: lib.TextDataset(examples[0], examples[1] or [], encode) if examples else None
-        for split, examples in {"train": data.train, "dev": data.dev, "test": data.test}.items()
-    }
-    callbacks = [lib.ResumableEarlyStopping(data_args.early_stopping_patience)] if data_args.early_stopping else None
-    trainer = few_shot.FewShotTrainer(
-        model=model,
-        args=args,
-        criterion=lib.paddle.nn.CrossEntropyLoss(),
-        tokenizer=tokenizer,
-        data_collator=few_shot.make_collator(tokenizer),
-        train_dataset=datasets["train"],
-        eval_dataset=datasets["dev"],
-        compute_metrics=lib.compute_metrics,
-        callbacks=callbacks,
-        group_by_length=False,  # few texts: grouped, a batch would have the same ones in every epoch
-        max_length=args.max_seq_length,
-        fingerprint=arguments.fingerprint,
-    )
-    trainer.test_dataset = datasets["test"]
-    return trainer
-
-
-def evaluate(trainer, labels, logger):
-    """Log and save accuracy and macro averages on dev, and log precision, recall and F1 of every class."""
-    output = trainer.predict(trainer.eval_dataset, metric_key_prefix="eval")
-    truth = [feature["labels"] for feature in trainer.eval_dataset.features]
-    for line in evaluation_report("dev", labels, truth, output.predictions.argmax(axis=1)):
-        logger.info(line)
-    trainer.log_metrics("eval", output.metrics)
-    trainer.save_metrics("eval", output.metrics)
-
-
-def predict(trainer, data, logger):
-    """Write label and score of every text of test.txt, else of data.txt; the report where test.txt has labels."""
-    from scipy.special import softmax
-
-    texts, truth = data.test
-    output = trainer.predict(trainer.test_dataset)
-    if not trainer.is_world_process_zero():
-        return
-    probabilities = softmax(output.predictions.astype("float64"), axis=1)
-    predicted = probabilities.argmax(axis=1)
-    if truth is not None:
-        for line in evaluation_report("test", data.labels, truth, predicted):
-            logger.info(line)
-        trainer.save_metrics("test", output.metrics)
-    answers = [(data.labels[class_id], scores[class_id]) for class_id, scores in zip(predicted, probabilities)]
-    lines = prediction_lines(texts, truth and [data.labels[index] for index in truth], answers)
-    write_lines(Path(trainer.args.output_dir), {PREDICTIONS_FILE: lines}, "--output_dir")
-    logger.info(f"{len(texts)} predictions written to {Path(trainer.args.output_dir) / PREDICTIONS_FILE}")
-
-
-def export(few_shot, trainer, arguments):
-    """Write <output_dir>/export; where dev is at hand, compare its formats with the model."""
-    from export import parity_table, verify_export
-
-    export_type, folder = arguments.model.export_type, Path(trainer.args.output_dir) / "export"
-    dev, logger = trainer.eval_dataset, few_shot.logger
-    compares = dev is not None and trainer.args.world_size == 1
-    expected = trainer.predict(dev).predictions if compares else None
-    few_shot.export_prompt_model(
-        trainer.model, trainer.tokenizer, arguments.template, trainer.max_length, folder, export_type
-    )
-    logger.info(f"Exported model, tokenizer, template and labels to {folder}")
-    if compares:
-        formats = ["paddle", "onnx"] if export_type == "onnx" else ["paddle"]
-        rows = verify_export(folder, dev, expected, few_shot.PromptPredictor, formats)
-        for line in parity_table(rows):
-            logger.info(line)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Where PaddleNLP 2.8.1's paddlenlp.prompt or Paddle 2.6.2 is wrong, the smallest 
 comment says which fault it mends.
 """
 
-import contextlib
 import copy
 import inspect
 import sys
@@ -23,16 +22,11 @@ from paddlenlp.prompt import (
 )
 from paddlenlp.prompt.prompt_utils import PromptDataCollatorWithPadding
 from paddlenlp.trainer import Trainer
-from paddlenlp.transformers import (
-    AutoConfig,
-    AutoModelForMaskedLM,
-    AutoTokenizer,
-    PretrainedModel,
-)
+from paddlenlp.transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 from paddlenlp.utils.log import logger
-from tqdm import tqdm
 
-from export import (
+from core.checkpoints import EXPORT_FILE
+from core.export import (
     convert_to_onnx,
     delete_replaced,
     file_sizes,
@@ -41,15 +35,11 @@ from export import (
     versions,
     write_graph,
 )
-from predictor import Predictor
-from trainer import (
-    MODEL_FILE,
-    ClassificationTrainer,
-    load_config_and_tokenizer,
-    load_weights,
-    max_positions,
-)
-from utils import EXPORT_FILE, UsageError, read_json, staged_files, write_json
+from core.loading import MODEL_FILE, load_config_and_tokenizer, load_masked_lm, max_positions
+from core.predictor import Predictor
+from core.progress import progress_bar
+from core.trainer import ClassificationTrainer
+from utils import UsageError, read_json, staged_files, write_json
 
 # In a checkpoint and in an export: the pretrained model's config, and its weights where they are saved.
 PLM_DIR = "plm"
@@ -73,10 +63,10 @@ def load_pretrained(name, parts, label_words, max_seq_length):
         tuple: PromptModelForSequenceClassification and tokenizer.
 
     Raises:
-        UsageError: no such model, no masked-language-model head, or no room for a text.
+        UsageError: no such model, no head for masked words, or no room for a text.
     """
     _, tokenizer = load_config_and_tokenizer(name)
-    plm = load_masked_lm(name)
+    plm = load_promptable(name)
     return prompted(plm, tokenizer, parts, label_words, max_seq_length, name), tokenizer
 
 
@@ -112,46 +102,19 @@ def prompted(plm, tokenizer, parts, label_words, max_seq_length, name):
     return PromptModelForSequenceClassification(plm, template, make_verbalizer(label_words, tokenizer, plm))
 
 
-def load_masked_lm(name):
-    """Load a model with its masked-language-model head.
+def load_promptable(name):
+    """Load a model with its head for masked words, into which the labels' rows can be put.
 
     Raises:
         UsageError: the weights have no such head, or the kind of model has none that can be prompted.
     """
-    missing = []
-    with _note_missing_weights(missing):
-        model = load_weights(AutoModelForMaskedLM, name)
-    encoder = f"{model.base_model_prefix}."
-    # The decoder may be missing: it is tied to the word embeddings.
-    if any(not key.startswith(encoder) and "decoder" not in key for key in missing):
-        raise UsageError(
-            f"--model_name_or_path {name}: an encoder without a masked-language-model head, which prompt learning "
-            "needs; build one with `python data/build_encoder.py --mlm_texts FILE …`, or use train.py of the parent "
-            "folder, which needs none"
-        )
+    model = load_masked_lm(name)
     if not any(isinstance(layer, TransposedLinear) for layer in model.sublayers()):
         raise UsageError(
             f"--model_name_or_path {name}: a {type(model).__name__} cannot be prompted by PaddleNLP; use an ERNIE, "
             "BERT or RoBERTa model"
         )
     return model
-
-
-@contextlib.contextmanager
-def _note_missing_weights(missing):
-    """Add the names of weights that from_pretrained does not find to a list; it only logs them itself."""
-    original = PretrainedModel.__dict__["_load_pretrained_model"]
-
-    def load(cls, *args, **kwargs):
-        result = original.__func__(cls, *args, **kwargs)
-        missing.extend(result[1])
-        return result
-
-    PretrainedModel._load_pretrained_model = classmethod(load)
-    try:
-        yield
-    finally:
-        PretrainedModel._load_pretrained_model = original
 
 
 def make_verbalizer(label_words, tokenizer, model):
@@ -223,7 +186,7 @@ def make_encoder(template):
     def encode(texts):
         # A mask that is written in a text would be one more mask than the template's.
         clean = (text.replace(tokenizer.mask_token, tokenizer.unk_token) for text in texts)
-        bar = tqdm(clean, total=len(texts), desc="Tokenising", disable=len(texts) < MANY_TEXTS)
+        bar = progress_bar(clean, total=len(texts), desc="Tokenising", disable=len(texts) < MANY_TEXTS)
         return [template({key: text}) for text in bar]
 
     return encode
@@ -252,9 +215,9 @@ SoftTemplate.named_parameters = _named_parameters
 
 
 class FewShotTrainer(ClassificationTrainer, PromptTrainer):
-    """PaddleNLP's PromptTrainer with the batches, checkpoints and resume of train.py's Trainer.
+    """PaddleNLP's PromptTrainer with the batches, checkpoints and resume of core's ClassificationTrainer.
 
-    The data sets are trainer.TextDataset, made by make_encoder's function.
+    The data sets are core.batches.TextDataset, made by make_encoder's function.
     """
 
     def _map_dataset(self, dataset):
@@ -281,16 +244,16 @@ class FewShotTrainer(ClassificationTrainer, PromptTrainer):
         args, verbalizer = self.args, self.verbalizer
         pretrained = [*self.pretrained_model.parameters(), *dict(verbalizer.non_head_parameters()).values()]
         prompt = [*self.template.parameters(), *dict(verbalizer.head_parameters()).values()]
-        groups = [{
+        prompt_group = {
             "params": [weight for weight in prompt if not weight.stop_gradient],
             "learning_rate": args.ppt_learning_rate / args.learning_rate,
             "weight_decay": args.ppt_weight_decay,
             "beta1": args.ppt_adam_beta1,
             "beta2": args.ppt_adam_beta2,
             "epsilon": args.ppt_adam_epsilon,
-        }]  # fmt: skip
-        if not args.freeze_plm:
-            groups.insert(0, {"params": [weight for weight in pretrained if not weight.stop_gradient]})
+        }
+        pretrained_group = {"params": [weight for weight in pretrained if not weight.stop_gradient]}
+        groups = [prompt_group] if args.freeze_plm else [pretrained_group, prompt_group]
         names = self._get_model().named_parameters()
         decayed = {weight.name for name, weight in names if "bias" not in name and "norm" not in name}
         optimizer_class, options = Trainer.get_optimizer_cls_and_kwargs(args)
@@ -388,7 +351,7 @@ def export_prompt_model(model, tokenizer, parts, max_seq_length, folder, export_
 
 
 class PromptPredictor(Predictor):
-    """A prompted classifier read from an export folder; see predictor.Predictor.
+    """A prompted classifier read from an export folder; see core.predictor.Predictor.
 
     Args:
         max_seq_length (int | None): tokens of an input, template included; None means as in training.
@@ -402,7 +365,9 @@ class PromptPredictor(Predictor):
         self.max_length = self._wanted_length or self.max_length
         parts = read_json(self.folder / EXPORT_FILE).get("template")
         if not parts:
-            raise UsageError(f"{self.folder}: not an export of few-shot/train.py; use predictor.py or Taskflow for it")
+            raise UsageError(
+                f"{self.folder}: not an export of few-shot/train.py; use core/predictor.py or Taskflow for it"
+            )
         # A soft template wants the model's word embeddings, of which tokenising needs none.
         stand_in = types.SimpleNamespace(get_input_embeddings=lambda: paddle.nn.Embedding(len(tokenizer), 1))
         template = make_template(parts, tokenizer, self.max_length, stand_in)

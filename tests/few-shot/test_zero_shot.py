@@ -5,20 +5,14 @@ import time
 
 import numpy as np
 import pytest
-from tests.helpers import LABEL_WORDS, ROOT
 
-import utils
+from core import loading
+from tests.helpers import LABEL_WORDS
 from utils import UsageError
 
 TEXTS = ["头疼怎么办", "做一次检查多少钱要不要去大医院看病", "感冒"]
 
-
 WORDS = list(LABEL_WORDS.values())
-
-
-@pytest.fixture(scope="session")
-def zero_shot():
-    return utils.load_module("few_shot_zero_shot", ROOT / "few-shot" / "zero_shot.py")
 
 
 @pytest.fixture
@@ -69,8 +63,9 @@ def probabilities(folder, words, text):
         logits = model(
             *(paddle.to_tensor([value]) for value in values),
             paddle.to_tensor(np.where(is_blind, -1e4, 0)[None, None].astype("float32")),
-            paddle.to_tensor([marks]), paddle.to_tensor([separator]),
-        )  # fmt: skip
+            paddle.to_tensor([marks]),
+            paddle.to_tensor([separator]),
+        )
         return paddle.nn.functional.softmax(logits, axis=-1).numpy()[0]
 
 
@@ -85,7 +80,7 @@ def test_labels_and_scores_are_utc_s(run, tiny_utc):
             assert float(score) == pytest.approx(row.max(), abs=1e-4)
 
 
-def test_a_file_of_texts(run, tiny_utc, tmp_path, zero_shot):
+def test_a_file_of_texts(run, tiny_utc, tmp_path):
     from_flags = run("--task_path", tiny_utc, "--texts", *TEXTS)
     lines = [f"{text}\t病情诊断" for text in TEXTS]  # what stands behind a tab is not read
     (tmp_path / "texts.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -100,7 +95,7 @@ def test_marks_in_a_text_and_long_texts(run, tiny_utc):
     assert len(rows) == 2 and all(row[1] in LABEL_WORDS for row in rows)
 
 
-def test_refusals(run, zero_shot, tiny_utc, tiny_model, label_path, tmp_path):
+def test_refusals(run, tiny_utc, tiny_model, label_path, tmp_path):
     def refusal(*flags):
         with pytest.raises(UsageError) as error:
             run(*flags)
@@ -117,18 +112,16 @@ def test_refusals(run, zero_shot, tiny_utc, tiny_model, label_path, tmp_path):
 
 
 def test_weights_that_cannot_be_downloaded(run, tmp_path, monkeypatch):
-    """A proxy that accepts and never answers: one message within 30 s, naming both ways out."""
+    """A proxy that accepts and never answers: one message within 30 s, naming three ways out."""
     import paddlenlp.utils.env
     from paddlenlp.utils.log import logger
-
-    import trainer
 
     server = socket.create_server(("127.0.0.1", 0))
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, f"http://127.0.0.1:{server.getsockname()[1]}")
     monkeypatch.setattr(paddlenlp.utils.env, "PPNLP_HOME", str(tmp_path))
-    assert trainer.DOWNLOAD_TIMEOUT <= 25  # imports take the rest of the 30 s
-    monkeypatch.setattr(trainer, "DOWNLOAD_TIMEOUT", 2)
+    assert loading.DOWNLOAD_TIMEOUT <= 25  # imports take the rest of the 30 s
+    monkeypatch.setattr(loading, "DOWNLOAD_TIMEOUT", 2)
     start = time.monotonic()
     with pytest.raises(UsageError) as error:
         run("--texts", "头疼", "--model", "utc-mini")
@@ -136,5 +129,9 @@ def test_weights_that_cannot_be_downloaded(run, tmp_path, monkeypatch):
     assert time.monotonic() - start < 8
     text = str(error.value)
     assert "--model utc-mini: cannot be downloaded (no answer within 2 s)" in text
-    assert "--task_path" in text and "train.py" in text and "\n" not in text
+    assert "--task_path" in text and "setfit.py" in text and "train.py" in text and "\n" not in text
     assert logger.is_enable  # for what the same process does next
+
+
+def test_help(help_of):
+    assert help_of("zero_shot.py").startswith("usage: zero_shot.py")

@@ -3,21 +3,22 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
-from tests.helpers import LABEL_WORDS, LABELS, ROOT, few_shot_flags
 
+from core import loading
+from tests.helpers import LABEL_WORDS, LABELS, ROOT, few_shot_flags
 from utils import UsageError
 
 SORTED = sorted(LABELS)
-CHECKPOINT_FILES = {
-    "model_state.pdparams", "optimizer.pdopt", "scheduler.pdparams", "trainer_state.json", "rng_state.pth", "run.json",
-    "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "template_config.json", "verbalizer_config.json",
-}  # fmt: skip
+TOKENIZER_FILES = {"tokenizer_config.json", "vocab.txt", "special_tokens_map.json"}
+PROMPT_FILES = {"model_state.pdparams", "template_config.json", "verbalizer_config.json"}
+STATE_FILES = {"optimizer.pdopt", "scheduler.pdparams", "trainer_state.json", "rng_state.pth", "run.json"}
 
 
 def results(folder):
@@ -57,16 +58,26 @@ def refusal(few_shot):
 # ----------------------------------------------------------------------------------------------------- the prompt
 
 
-@pytest.mark.parametrize("prompt, parts", [
-    ("主题是", [{"text": "text_a"}, {"soft": "主题是"}, {"mask": None}]),
-    (None, [{"soft": None}, {"text": "text_a"}, {"mask": None}]),
-    ("{'text': 'text_a'}的主题是{'mask'}", [{"text": "text_a"}, {"hard": "的主题是"}, {"mask": None}]),
-    ("{'mask'}新闻：{'text'}", [{"mask": None}, {"hard": "新闻："}, {"text": "text_a"}]),
-    ("{'soft': None, 'length': 3} {'text': 'title', 'truncate': True}{'soft': '是', 'soft_id': 1}{'soft_id': 1}"
-     "{'mask'}",
-     [{"soft": None, "length": 3}, {"text": "title", "truncate": True}, {"soft": "是", "soft_id": 1}, {"soft_id": 1},
-      {"mask": None}]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "prompt, parts",
+    [
+        ("主题是", [{"text": "text_a"}, {"soft": "主题是"}, {"mask": None}]),
+        (None, [{"soft": None}, {"text": "text_a"}, {"mask": None}]),
+        ("{'text': 'text_a'}的主题是{'mask'}", [{"text": "text_a"}, {"hard": "的主题是"}, {"mask": None}]),
+        ("{'mask'}新闻：{'text'}", [{"mask": None}, {"hard": "新闻："}, {"text": "text_a"}]),
+        (
+            "{'soft': None, 'length': 3} {'text': 'title', 'truncate': True}{'soft': '是', 'soft_id': 1}{'soft_id': 1}"
+            "{'mask'}",
+            [
+                {"soft": None, "length": 3},
+                {"text": "title", "truncate": True},
+                {"soft": "是", "soft_id": 1},
+                {"soft_id": 1},
+                {"mask": None},
+            ],
+        ),
+    ],
+)
 def test_prompts(few_shot, prompt, parts):
     assert few_shot.parse_prompt(prompt) == parts
     encoded = few_shot.parse_prompt(prompt, "mlp", 7)
@@ -75,24 +86,27 @@ def test_prompts(few_shot, prompt, parts):
     assert all(part["hidden_size"] == 7 for part in encoded if "encoder" in part)
 
 
-@pytest.mark.parametrize("prompt, problem", [
-    ("", "write words only"),
-    ("主题是[MASK]", "write words only"),
-    ("{'text'}的主题是", "0 parts of the kind mask"),
-    ("{'text'}{'mask'}{'mask'}", "2 parts of the kind mask"),
-    ("{'text'}{'mask', 'mask'}{'mask': None, 'length': 2}", "3 parts of the kind mask"),
-    ("主题是{'mask'}", "0 parts of the kind text"),
-    ("{'text'}{'text': 'text_b'}{'mask'}", "2 parts of the kind text"),
-    ("{'text'}主题[MASK]{'mask'}", "write the mask as {'mask'}"),
-    ("{'text'}{'mask'", "cannot read \"{'mask'\""),
-    ("{'text'}'mask'}", "cannot read"),
-    ("{text}{'mask'}", "cannot read {text}"),
-    ("{'text'}{__import__('os').getcwd()}{'mask'}", "cannot read {__import__"),
-    ("{'prefix'}{'text'}{'mask'}", "should be one of text, soft"),
-    ("{'text': 'a', 'mask': None}", "should be one of text, soft"),
-    ("{'text': 'a', 'length': 'long'}{'mask'}", "has 'length': 'long'"),
-    ("{'text': 'a', 'colour': 1}{'mask'}", "has 'colour': 1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "prompt, problem",
+    [
+        ("", "write words only"),
+        ("主题是[MASK]", "write words only"),
+        ("{'text'}的主题是", "0 parts of the kind mask"),
+        ("{'text'}{'mask'}{'mask'}", "2 parts of the kind mask"),
+        ("{'text'}{'mask', 'mask'}{'mask': None, 'length': 2}", "3 parts of the kind mask"),
+        ("主题是{'mask'}", "0 parts of the kind text"),
+        ("{'text'}{'text': 'text_b'}{'mask'}", "2 parts of the kind text"),
+        ("{'text'}主题[MASK]{'mask'}", "write the mask as {'mask'}"),
+        ("{'text'}{'mask'", "cannot read \"{'mask'\""),
+        ("{'text'}'mask'}", "cannot read"),
+        ("{text}{'mask'}", "cannot read {text}"),
+        ("{'text'}{__import__('os').getcwd()}{'mask'}", "cannot read {__import__"),
+        ("{'prefix'}{'text'}{'mask'}", "should be one of text, soft"),
+        ("{'text': 'a', 'mask': None}", "should be one of text, soft"),
+        ("{'text': 'a', 'length': 'long'}{'mask'}", "has 'length': 'long'"),
+        ("{'text': 'a', 'colour': 1}{'mask'}", "has 'colour': 1"),
+    ],
+)
 def test_wrong_prompts(refusal, few_shot_data, prompt, problem):
     assert problem in refusal("--do_train", "--data_dir", few_shot_data, "--prompt", prompt)
 
@@ -103,14 +117,11 @@ def test_wrong_prompts(refusal, few_shot_data, prompt, problem):
 def test_result_tree(prompted_once):
     _, out = prompted_once
     names = {path.name for path in out.iterdir()}
-    assert {"model_state.pdparams", "template_config.json", "verbalizer_config.json", "plm", "run.json", "vocab.txt",
-            "all_results.json", "predictions.txt", "export"} <= names  # fmt: skip
+    assert PROMPT_FILES | {"plm", "run.json", "vocab.txt", "all_results.json", "predictions.txt", "export"} <= names
     files = {path.relative_to(out / "export").as_posix() for path in (out / "export").rglob("*") if path.is_file()}
-    assert files == {
-        "model.pdmodel", "model.pdiparams", "model.pdiparams.info", "model.onnx", "export.json", "id2label.json",
-        "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "template_config.json",
-        "verbalizer_config.json", "model_state.pdparams", "plm/config.json", "plm/model_state.pdparams",
-    }  # fmt: skip
+    graphs = {"model.pdmodel", "model.pdiparams", "model.pdiparams.info", "model.onnx"}
+    more = {"export.json", "id2label.json", "plm/config.json", "plm/model_state.pdparams"}
+    assert files == graphs | more | TOKENIZER_FILES | PROMPT_FILES
     content = json.loads((out / "export" / "export.json").read_text(encoding="ascii"))
     assert content["max_length"] == 32 and content["types"] == ["paddle", "onnx"]
     soft = {"soft": "这条文本的主题是", "encoder": "lstm", "hidden_size": 16}
@@ -138,7 +149,7 @@ def test_the_best_model_is_the_result_and_old_checkpoints_go(prompted_once):
     assert kept == {best, f"checkpoint-{state(out)['global_step']}"}
     assert same_weights(out, out / best)
     for name in kept:
-        assert {path.name for path in (out / name).iterdir()} >= CHECKPOINT_FILES
+        assert {path.name for path in (out / name).iterdir()} >= TOKENIZER_FILES | PROMPT_FILES | STATE_FILES
 
 
 def test_predictions_of_labelled_texts(prompted_once):
@@ -173,6 +184,28 @@ def test_a_checkpoint_predicts_too(prompted, few_shot):
     flags = ["--data_dir", data, "--output_dir", out.parent / "o", "--device", "cpu", "--do_predict"]
     few_shot.main([str(flag) for flag in [*flags, "--resume_from_checkpoint", best]])
     assert predictions(out.parent / "o") == predictions(out)
+
+
+def test_the_length_is_the_training_s_where_no_flag_says_another(prompted, few_shot):
+    data, out = prompted
+    flags = ["--data_dir", str(data), "--output_dir", str(out), "--device", "cpu", "--do_export"]
+    assert few_shot.parse_all(flags).args.max_seq_length == 32
+    assert few_shot.parse_all([*flags, "--max_seq_length=20"]).args.max_seq_length == 20
+    assert few_shot.parse_all([*flags, "--max_seq_length", "512"]).args.max_seq_length == 512
+
+
+def test_the_end_says_what_came_out_and_what_is_next(prompted, few_shot, capsys):
+    data, out = prompted
+    flags = ["--data_dir", str(data), "--output_dir", str(out), "--device", "cpu"]
+    few_shot.main([*flags, "--do_eval", "--do_predict"])
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert lines[0].startswith(f"Accuracy on dev.txt: {results(out)['eval_accuracy']:.2%}")
+    assert lines[1] == f"Predictions: {out / 'predictions.txt'}, accuracy {results(out)['test_accuracy']:.2%}"
+    assert lines[2].startswith("Next: python ") and f"--output_dir {out} --do_export" in lines[2]
+    few_shot.main([*flags, "--do_export"])
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert lines[0] == f"Export: {out / 'export'}"
+    assert f"infer.py --model_path_prefix {out / 'export' / 'model'} --data_dir {data}" in lines[1]
 
 
 def test_unlabelled_texts(prompted, few_shot, refusal):
@@ -232,8 +265,8 @@ def test_flags_work_and_the_export_agrees(few_shot_data, tiny_mlm, tmp_path, few
 
 
 def test_early_stopping_stops(few_shot_data, tiny_mlm, tmp_path, few_shot):
-    flags = ["--early_stopping", "True", "--early_stopping_patience", "2", "--num_train_epochs", "30",
-             "--learning_rate", "1e-9", "--ppt_learning_rate", "1e-9"]  # fmt: skip
+    flags = "--early_stopping True --early_stopping_patience 2 --num_train_epochs 30".split()
+    flags += "--learning_rate 1e-9 --ppt_learning_rate 1e-9".split()
     few_shot.main(few_shot_flags(few_shot_data, tiny_mlm, tmp_path / "out", *flags))
     assert state(tmp_path / "out")["epoch"] == 3  # one evaluation sets the mark, two do not pass it
 
@@ -241,8 +274,8 @@ def test_early_stopping_stops(few_shot_data, tiny_mlm, tmp_path, few_shot):
 def test_it_learns(few_shot_data, tiny_mlm, tmp_path, few_shot):
     """On the texts that it was trained on, in 12 epochs: far above the share of the largest label."""
     shutil.copy(few_shot_data / "train.txt", few_shot_data / "dev.txt")
-    flags = ["--num_train_epochs", "12", "--do_eval", "--evaluation_strategy", "no", "--save_strategy", "no",
-             "--load_best_model_at_end", "False"]  # fmt: skip
+    flags = "--num_train_epochs 12 --do_eval --evaluation_strategy no --save_strategy no".split()
+    flags += ["--load_best_model_at_end", "False"]
     few_shot.main(few_shot_flags(few_shot_data, tiny_mlm, tmp_path / "out", *flags))
     assert results(tmp_path / "out")["eval_accuracy"] > 0.8
 
@@ -303,12 +336,8 @@ def test_other_labels_than_trained(refusal, prompted):
 
 
 def test_wrong_models(refusal, few_shot_data, tiny_model, tiny_mlm, tmp_path, monkeypatch):
-    import socket
-
-    import trainer
-
     flags = few_shot_flags(few_shot_data, tiny_model, tmp_path / "out")
-    assert "an encoder without a masked-language-model head" in refusal(*flags)
+    assert "an encoder without a head for masked words" in refusal(*flags)
     assert "no such directory" in refusal(*flags, "--model_name_or_path", "./nothing")
     assert "positions for 128" in refusal(*flags, "--model_name_or_path", tiny_mlm, "--max_seq_length", 129)
     assert "--fp16 works on a GPU only" in refusal(*flags, "--fp16")
@@ -316,7 +345,7 @@ def test_wrong_models(refusal, few_shot_data, tiny_model, tiny_mlm, tmp_path, mo
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, f"http://127.0.0.1:{server.getsockname()[1]}")
     monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
-    monkeypatch.setattr(trainer, "DOWNLOAD_TIMEOUT", 1)
+    monkeypatch.setattr(loading, "DOWNLOAD_TIMEOUT", 1)
     text = refusal(*flags, "--model_name_or_path", "ernie-3.0-base-zh")
     server.close()
     assert "could not be downloaded" in text and "data/build_encoder.py" in text
@@ -394,15 +423,14 @@ def test_two_processes(few_shot_data, tiny_mlm, tmp_path, few_shot):
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
     config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # each process draws its own
     (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    flags = few_shot_flags(few_shot_data, model, out, "--do_eval", "--do_predict", "--do_export",
-                           "--num_train_epochs", "1")  # fmt: skip
-    command = [sys.executable, "-u", "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir",
-               str(tmp_path / "log")]  # fmt: skip
+    more = "--do_eval --do_predict --do_export --num_train_epochs 1".split()
+    flags = few_shot_flags(few_shot_data, model, out, *more)
+    command = [sys.executable, *"-u -m paddle.distributed.launch --nproc_per_node 2 --log_dir".split()]
+    command += [str(tmp_path / "log"), "train.py", *flags]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PADDLE_")}
-    run = subprocess.run(
-        [*command, "train.py", *flags], cwd=ROOT / "few-shot", env={**environment, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
+    environment["OMP_NUM_THREADS"] = "1"
+    options = {"cwd": ROOT / "few-shot", "env": environment, "capture_output": True, "text": True}
+    run = subprocess.run(command, timeout=280, **options)
     logs = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "log").glob("workerlog.*"))
     assert run.returncode == 0, logs[-3000:]
     assert state(out)["global_step"] == 3  # 48 samples, 8 on each of two processes

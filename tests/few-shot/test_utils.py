@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from tests.helpers import LABEL_WORDS
 
+from tests.helpers import LABEL_WORDS
 from utils import UsageError
 
 PARTS = [{"text": "text_a"}, {"soft": "主题是", "encoder": "lstm", "hidden_size": 8}, {"mask": None}]
@@ -58,10 +58,13 @@ def make_trainer(few_shot_utils, tmp_path):
 # ------------------------------------------------------------------------------------------------ the labels' rows
 
 
-@pytest.mark.parametrize("words", [
-    {"病情诊断": "诊断", "医疗费用": "费用", "就医建议": "建议"},  # equally long
-    {"乙": "头", "甲": "诊断费用", "丙": "建议是"},  # 1, 4 and 3 tokens: padding must not count
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"病情诊断": "诊断", "医疗费用": "费用", "就医建议": "建议"},  # equally long
+        {"乙": "头", "甲": "诊断费用", "丙": "建议是"},  # 1, 4 and 3 tokens: padding must not count
+    ],
+)
 def test_the_rows_are_the_words_embeddings_in_sorted_order(build, tiny_mlm, words):
     """Trap: as shipped, the rows have nothing to do with the words."""
     from paddlenlp.transformers import AutoModelForMaskedLM
@@ -106,14 +109,14 @@ def test_words_outside_the_vocabulary_are_named(build, log):
 
 
 def test_an_encoder_without_the_head_is_refused(few_shot_utils, tiny_model, tiny_mlm, tmp_path):
-    with pytest.raises(UsageError, match="without a masked-language-model head.*build_encoder.py --mlm_texts"):
-        few_shot_utils.load_masked_lm(str(tiny_model))
-    assert few_shot_utils.load_masked_lm(str(tiny_mlm)).cls.predictions.decoder.weight.shape[1] == 48
+    with pytest.raises(UsageError, match="without a head for masked words.*build_encoder.py --mlm_texts"):
+        few_shot_utils.load_promptable(str(tiny_model))
+    assert few_shot_utils.load_promptable(str(tiny_mlm)).cls.predictions.decoder.weight.shape[1] == 48
 
 
 def test_a_kind_of_model_without_a_head_is_refused(few_shot_utils, tiny_ernie_m):
     with pytest.raises(UsageError, match="cannot be"):
-        few_shot_utils.load_masked_lm(str(tiny_ernie_m))
+        few_shot_utils.load_promptable(str(tiny_ernie_m))
 
 
 def test_other_kinds_of_models(few_shot_utils, tiny_mlm, tmp_path, batch):
@@ -354,7 +357,7 @@ def test_half_precision_keeps_the_answers(prompted_once, few_shot_utils):
     import onnx
     import onnxruntime
 
-    from predictor import half_precision
+    from core.predictor import half_precision
 
     folder = prompted_once[1] / "export"
     data = half_precision(folder / "model.onnx")

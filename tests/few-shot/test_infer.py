@@ -3,15 +3,9 @@
 import shutil
 
 import pytest
-from tests.helpers import LABELS, ROOT, not_installed
 
-import utils
+from tests.helpers import LABELS, not_installed
 from utils import UsageError
-
-
-@pytest.fixture
-def infer():
-    return utils.load_module("few_shot_infer", ROOT / "few-shot" / "infer.py")
 
 
 @pytest.fixture
@@ -26,8 +20,9 @@ def rows_of(path):
     return [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_answers_are_those_of_the_training(infer, flags, prompted, capsys):
+def test_the_answers_are_those_of_the_training(infer, flags, prompted, capsys, monkeypatch):
     """Neither prompt nor length is a flag. Scores to four places; a batch of one pads nothing."""
+    monkeypatch.setattr("core.progress.LINE_INTERVAL", 0)  # the progress bar is lines here, and these come at once
     data, out = prompted
     expected = rows_of(out / "predictions.txt")[1:]
     for more in (["--batch_size", "4"], ["--batch_size", "1", "--num_threads", "1"]):
@@ -46,7 +41,9 @@ def test_result_file_and_unlabelled_texts(infer, flags, prompted, tmp_path, caps
     infer.main(flags("--result_file", tmp_path / "results" / "r.txt"))
     rows = rows_of(tmp_path / "results" / "r.txt")
     expected = rows_of(out / "predictions.txt")
-    assert [row[:3] for row in rows] == [row[:3] for row in expected] and capsys.readouterr().out == ""
+    assert [row[:3] for row in rows] == [row[:3] for row in expected]
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 2 and printed[0] == f"19 predictions are in {tmp_path / 'results' / 'r.txt'}"
     (data / "test.txt").unlink()
     (data / "data.txt").write_text("头疼[MASK]怎么办\n" + "多少钱" * 60 + "\n", encoding="utf-8")
     infer.main(flags("--result_file", tmp_path / "r.txt"))
@@ -130,4 +127,8 @@ def test_refusals(infer, flags, prompted, monkeypatch):
     (data / "test.txt").write_text("多少钱\n", encoding="utf-8")
     assert "cut short or replaced" in refusal()
     monkeypatch.setattr("importlib.metadata.version", not_installed)
-    assert "pip install -r requirements-serving.txt" in refusal()
+    assert "pip install -r deploy/requirements.txt" in refusal()
+
+
+def test_help(help_of):
+    assert help_of("infer.py").startswith("usage: infer.py")

@@ -1,0 +1,189 @@
+"""Linear heads on the vectors of texts, the vectors of their n-grams, and weights of several heads: numpy alone."""
+
+from collections import Counter
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix
+from scipy.special import log_softmax, softmax
+from sklearn.decomposition import TruncatedSVD
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+UNLABELLED_ROUNDS = 10
+# With thousands of texts the covariance needs less of a crutch than with a few hundred.
+UNLABELLED_SHRINKAGE = 0.5
+# Of cosines between texts and label words.
+WORD_TEMPERATURE = 0.1
+NGRAM_SLOTS, NGRAM_FACTOR, NGRAM_DIMENSIONS = 2**18, 48271, 256
+
+# -------------------------------------------------------------------------------------------------------------- heads
+
+
+def fit_head(vectors, label_ids, num_labels, shrinkage):
+    """Linear discriminant analysis with a covariance that is drawn towards a multiple of the identity.
+
+    Args:
+        vectors (np.ndarray): float [samples, hidden].
+        label_ids (np.ndarray): class ids [samples]; every class is there.
+        num_labels (int): 2 or more.
+        shrinkage (float): 0: the covariance as it is, 1: the identity's multiple alone.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: weight [hidden, num_labels] and bias [num_labels]; the softmax of
+            vectors @ weight + bias are the classes' probabilities.
+    """
+    # Every class is as likely as any other: the numbers of samples are the annotator's choice.
+    priors = np.full(num_labels, 1 / num_labels)
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=priors).fit(vectors, label_ids)
+    if num_labels > 2:
+        return model.coef_.T, model.intercept_
+    # Of two classes scikit-learn keeps the difference.
+    zeros = np.zeros_like(model.coef_[0])
+    return np.stack([zeros, model.coef_[0]], axis=1), np.array([0.0, model.intercept_[0]])
+
+
+def fit_head_with_unlabelled(vectors, label_ids, unlabelled, num_labels, shrinkage, weight):
+    """The same with texts that have no labels, by expectation maximisation: they take the classes' probabilities as
+    labels, means and covariance are fitted to all texts, and so on (Nigam et al., 2000,
+    https://doi.org/10.1023/A:1007692713085, section 5.3.1, here with Gaussians of one covariance).
+
+    Args:
+        vectors, label_ids, num_labels, shrinkage: as in `fit_head`, whose head is the start.
+        unlabelled (np.ndarray): float [texts, hidden].
+        weight (float): of an unlabelled text against a labelled one.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: as in `fit_head`.
+    """
+    head, bias = fit_head(vectors, label_ids, num_labels, shrinkage)
+    shares = softmax(unlabelled @ head + bias, axis=1)
+    return refine_head(unlabelled, shares, vectors, np.eye(num_labels)[label_ids], weight)
+
+
+def fit_head_from_words(words, unlabelled):
+    """The same without any labelled text: each unlabelled text begins with the labels whose words are near it.
+
+    Args:
+        words (np.ndarray): the label words' vectors, float [num_labels, hidden].
+        unlabelled (np.ndarray): float [texts, hidden].
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: as in `fit_head`.
+    """
+    # Words and texts lie apart, as short and long texts do; around their own centers they can be compared.
+    near, far = (rows - rows.mean(axis=0) for rows in (unlabelled, words))
+    near, far = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (near, far))
+    return refine_head(unlabelled, softmax(near @ far.T / WORD_TEMPERATURE, axis=1))
+
+
+def refine_head(unlabelled, shares, vectors=None, given=None, weight=1.0):
+    """Fit Gaussians of one covariance to texts whose labels are shares, give them new shares, and so on.
+
+    Args:
+        unlabelled (np.ndarray): float [texts, hidden].
+        shares (np.ndarray): the classes' probabilities to start with [texts, classes].
+        vectors, given (np.ndarray | None): labelled texts [samples, hidden] and their shares, which stay.
+        weight (float): of an unlabelled text against a labelled one.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: as in `fit_head`.
+    """
+    if vectors is None:
+        vectors, given = unlabelled[:0], shares[:0]
+    everything = np.concatenate([vectors, unlabelled]).astype(np.float64)
+    for _ in range(UNLABELLED_ROUNDS):
+        both = np.concatenate([given, weight * shares])
+        counts = both.sum(axis=0)
+        means = both.T @ everything / counts[:, None]
+        # The sum of share * (text - mean)(text - mean)' over texts and classes.
+        scatter = (everything.T * both.sum(axis=1)) @ everything - (means.T * counts) @ means
+        covariance = scatter / counts.sum()
+        mean_variance = np.trace(covariance) / len(covariance)
+        covariance *= 1 - UNLABELLED_SHRINKAGE
+        covariance[np.diag_indices_from(covariance)] += UNLABELLED_SHRINKAGE * mean_variance
+        head = np.linalg.solve(covariance, means.T)
+        bias = -0.5 * (means.T * head).sum(axis=0)
+        shares = softmax(unlabelled @ head + bias, axis=1)
+    return head, bias
+
+
+# ------------------------------------------------------------------------------------------------------------ n-grams
+
+
+def ngram_keys(ids):
+    """Whole numbers for a text's tokens and pairs of neighbours: a pair's is a hash below NGRAM_SLOTS.
+
+    Args:
+        ids (list[int]): without padding.
+    """
+    ids = np.asarray(ids, dtype=np.int64)
+    return np.concatenate([(ids[:-1] * NGRAM_FACTOR + ids[1:]) % NGRAM_SLOTS, NGRAM_SLOTS + ids])
+
+
+class Ngrams:
+    """Texts as latent semantic vectors of their tokens and pairs of tokens (tf-idf, then a truncated SVD).
+
+    Args:
+        token_ids (list[list[int]]): of the texts to fit on; n-grams of one text alone are left out. [CLS] and [SEP]
+            are n-grams too, so some are always left.
+        seed (int): of the SVD.
+    """
+
+    def __init__(self, token_ids, seed):
+        counts = Counter(key for ids in token_ids for key in set(ngram_keys(ids).tolist()))
+        self.keys = np.array(sorted(key for key, count in counts.items() if count > 1), dtype=np.int64)
+        frequency = np.array([counts[key] for key in self.keys.tolist()])
+        self.idf = np.log((1 + len(token_ids)) / (1 + frequency)) + 1
+        rows = self.rows(token_ids)
+        size = min(NGRAM_DIMENSIONS, min(rows.shape) - 1)
+        self.components = TruncatedSVD(size, random_state=seed).fit(rows).components_
+
+    def rows(self, token_ids):
+        """Sparse matrix [texts, n-grams]. The squares of the idf of a text's n-grams, each time it is there, add up
+        to 1 after the division: a sum over places, as the graph can form it."""
+        found = [self._find(ids) for ids in token_ids]
+        ends = np.cumsum([0, *map(len, found)])
+        columns = np.concatenate(found)
+        lengths = np.array([max((self.idf[places] ** 2).sum(), 1e-9) ** 0.5 for places in found])
+        values = self.idf[columns] / np.repeat(lengths, np.diff(ends))
+        return csr_matrix((values, columns, ends), shape=(len(found), len(self.keys)))
+
+    def _find(self, ids):
+        keys = ngram_keys(ids)
+        places = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
+        return places[self.keys[places] == keys]
+
+    def vectors(self, token_ids):
+        """Float [texts, NGRAM_DIMENSIONS at most]."""
+        return self.rows(token_ids) @ self.components.T
+
+    def table(self, head):
+        """What each n-gram adds: float32 [1 + n-grams, classes + 1]; row 0 is for the unknown ones, and the last
+        column the square of the idf."""
+        weights = np.hstack([self.idf[:, None] * (self.components.T @ head), self.idf[:, None] ** 2])
+        return np.vstack([np.zeros_like(weights[:1]), weights]).astype("float32")
+
+
+# ------------------------------------------------------------------------------------------------------------ weights
+
+
+def fit_weights(logits, truth, share=None):
+    """Weights of several logits whose sum makes the true classes most likely.
+
+    Args:
+        logits (list[np.ndarray]): each [samples, classes].
+        truth: class ids [samples].
+        share (float | None): of the second against the first where it is given, so that only the scale is fitted.
+
+    Returns:
+        np.ndarray: as many weights as logits, none below 0.
+    """
+    if share is not None:
+        logits = [logits[0] + share * logits[1]]
+
+    def loss(weights):
+        total = sum(weight * each for weight, each in zip(weights, logits))
+        return -log_softmax(total, axis=1)[np.arange(len(truth)), truth].mean()
+
+    result = minimize(loss, np.full(len(logits), 0.5), bounds=[(1e-3, 10)] * len(logits)).x
+    return result if share is None else result[0] * np.array([1, share])

@@ -1,0 +1,229 @@
+"""What setfit.py needs paddle for: the sentence classifier, its contrastive tuning, and the fit of its head."""
+
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddlenlp.trainer.trainer_utils import set_seed
+from paddlenlp.transformers import AutoModel
+
+from core.arguments import load_module
+from core.batches import TextDataset
+from core.encoders import make_encoder, pad_batch, run_sorted
+from core.export import export_classifier
+from core.loading import load_config_and_tokenizer, load_weights, max_positions, uses_token_types
+from core.pooling import PooledEncoder
+from core.progress import progress_bar
+from core.trainer import adamw
+from utils import UsageError
+
+heads = load_module("few_shot_heads", Path(__file__).with_name("heads.py"))
+
+# ----------------------------------------------------------------------------------------------------------- the model
+
+
+class SentenceClassifier(PooledEncoder):
+    """The mean of an encoder's token states, a linear layer, and the n-grams' part where there is one.
+
+    Args:
+        encoder (PretrainedModel): without a head.
+        pad_token_id (int): its tokens have no part in the mean.
+        num_labels (int): outputs of the layer.
+    """
+
+    def __init__(self, encoder, pad_token_id, num_labels):
+        super().__init__(encoder, pad_token_id)
+        self.head = paddle.nn.Linear(encoder.config.hidden_size, num_labels)
+        # Vectors of one encoder are much alike, and their differences, which count, would be lost in rounding.
+        self.register_buffer("center", paddle.zeros([encoder.config.hidden_size]))
+        self.ngrams = None
+
+    def forward(self, input_ids, token_type_ids=None):
+        """Logits [batch, num_labels] from int64 [batch, tokens]."""
+        logits = self.head(self.pooled(input_ids, token_type_ids) - self.center)
+        return logits if self.ngrams is None else logits + self.ngrams(input_ids)
+
+
+class NgramLayer(paddle.nn.Layer):
+    """The n-grams' part of the logits, [batch, classes], for input_ids [batch, tokens].
+
+    Args:
+        ngrams (heads.Ngrams): as fitted.
+        head (np.ndarray): [dimensions, classes].
+        vocab_size (int): ids are below it.
+        pad_token_id (int): no part of an n-gram.
+    """
+
+    def __init__(self, ngrams, head, vocab_size, pad_token_id):
+        super().__init__()
+        rows = np.zeros([heads.NGRAM_SLOTS + vocab_size], dtype="int64")
+        rows[ngrams.keys] = np.arange(1, len(ngrams.keys) + 1)
+        self.pad_token_id = pad_token_id
+        self.register_buffer("row_of_key", paddle.to_tensor(rows))
+        self.register_buffer("table", paddle.to_tensor(ngrams.table(head)))
+
+    def forward(self, input_ids):
+        # Not by a number: ONNX would get a multiplication of float32, too coarse for these products.
+        factor = paddle.full_like(input_ids, heads.NGRAM_FACTOR)
+        pairs = (input_ids * factor)[:, :-1] + input_ids[:, 1:]
+        slots = paddle.full_like(pairs, heads.NGRAM_SLOTS)
+        keys = paddle.concat([pairs % slots, input_ids + heads.NGRAM_SLOTS], axis=1)
+        is_text = input_ids != self.pad_token_id
+        is_ngram = paddle.concat([is_text[:, 1:], is_text], axis=1).astype(self.table.dtype).unsqueeze(-1)
+        rows = paddle.gather(self.row_of_key, keys.flatten())
+        values = paddle.gather(self.table, rows).reshape([keys.shape[0], keys.shape[1], self.table.shape[1]])
+        total = (values * is_ngram).sum(axis=1)
+        return total[:, :-1] / total[:, -1:].clip(min=1e-9).sqrt()
+
+
+# ------------------------------------------------------------------------------------------------- contrastive tuning
+
+
+def draw_batch(label_ids, labels_per_batch, samples_per_label, random):
+    """Rows of a contrastive batch: some labels, some samples of each (all of them where there are fewer)."""
+    chosen = random.permutation(np.unique(label_ids))[:labels_per_batch]
+    rows = [random.permutation(np.flatnonzero(label_ids == label))[:samples_per_label] for label in chosen]
+    return np.concatenate(rows)
+
+
+def contrastive_loss(vectors, label_ids, temperature):
+    """Supervised contrastive loss (Khosla et al., 2020, arXiv:2004.11362, eq. 2).
+
+    Args:
+        vectors (paddle.Tensor): float [batch, hidden].
+        label_ids (paddle.Tensor): int [batch].
+        temperature (float): the smaller, the more the nearest texts count.
+
+    Returns:
+        paddle.Tensor: the mean over the texts that have another one of their label; 0 where there is none.
+    """
+    unit = paddle.nn.functional.normalize(vectors, axis=-1)
+    itself = paddle.eye(len(unit), dtype=unit.dtype)
+    logits = paddle.matmul(unit, unit, transpose_y=True) / temperature - 1e9 * itself
+    log_share = logits - paddle.logsumexp(logits, axis=1, keepdim=True)
+    same = (label_ids.unsqueeze(0) == label_ids.unsqueeze(1)).astype(unit.dtype) - itself
+    number = same.sum(axis=1)
+    each = -(log_share * same).sum(axis=1) / number.clip(min=1)
+    return each.sum() / (number > 0).astype(unit.dtype).sum().clip(min=1)
+
+
+# ------------------------------------------------------------------------------------------------------------ learning
+
+
+class Learner:
+    """The encoder and what is learnt on it.
+
+    Args:
+        flags (argparse.Namespace): setfit.py's.
+        label_words (dict[str, str]): label to word, in class order.
+
+    Raises:
+        UsageError: no such model, or one without room for --max_seq_length tokens.
+    """
+
+    def __init__(self, flags, label_words):
+        self.flags, self.labels, self.words = flags, list(label_words), list(label_words.values())
+        config, self.tokenizer = load_config_and_tokenizer(flags.model_name_or_path)
+        positions = max_positions(config)
+        if positions and flags.max_seq_length > positions:
+            problem = f"{flags.model_name_or_path} has positions for {positions}; use at most that"
+            raise UsageError(f"--max_seq_length {flags.max_seq_length}: {problem}")
+        set_seed(flags.seed)
+        encoder = load_weights(AutoModel, flags.model_name_or_path)
+        self.model = SentenceClassifier(encoder, self.tokenizer.pad_token_id, len(self.labels))
+        self.encode = make_encoder(self.tokenizer, flags.max_seq_length, uses_token_types(self.model))
+
+    def fit(self, texts, label_ids, dev=None, unlabelled=()):
+        """Tune the encoder and set the head; label words are samples like others.
+
+        Args:
+            texts, label_ids: the training data; none, and the head comes from the label words and `unlabelled`.
+            dev (tuple | None): texts and class ids; on them the probabilities are made as sure as they are right.
+            unlabelled (list[str]): texts of data.txt.
+        """
+        flags = self.flags
+        features = self.encode([*texts, *self.words])
+        label_ids = np.concatenate([label_ids, np.arange(len(self.labels))]).astype(int)
+        unlabelled = self.encode(unlabelled) if flags.unlabelled_weight else []
+        if flags.max_steps and len(texts):
+            self._tune(features, label_ids)
+        center = self.vectors(features).mean(axis=0)
+
+        def centered(some):
+            return self.vectors(some) - center
+
+        if len(texts):
+            views = [self._fit_view(centered, features, label_ids, unlabelled)]
+        else:
+            views = [(centered, *heads.fit_head_from_words(centered(features), centered(unlabelled)))]
+        if flags.ngram_weight != 0 and len(texts):
+            ngrams = heads.Ngrams([feature["input_ids"] for feature in [*features, *unlabelled]], flags.seed)
+
+            def counted(some):
+                return ngrams.vectors([feature["input_ids"] for feature in some])
+
+            views.append(self._fit_view(counted, features, label_ids, unlabelled))
+        weights = [1, 0.5 if flags.ngram_weight is None else flags.ngram_weight][: len(views)]
+        if dev:
+            dev_features = self.encode(dev[0])
+            logits = [embed(dev_features) @ head + bias for embed, head, bias in views]
+            weights = heads.fit_weights(logits, dev[1], flags.ngram_weight if len(views) > 1 else None)
+        weighted = [(weight * head, weight * bias) for weight, (_, head, bias) in zip(weights, views)]
+        self.model.center.set_value(center)
+        self.model.head.weight.set_value(weighted[0][0].astype("float32"))
+        self.model.head.bias.set_value(sum(bias for _, bias in weighted).astype("float32"))
+        if len(views) > 1:
+            vocab_size = self.model.encoder.config.vocab_size
+            self.model.ngrams = NgramLayer(ngrams, weighted[1][0], vocab_size, self.tokenizer.pad_token_id)
+
+    def _fit_view(self, embed, features, label_ids, unlabelled):
+        """Fit a head on one view of the texts; `embed` makes its vectors from tokenised texts."""
+        vectors, settings = embed(features), (len(self.labels), self.flags.shrinkage)
+        if not unlabelled:
+            return embed, *heads.fit_head(vectors, label_ids, *settings)
+        settings = (*settings, self.flags.unlabelled_weight)
+        return embed, *heads.fit_head_with_unlabelled(vectors, label_ids, embed(unlabelled), *settings)
+
+    def _tune(self, features, label_ids):
+        """Bring texts of one label together, then go back some of the way to the first weights."""
+        flags, encoder = self.flags, self.model.encoder
+        random = np.random.RandomState(flags.seed)
+        before = {name: value.clone() for name, value in encoder.state_dict().items()}
+        optimizer, schedule = adamw(encoder.parameters(), flags.learning_rate, flags.max_steps, warmup_share=0.1)
+        encoder.train()
+        with progress_bar(total=flags.max_steps, desc="tuning", unit="step") as bar:
+            for _ in range(flags.max_steps):
+                rows = draw_batch(label_ids, flags.labels_per_batch, flags.samples_per_label, random)
+                vectors = self.model.pooled(**self._batch([features[row] for row in rows]))
+                loss = contrastive_loss(vectors, paddle.to_tensor(label_ids[rows]), flags.temperature)
+                loss.backward()
+                optimizer.step()
+                optimizer.clear_grad()
+                schedule.step()
+                bar.set_postfix(loss=f"{float(loss):.3f}")
+                bar.update()
+        if flags.tuned_share < 1:
+            for name, value in encoder.state_dict().items():
+                if "float" in str(value.dtype):
+                    value.set_value(before[name] + flags.tuned_share * (value - before[name]))
+
+    def vectors(self, features):
+        """The texts' vectors, float32 [texts, hidden]."""
+
+        def run(some):
+            return self.model.pooled(**self._batch(some)).numpy()
+
+        self.model.eval()
+        with paddle.no_grad():
+            return run_sorted(features, self.flags.per_device_eval_batch_size, run, progress="vectors")
+
+    def _batch(self, features):
+        batch = pad_batch(features, features[0], self.tokenizer.pad_token_id)
+        return {name: paddle.to_tensor(rows) for name, rows in batch.items()}
+
+    def export(self, folder, dev):
+        """Write the export folder; `dev` (texts, class ids) gives onnx_int8 its ranges."""
+        flags = self.flags
+        options = {"types": flags.export_type, "facts": {"model_name_or_path": flags.model_name_or_path}}
+        options["dev"] = TextDataset(*dev, self.encode) if dev else None
+        export_classifier(self.model, self.tokenizer, self.labels, flags.max_seq_length, folder, **options)
