@@ -43,7 +43,7 @@ def train(args, corpus, train_data, dev):
         args, corpus, train_data, dev: as for Learner.
 
     Returns:
-        float | None: the best accuracy on dev; None without --evaluate, and in all processes but the first.
+        Learner: at its end.
 
     Raises:
         UsageError: as Learner; no such device.
@@ -52,8 +52,8 @@ def train(args, corpus, train_data, dev):
     if paddle.distributed.get_world_size() > 1:
         paddle.distributed.init_parallel_env()
     learner = Learner(args, corpus, train_data, dev)
-    best = learner.fit()
-    return best if learner.rank == 0 else None
+    learner.fit()
+    return learner
 
 
 class Learner:
@@ -63,6 +63,11 @@ class Learner:
         args: the flags.
         corpus (Corpus): what is searched, and the labels' names.
         train_data, dev (tuple): texts and class ids; dev may be None.
+
+    Attributes:
+        best (float): the best accuracy on dev so far; below 0 without --evaluate.
+        rank (int): of this process; the first alone evaluates, saves and speaks.
+        step (int): steps done.
 
     Raises:
         UsageError: no such model; a checkpoint to resume that is not of this training.
@@ -109,7 +114,7 @@ class Learner:
     # ---------------------------------------------------------------------------------------------------- steps
 
     def fit(self):
-        """Train to the end; the best accuracy on dev, or None without --evaluate."""
+        """Train to the end."""
         args, length = self.args, len(self.sampler)
         self.model.train()
         loss, since, start = 0.0, 0, time.perf_counter()
@@ -132,7 +137,6 @@ class Learner:
                         pause = time.perf_counter()
                         self._checkpoint()
                         start += time.perf_counter() - pause
-        return self.best if args.evaluate else None
 
     def _one_step(self, rows, partners):
         args = self.args

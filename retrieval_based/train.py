@@ -87,11 +87,13 @@ def main(argv=None):
         check_resumable(args.resume_from_checkpoint)
     from retrieval_based.learner import train  # needs paddle, which takes seconds
 
-    best = train(args, corpus, train_data, dev)
-    if best is not None:
-        folder = args.save_dir / "model_best"
-        print(f"best accuracy on {args.similar_text_pair_file}: {best:.2%}, {folder}")
-        print(f"Next: python retrieval_based/export_model.py --params_path {folder}")
+    learner = train(args, corpus, train_data, dev)
+    if learner.rank > 0:
+        return
+    folder = args.save_dir / ("model_best" if args.evaluate else f"model_{learner.step}")
+    reached = f"best accuracy on {args.similar_text_pair_file}: {learner.best:.2%}, "
+    print(f"{reached if args.evaluate else ''}{folder}")
+    print(f"Next: python retrieval_based/export_model.py --params_path {folder}")
 
 
 if __name__ == "__main__":
