@@ -65,7 +65,7 @@ def test_search(open_index, rows, monkeypatch):
     assert len(hits) == 300 and hits[0].score == pytest.approx(cosines[0].max(), abs=1e-5)
     assert index.labels() == {f"类 {number}": 30 for number in range(10)}
     assert index.has_label("类 1") and not index.has_label("类")
-    monkeypatch.setattr("MAX_ROWS", 200)  # counted range by range of the content ids
+    monkeypatch.setattr(milvus_util, "MAX_ROWS", 200)  # counted range by range of the content ids
     assert sum(index.labels().values()) == 300
 
 
@@ -101,7 +101,7 @@ def test_delete_and_rename(open_index, rows, monkeypatch):
     texts, labels, vectors = rows
     index = open_index()
     index.upsert(*rows, version="v1")
-    monkeypatch.setattr("READ_BATCH", 10)  # of 30 rows: exactly three times
+    monkeypatch.setattr(milvus_util, "READ_BATCH", 10)  # of 30 rows: exactly three times
     assert index.delete_label("类 0") == 30 and index.delete_label("类 0") == 0
     ids = [hit.id for hit in index.search(vectors[1:2], 3)[0]]
     assert index.delete_texts([*ids, ids[0], "unknown"]) == 3 and len(index) == 267
@@ -180,7 +180,7 @@ def test_no_server(capfd):
 
 def test_lite_in_another_process(tmp_path, rows, monkeypatch):
     """One message; the process that has it open goes on undisturbed, and after it the file is free."""
-    monkeypatch.setattr("LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr(milvus_util, "LOCK_TIMEOUT", 0.3)
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from retrieval_based.utils.milvus_util import MilvusIndex\n"
@@ -202,7 +202,7 @@ def test_lite_in_another_process(tmp_path, rows, monkeypatch):
     finally:
         other.kill()
         other.wait()
-    monkeypatch.setattr("LOCK_TIMEOUT", 10)
+    monkeypatch.setattr(milvus_util, "LOCK_TIMEOUT", 10)
     index = milvus_util.MilvusIndex(str(path), DIM, "a")
     assert index.labels() == {"乙": 1}
     index.close()
