@@ -90,8 +90,8 @@ def paddle_runner(session):
     return run_batch
 
 
-class Predictor:
-    """A classifier read from an export folder.
+class GraphRunner:
+    """A graph read from an export folder, with its tokenizer: texts in, the graph's first output out.
 
     Args:
         folder: the export folder.
@@ -104,15 +104,18 @@ class Predictor:
             wants the cores, and takes twice as long where something does.
 
     Attributes:
-        labels (list[str]): label names in class order.
+        encode (Callable): from texts to features, list[dict].
+        input_names (list[str]): the graph's inputs.
         max_length (int): tokens kept of a text.
+        run_batch (Callable): from a batch, dict[str, np.ndarray], to the graph's first output.
 
     Raises:
         UsageError: a file is missing or broken, or this machine cannot run the format.
     """
 
-    def __init__(self, folder, format="paddle", num_threads=None, batch_size=32, device="cpu", precision="fp32",
-                 spin=True):  # fmt: skip
+    def __init__(
+        self, folder, format="paddle", num_threads=None, batch_size=32, device="cpu", precision="fp32", spin=True
+    ):
         if format not in FORMATS:
             raise UsageError(f"format {format}: not known; use one of {', '.join(FORMATS)}")
         self.folder, self.format, self.batch_size = Path(folder), format, batch_size
@@ -120,7 +123,6 @@ class Predictor:
         if not self.path.is_file():
             raise UsageError(f"{self.path}: no such file; export it with --export_type {format}")
         self._check_sizes()
-        self.labels = self._read_labels()
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(folder))
         except Exception as error:
@@ -159,14 +161,6 @@ class Predictor:
                     f"{path}: {path.stat().st_size} bytes, but {files[path.name]} were written; it was cut short or "
                     "replaced: export the model again"
                 )
-
-    def _read_labels(self):
-        path = self.folder / "id2label.json"
-        try:
-            id2label = json.loads(path.read_text(encoding="utf-8"))
-            return [id2label[str(index)] for index in range(len(id2label))]
-        except (OSError, ValueError, KeyError) as error:
-            raise UsageError(f"{path}: cannot be read ({error}); export the model again") from None
 
     def _paddle_session(self, num_threads, device, precision):
         from paddle import inference
@@ -207,12 +201,49 @@ class Predictor:
         return onnxruntime.InferenceSession(model, options, providers=providers)
 
     def clone(self):
-        """A Predictor on the same weights for another thread; Paddle's own is not thread-safe, ONNX Runtime's is."""
+        """One more on the same weights for another thread; Paddle's own is not thread-safe, ONNX Runtime's is."""
         other = copy.copy(self)
         if self.path.suffix == ".pdmodel":
             other._session = self._session.clone()
             other.run_batch = paddle_runner(other._session)
         return other
+
+    def outputs(self, features):
+        """Run tokenised texts.
+
+        Args:
+            features (list[dict]): as self.encode gives them; not empty.
+
+        Returns:
+            np.ndarray: the graph's first output [texts, ...], in the order given.
+        """
+        return run_sorted(features, self.batch_size, lambda some: self.run_batch(self._collate(some)))
+
+
+class Predictor(GraphRunner):
+    """A classifier read from an export folder.
+
+    Args:
+        *args, **options: as for GraphRunner.
+
+    Attributes:
+        labels (list[str]): label names in class order.
+
+    Raises:
+        UsageError: as GraphRunner; id2label.json is missing or broken.
+    """
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.labels = self._read_labels()
+
+    def _read_labels(self):
+        path = self.folder / "id2label.json"
+        try:
+            id2label = json.loads(path.read_text(encoding="utf-8"))
+            return [id2label[str(index)] for index in range(len(id2label))]
+        except (OSError, ValueError, KeyError) as error:
+            raise UsageError(f"{path}: cannot be read ({error}); export the model again") from None
 
     def logits(self, features):
         """Run tokenised texts.
@@ -225,7 +256,7 @@ class Predictor:
         """
         if not features:
             return np.empty((0, len(self.labels)), "float32")
-        return run_sorted(features, self.batch_size, lambda some: self.run_batch(self._collate(some)))
+        return self.outputs(features)
 
     def probabilities(self, texts):
         """float64 [texts, classes]; each row sums to 1."""

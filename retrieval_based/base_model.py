@@ -1,31 +1,19 @@
-"""The dual encoder: one encoder for queries and corpus, and the folder that it is kept in.
+"""The dual encoder: one encoder for queries and corpus, from a folder and into one (see checkpoints.py)."""
 
-A checkpoint folder holds the encoder (config.json, model_state.pdparams, tokenizer), which any script here takes as
---model_name_or_path too, dual_encoder.json with the settings below, and projection.pdparams where there is one.
-"""
-
-import contextlib
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
-import numpy as np
 import paddle
 from paddlenlp.transformers import AutoModel
 from paddlenlp.utils.log import logger
-from tqdm import tqdm
 
-import trainer as lib
+from core.encoders import make_encoder, pad_batch, run_sorted
+from core.loading import load_config_and_tokenizer, load_weights, max_positions, set_device
+from core.pooling import PooledEncoder
+from retrieval_based.checkpoints import DEFAULTS, PROJECTION_FILE, SETTINGS_FILE
 from utils import UsageError, read_json, write_json
 
-SETTINGS_FILE = "dual_encoder.json"
-PROJECTION_FILE = "projection.pdparams"
-# What vectors depend on beside the weights; a checkpoint keeps them. 0 units: no projection.
-DEFAULTS = {"pooling": "mean", "output_emb_size": 256, "max_seq_length": 64}
 
-
-class DualEncoder(paddle.nn.Layer):
+class DualEncoder(PooledEncoder):
     """Texts to unit vectors; the cosine of two is their dot product.
 
     Args:
@@ -36,33 +24,17 @@ class DualEncoder(paddle.nn.Layer):
     """
 
     def __init__(self, encoder, pooling, output_emb_size, pad_token_id):
-        super().__init__()
-        self.encoder, self.pooling, self.pad_token_id = encoder, pooling, pad_token_id
+        super().__init__(encoder, pad_token_id, pooling)
         hidden = encoder.config.hidden_size
         self.projection = paddle.nn.Linear(hidden, output_emb_size) if output_emb_size else None
         self.dim = output_emb_size or hidden
 
-    def embed(self, input_ids, **more):
-        states = self.encoder(input_ids, **more)[0]
-        if self.pooling == "cls":
-            vectors = states[:, 0]
-        else:
-            mask = (input_ids != self.pad_token_id).astype(states.dtype).unsqueeze(-1)
-            vectors = (states * mask).sum(axis=1) / mask.sum(axis=1)
+    def forward(self, input_ids, token_type_ids=None):
+        """float32 [batch, dim] from int64 [batch, tokens]."""
+        vectors = self.pooled(input_ids, token_type_ids)
         if self.projection is not None:
             vectors = self.projection(vectors)
         return paddle.nn.functional.normalize(vectors, axis=-1)
-
-    def forward(self, input_ids, token_type_ids):
-        """float32 [batch, dim] from int64 [batch, tokens]."""
-        return self.embed(input_ids, token_type_ids=token_type_ids)
-
-
-class DualEncoderWithoutTokenTypes(DualEncoder):
-    """The same on encoders such as ERNIE-M that take no token types."""
-
-    def forward(self, input_ids):
-        return self.embed(input_ids)
 
 
 class Embedder:
@@ -77,23 +49,21 @@ class Embedder:
     """
 
     def __init__(self, name, **settings):
-        config, self.tokenizer = lib.load_config_and_tokenizer(name)
+        config, self.tokenizer = load_config_and_tokenizer(name)
         self.stored = read_json(Path(name) / SETTINGS_FILE)
         chosen = {key: value for key, value in settings.items() if value is not None}
         known = {key: self.stored[key] for key in DEFAULTS if key in self.stored}
         self.settings = {**DEFAULTS, **known, **chosen}
-        max_length, positions = self.settings["max_seq_length"], lib.max_positions(config)
+        max_length, positions = self.settings["max_seq_length"], max_positions(config)
         if positions and max_length > positions:
             raise UsageError(f"--max_seq_length {max_length}: {name} has positions for {positions}; use at most that")
-        encoder = lib.load_weights(AutoModel, name)
-        kind = DualEncoder if lib.uses_token_types(type(encoder)) else DualEncoderWithoutTokenTypes
-        self.model = kind(
-            encoder, self.settings["pooling"], self.settings["output_emb_size"], self.tokenizer.pad_token_id
-        )
+        encoder = load_weights(AutoModel, name)
+        pooling, output_emb_size = self.settings["pooling"], self.settings["output_emb_size"]
+        self.model = DualEncoder(encoder, pooling, output_emb_size, self.tokenizer.pad_token_id)
         self._load_projection(name)
         self.model.eval()
         self.dim = self.model.dim
-        self.encode = lib.make_encoder(self.tokenizer, max_length, lib.uses_token_types(type(self.model)))
+        self.encode = make_encoder(self.tokenizer, max_length, self.model.token_types)
 
     def _load_projection(self, name):
         path, projection = Path(name) / PROJECTION_FILE, self.model.projection
@@ -112,21 +82,21 @@ class Embedder:
 
     def batch(self, features):
         """The model's inputs for tokenised texts: dict[str, paddle.Tensor]."""
-        batch = lib.pad_batch(features, features[0], self.tokenizer.pad_token_id)
+        batch = pad_batch(features, features[0], self.tokenizer.pad_token_id)
         return {name: paddle.to_tensor(rows) for name, rows in batch.items()}
 
     def vectors(self, texts, batch_size=64, progress=None):
-        """Unit vectors of texts, float32 [texts, dim], without dropout; `progress` names a progress bar."""
-        features = self.encode(list(texts))
-        order = np.argsort([-len(feature["input_ids"]) for feature in features], kind="stable")
-        result = np.empty((len(features), self.dim), "float32")
+        """Unit vectors of texts, float32 [texts, dim], without dropout; `progress` names a progress bar.
+
+        Args:
+            texts (Iterable[str]): at least one.
+        """
         was_training = self.model.training
         self.model.eval()
-        with paddle.no_grad(), tqdm(total=len(order), desc=progress, unit="text", disable=progress is None) as bar:
-            for start in range(0, len(order), batch_size):
-                chosen = order[start : start + batch_size]
-                result[chosen] = self.model(**self.batch([features[index] for index in chosen])).numpy()
-                bar.update(len(chosen))
+        with paddle.no_grad():
+            result = run_sorted(
+                self.encode(list(texts)), batch_size, lambda some: self.model(**self.batch(some)).numpy(), progress
+            )
         self.model.train() if was_training else self.model.eval()
         return result
 
@@ -139,28 +109,7 @@ class Embedder:
         write_json(Path(folder) / SETTINGS_FILE, {**self.settings, "dim": self.dim, **facts})
 
 
-@contextlib.contextmanager
-def replaced_folder(target):
-    """Yield an empty folder beside `target`; when the block ends well, it becomes `target` by a rename.
-
-    An earlier checkpoint of that name is deleted; whoever looks sees the old one, none or the new one, never a part.
-
-    Raises:
-        UsageError: the folder cannot be written, or `target` is not a checkpoint of ours.
-    """
-    target = Path(target)
-    if target.exists() and not (target / SETTINGS_FILE).is_file():
-        raise UsageError(f"{target}: is there and is no checkpoint; move it away, or choose another --save_dir")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
-    except OSError as error:
-        raise UsageError(f"{target.parent}: cannot write there ({error.strerror}); choose another folder") from None
-    try:
-        (stage / "new").mkdir()
-        yield stage / "new"
-        if target.exists():
-            os.replace(target, stage / "old")
-        os.replace(stage / "new", target)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
+def load_embedder(name, device, max_seq_length=None):
+    """The dual encoder of a checkpoint on a device; see Embedder and set_device."""
+    set_device(device)
+    return Embedder(str(name), max_seq_length=max_seq_length)

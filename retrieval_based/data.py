@@ -1,14 +1,10 @@
 """The files of the retrieval scripts, and what a training draws from them. Nothing here imports paddle."""
 
 import collections
-import sys
-from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from utils import UsageError, read_label_words, read_lines  # noqa: E402
+from utils import UsageError, read_label_words, read_lines, write_lines
 
 # What is searched: texts, the label of each, whether the texts are the labels' names, and each label's name.
 Corpus = collections.namedtuple("Corpus", "texts labels is_names names")
@@ -61,6 +57,22 @@ def read_two_columns(path, format):
     return rows
 
 
+def write_similarities(pairs, similarities, path):
+    """Print pairs of texts with their similarities, or write them to a file.
+
+    Args:
+        pairs (list[tuple[str, str]]): texts.
+        similarities: cosines [pairs].
+        path (Path | None): the file; None prints them.
+    """
+    lines = [f"{one}\t{other}\t{value:.6f}" for (one, other), value in zip(pairs, similarities)]
+    if path is None:
+        print("\n".join(lines))
+        return
+    write_lines(path.parent, {path.name: lines}, "--output_file")
+    print(f"{len(lines)} similarities are in {path}")
+
+
 # -------------------------------------------------------------------------------------------------- recall results
 
 RECALL_COLUMNS = ("query", "label", "rank", "corpus text", "corpus label", "similarity")
@@ -76,8 +88,8 @@ def recall_lines(queries, truth, hits):
     """
     lines = ["\t".join(RECALL_COLUMNS)]
     for query, label, found in zip(queries, truth, hits):
-        lines += [f"{query}\t{label}\t{rank}\t{hit.text}\t{hit.label}\t{hit.score:.6f}"
-                  for rank, hit in enumerate(found, 1)]  # fmt: skip
+        for rank, hit in enumerate(found, 1):
+            lines.append(f"{query}\t{label}\t{rank}\t{hit.text}\t{hit.label}\t{hit.score:.6f}")
     return lines
 
 

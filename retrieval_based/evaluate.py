@@ -15,18 +15,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-from utils import UsageError, exit_on_usage_error, load_module, write_lines  # noqa: E402
-
-data = load_module("retrieval_data", HERE / "data.py")
-votes = load_module("retrieval_vote", HERE / "utils" / "vote.py")
-
-RECALL_AT = (1, 5, 10, 20)
-# For choosing the best checkpoint, before anything can be chosen on its own hits.
-TRAINING_TEMPERATURE = 0.05
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from retrieval_based.data import read_recalled
+from retrieval_based.scores import recall_at, recalled_arrays
+from retrieval_based.utils import vote
+from utils import UsageError, exit_on_usage_error, write_lines
 
 
 def parse_flags(argv):
@@ -48,41 +41,6 @@ def parse_flags(argv):
     return args
 
 
-def recall_at(truth, label_ids, ks=RECALL_AT):
-    """The share of queries with a hit of their label among the first k: dict[int, float].
-
-    Args:
-        truth: class ids [n].
-        label_ids (np.ndarray): the hits' [n, hits], best first; -1 for none.
-    """
-    right = label_ids == np.asarray(truth)[:, None]
-    return {k: float(right[:, :k].any(axis=1).mean()) for k in ks}
-
-
-def training_metrics(hits, truth, labels, is_names):
-    """What train.py logs and chooses the best checkpoint by: dict[str, float] with recall@k and accuracy.
-
-    Args:
-        hits (list[list[Hit]]): of each dev text.
-        truth: class ids [n].
-        labels (list[str]): in class order.
-        is_names (bool): the corpus is label names, so the first hit is the answer; else all of them vote.
-    """
-    found, values = [[hit.label for hit in row] for row in hits], [[hit.score for hit in row] for row in hits]
-    scores, label_ids = data.hit_arrays(found, values, labels)
-    k = 1 if is_names else scores.shape[1]
-    shares = votes.vote(scores, label_ids, len(labels), k, TRAINING_TEMPERATURE)
-    metrics = {f"recall@{k}": value for k, value in recall_at(truth, label_ids).items()}
-    return {**metrics, "accuracy": votes.accuracy(shares, truth)}
-
-
-def arrays(recalled, names):
-    """Scores and label ids of the hits (see data.hit_arrays), and class ids of the queries."""
-    scores, label_ids = data.hit_arrays(recalled.labels, recalled.scores, names)
-    ids = {label: index for index, label in enumerate(names)}
-    return scores, label_ids, np.array([ids[label] for label in recalled.truth])
-
-
 def all_names(*results):
     """All labels in recall results, sorted."""
     return sorted({label for result in results for row in [result.truth, *result.labels] for label in row})
@@ -94,20 +52,23 @@ def main(argv=None):
     if given and given.exists() and args.recall_result_file.exists() and given.samefile(args.recall_result_file):
         problem = "the file that the figures are of; what is chosen on it would make them too good"
         raise UsageError(f"--dev_recall_result_file {given}: {problem}: give a result of other queries")
-    test = data.read_recalled(args.recall_result_file)
-    dev = data.read_recalled(given) if given else None
+    test = read_recalled(args.recall_result_file)
+    dev = read_recalled(given) if given else None
     names = all_names(test, *([dev] if dev else []))
-    scores, label_ids, truth = arrays(test, names)
+    scores, label_ids, truth = recalled_arrays(test, names)
     k, temperature = args.vote_k or 1, args.vote_temperature or 1.0
     if dev:
-        k, temperature = votes.choose_vote(*arrays(dev, names), len(names))
-    accuracy = votes.accuracy(votes.vote(scores, label_ids, len(names), k, temperature), truth)
+        k, temperature = vote.choose_vote(*recalled_arrays(dev, names), len(names))
+    accuracy = vote.accuracy(vote.vote(scores, label_ids, len(names), k, temperature), truth)
     rows = {"queries": len(truth), "accuracy": f"{accuracy:.2%}"}
     rows.update({f"recall@{at}": f"{value:.2%}" for at, value in recall_at(truth, label_ids).items()})
     rows.update({"vote_k": k, "vote_temperature": f"{temperature:g}"})
     lines = [f"{name}\t{value}" for name, value in rows.items()]
     write_lines(args.output_file.parent, {args.output_file.name: lines}, "--output_file")
     print("\n".join(lines))
+    print(f"\nThese figures are in {args.output_file}")
+    if not dev and args.vote_k is None:
+        print("Only the best hit answered. On a corpus of texts let them vote: --dev_recall_result_file FILE")
 
 
 if __name__ == "__main__":

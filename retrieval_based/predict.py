@@ -9,42 +9,30 @@ import argparse
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-from utils import exit_on_usage_error, load_module, write_lines  # noqa: E402
-
-data = load_module("retrieval_data", HERE / "data.py")
-recall = load_module("retrieval_recall", HERE / "recall.py")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from retrieval_based.checkpoints import add_checkpoint_flags, check_checkpoint
+from retrieval_based.data import read_pairs, write_similarities
+from utils import exit_on_usage_error
 
 
 def parse_flags(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--model_name_or_path", default="checkpoint/retrieval/model_best", help="a checkpoint (%(default)s)")
+    add_checkpoint_flags(parser)
     add("--text_pair_file", type=Path, required=True, help="<text>, tab, <text>")
     add("--output_file", type=Path, help="for the result; by default it is printed")
-    add("--max_seq_length", type=int, help="tokens kept of a text (default: as in training)")
-    add("--batch_size", type=int, default=64, help="(default: %(default)s)")
-    add("--device", default="gpu", help="gpu, gpu:<n> or cpu; without a GPU the CPU is used (default: %(default)s)")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     args = parse_flags(argv)
-    pairs = data.read_pairs(args.text_pair_file)
-    embedder = recall.load_embedder(args)
+    pairs = read_pairs(args.text_pair_file)
+    check_checkpoint(args.model_name_or_path)
+    from retrieval_based.base_model import load_embedder  # needs paddle, which takes seconds
+
+    embedder = load_embedder(args.model_name_or_path, args.device, args.max_seq_length)
     firsts, seconds = (embedder.vectors(texts, args.batch_size) for texts in zip(*pairs))
     write_similarities(pairs, (firsts * seconds).sum(axis=1), args.output_file)
-
-
-def write_similarities(pairs, similarities, path):
-    """Print the pairs with their similarities, or write them to a file; deploy/python/predict.py uses it too."""
-    lines = [f"{one}\t{other}\t{value:.6f}" for (one, other), value in zip(pairs, similarities)]
-    if path is None:
-        print("\n".join(lines))
-        return
-    write_lines(path.parent, {path.name: lines}, "--output_file")
-    print(f"{len(lines)} similarities are in {path}")
 
 
 if __name__ == "__main__":

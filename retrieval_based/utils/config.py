@@ -1,19 +1,11 @@
-"""Settings of the index, and what its two forms (hnsw_util.py, milvus_util.py) share.
-
-index = open_index("./milvus.db", extractor.dim, extractor.model_hash)
-"""
+"""Settings of the index (see index.py), and what its two forms (hnsw_util.py, milvus_util.py) share."""
 
 import hashlib
-import re
-import sys
 from collections import namedtuple
-from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
-from utils import UsageError, load_module  # noqa: E402
+from utils import UsageError
 
 # Where the running system's vectors are: a local file (Milvus Lite), http://host:19530 (a Milvus server or cluster),
 # or any other path (a folder of hnswlib).
@@ -92,23 +84,3 @@ def checked_rows(texts, labels, vectors, dim):
         if any(character < " " for character in label):
             raise UsageError(f"row {row}: the label {label!r} has a tab, a line end or the like; write a space")
     return {content_id(text): row for row, text in enumerate(texts)}, vectors
-
-
-def is_milvus(uri):
-    """Whether a URI is a Milvus server or a file of Milvus Lite, not a folder of hnswlib."""
-    return bool(re.match(r"https?://", uri)) or uri.endswith(".db")
-
-
-def open_index(uri, dim, model_hash, m=HNSW_M, ef_construction=HNSW_EF_CONSTRUCTION, ef=HNSW_EF,
-               collection=COLLECTION):  # fmt: skip
-    """The index at a URI (see URI above); it is made where there is none.
-
-    Raises:
-        UsageError: another model's index is there, the server is not, or a package is not installed.
-    """
-    options = {"m": m, "ef_construction": ef_construction, "ef": ef}
-    if is_milvus(uri):
-        milvus_util = load_module("retrieval_milvus_util", HERE / "milvus_util.py")
-        return milvus_util.MilvusIndex(uri, dim, model_hash, collection=collection, **options)
-    hnsw_util = load_module("retrieval_hnsw_util", HERE / "hnsw_util.py")
-    return hnsw_util.HnswIndex(uri, dim, model_hash, **options)

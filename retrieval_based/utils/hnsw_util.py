@@ -13,18 +13,15 @@ the new one.
 import json
 import os
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
-from utils import UsageError, load_module, require_packages, usable_cores, write_json  # noqa: E402
-
-config = load_module("retrieval_config", HERE / "config.py")
-Hit, content_id = config.Hit, config.content_id
+from core.arguments import require_packages
+from core.progress import progress_bar
+from retrieval_based.utils import config
+from retrieval_based.utils.config import Hit, content_id
+from utils import UsageError, write_json
 
 META_FILE = "meta.json"
 FORMAT_VERSION = 1
@@ -57,7 +54,7 @@ class HnswIndex:
     is_durable = False
 
     def __init__(self, folder, dim, model_hash, m=100, ef_construction=100, ef=100, max_elements=None):
-        require_packages("the index", "hnswlib", requirements="requirements-retrieval.txt")
+        require_packages("the index", "hnswlib", requirements="retrieval_based/requirements.txt")
         import hnswlib
 
         self.folder = None if folder is None else Path(folder)
@@ -75,7 +72,7 @@ class HnswIndex:
         else:
             self._graph.init_index(max_elements=max_elements or FIRST_CAPACITY, M=m, ef_construction=ef_construction)
         self._ef = ef
-        self._graph.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or usable_cores()))
+        self._graph.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
     # ------------------------------------------------------------------------------------------------------- files
 
@@ -159,11 +156,16 @@ class HnswIndex:
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
             meta = {
-                "format_version": FORMAT_VERSION, **self._settings(), "m": self._graph.M,
-                "ef_construction": self._graph.ef_construction, "ef": self._ef, "count": len(self),
-                "capacity": self._graph.get_max_elements(), "generation": generation,
+                "format_version": FORMAT_VERSION,
+                **self._settings(),
+                "m": self._graph.M,
+                "ef_construction": self._graph.ef_construction,
+                "ef": self._ef,
+                "count": len(self),
+                "capacity": self._graph.get_max_elements(),
+                "generation": generation,
                 "files": {path.name: path.stat().st_size for path in (graph, rows)},
-            }  # fmt: skip
+            }
             write_json(self.folder / f"{META_FILE}.new", meta)
             os.replace(self.folder / f"{META_FILE}.new", self.folder / META_FILE)
         except (OSError, RuntimeError) as error:
@@ -205,7 +207,7 @@ class HnswIndex:
         """
         chosen, vectors = config.checked_rows(texts, labels, vectors, self.dim)
         chosen = list(chosen.items())
-        with tqdm(total=len(chosen), unit="row", desc="index", disable=not progress) as bar:
+        with progress_bar(total=len(chosen), unit="row", desc="index", disable=not progress) as bar:
             for start in range(0, len(chosen), config.INSERT_BATCH):
                 batch = chosen[start : start + config.INSERT_BATCH]
                 self._upsert_batch(batch, texts, labels, vectors, version)

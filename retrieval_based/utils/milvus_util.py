@@ -11,19 +11,16 @@ import contextlib
 import json
 import os
 import re
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent))
-from utils import UsageError, load_module, require_packages, staged_files  # noqa: E402
-
-config = load_module("retrieval_config", HERE / "config.py")
-Hit, content_id = config.Hit, config.content_id
+from core.arguments import require_packages
+from core.progress import progress_bar
+from retrieval_based.utils import config
+from retrieval_based.utils.config import Hit
+from utils import UsageError, staged_files
 
 FORMAT_VERSION = 1
 METRIC = "COSINE"
@@ -31,6 +28,8 @@ METRIC = "COSINE"
 CONNECT_TIMEOUT = 5
 CALL_TIMEOUT = 120
 LOAD_TIMEOUT = 1800
+# Of a query: what any client has written before is seen.
+READ_ALL = {"consistency_level": "Strong", "timeout": CALL_TIMEOUT}
 # Rows that Milvus gives at most for one query or search.
 MAX_ROWS = 16384
 # Rows that are read together: with a vector of 1,024 numbers 8 MB, of the 64 MB that a message may have.
@@ -52,6 +51,11 @@ def quoted(text):
 
 def label_filter(labels):
     return f"label in [{', '.join(map(quoted, labels))}]"
+
+
+def found_hit(row):
+    """A row of a search's result as a Hit."""
+    return Hit(row["entity"]["text"], row["entity"]["label"], float(row["distance"]), row["id"])
 
 
 @contextlib.contextmanager
@@ -87,11 +91,20 @@ class MilvusIndex:
     # Rows are safe when upsert returns; save() is for speed.
     is_durable = True
 
-    def __init__(self, uri, dim, model_hash, collection=config.COLLECTION, m=config.HNSW_M,
-                 ef_construction=config.HNSW_EF_CONSTRUCTION, ef=config.HNSW_EF, token=None):  # fmt: skip
+    def __init__(
+        self,
+        uri,
+        dim,
+        model_hash,
+        collection=config.COLLECTION,
+        m=config.HNSW_M,
+        ef_construction=config.HNSW_EF_CONSTRUCTION,
+        ef=config.HNSW_EF,
+        token=None,
+    ):
         self.is_lite = not re.match(r"https?://", uri)
         names = ["pymilvus", "milvus-lite"] if self.is_lite else ["pymilvus"]
-        require_packages(f"--uri {uri}", *names, requirements="requirements-retrieval.txt")
+        require_packages(f"--uri {uri}", *names, requirements="retrieval_based/requirements.txt")
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,254}", collection):
             raise UsageError(f"collection {collection}: Milvus takes letters, digits and _, not a digit first")
         self.uri, self.collection, self.dim, self.model_hash = uri, collection, int(dim), model_hash
@@ -169,8 +182,8 @@ class MilvusIndex:
         if self.is_lite:
             params.add_index("vector", index_type="FLAT", metric_type=METRIC)
         else:
-            params.add_index("vector", index_type="HNSW", metric_type=METRIC, index_name="vector",
-                             params={"M": self._m, "efConstruction": self._ef_construction})  # fmt: skip
+            graph = {"M": self._m, "efConstruction": self._ef_construction}
+            params.add_index("vector", index_type="HNSW", metric_type=METRIC, index_name="vector", params=graph)
         self._client.create_index(self.collection, params)
 
     def save(self):
@@ -212,7 +225,7 @@ class MilvusIndex:
             {"id": key, "text": texts[row], "label": labels[row], "version": version, "vector": vectors[row]}
             for key, row in chosen.items()
         ]
-        with tqdm(total=len(rows), unit="row", desc="index", disable=not progress) as bar:
+        with progress_bar(total=len(rows), unit="row", desc="index", disable=not progress) as bar:
             for start in range(0, len(rows), config.INSERT_BATCH):
                 batch = rows[start : start + config.INSERT_BATCH]
                 self._upsert_rows(batch)
@@ -292,16 +305,14 @@ class MilvusIndex:
 
     def _query(self, condition, fields, limit=None):
         """Up to `limit` rows that meet a filter: list[dict]. What was written before, by anyone, is seen."""
-        limit = limit or READ_BATCH
+        options = {"output_fields": fields, "limit": limit or READ_BATCH, **READ_ALL}
         with plain_errors(self.uri):
-            found = self._client.query(self.collection, filter=condition, output_fields=fields, limit=limit,
-                                       consistency_level="Strong", timeout=CALL_TIMEOUT)  # fmt: skip
+            found = self._client.query(self.collection, filter=condition, **options)
         return [{name: row[name] for name in fields} for row in found]
 
     def _count(self, condition=""):
         with plain_errors(self.uri):
-            (row,) = self._client.query(self.collection, filter=condition, output_fields=["count(*)"],
-                                        consistency_level="Strong", timeout=CALL_TIMEOUT)  # fmt: skip
+            (row,) = self._client.query(self.collection, filter=condition, output_fields=["count(*)"], **READ_ALL)
         return int(row["count(*)"])
 
     def __len__(self):
@@ -360,19 +371,18 @@ class MilvusIndex:
 
     def _search_batch(self, vectors, top_k, labels):
         options = {
-            "data": vectors.tolist(), "limit": top_k, "filter": "" if labels is None else label_filter(labels),
-            "output_fields": ["text", "label"], "timeout": CALL_TIMEOUT,
+            "data": vectors.tolist(),
+            "limit": top_k,
+            "filter": "" if labels is None else label_filter(labels),
+            "output_fields": ["text", "label"],
+            "timeout": CALL_TIMEOUT,
             # What this client has written is found; Strong also waits for other clients' latest, up to 0.2 s.
             "consistency_level": "Session",
             "search_params": {"metric_type": METRIC, "params": {} if self.is_lite else {"ef": max(self._ef, top_k)}},
-        }  # fmt: skip
+        }
         with plain_errors(self.uri):
             found = self._client.search(self.collection, **options)
-        return [
-            sorted((Hit(row["entity"]["text"], row["entity"]["label"], float(row["distance"]), row["id"])
-                    for row in rows), key=lambda hit: -hit.score)
-            for rows in found
-        ]  # fmt: skip
+        return [sorted(map(found_hit, rows), key=lambda hit: -hit.score) for rows in found]
 
 
 def logging_off():

@@ -12,13 +12,13 @@ import argparse
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-# Instead of this folder, which Python puts there where this file is the script: it has other modules than the root's.
-sys.path[:] = [str(ROOT), *(path for path in sys.path if path != str(HERE))]
-from utils import exit_on_usage_error, load_module, prepare_cpu  # noqa: E402
-
-config = load_module("retrieval_config", HERE / "config.py")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
+from core.progress import progress_bar
+from retrieval_based.checkpoints import read_export
+from retrieval_based.data import read_corpus
+from retrieval_based.utils import config
+from retrieval_based.utils.index import open_index
+from utils import exit_on_usage_error
 
 # A folder of hnswlib is written as a whole, so not after every batch.
 SAVE_ROWS = 20_000
@@ -69,21 +69,23 @@ def parse_flags(argv):
 
 def main(argv=None):
     args = parse_flags(argv)
-    corpus = load_module("retrieval_data", HERE.parent / "data.py").read_corpus(args.corpus_file)
-    prepare_cpu()
-    extract = load_module("retrieval_feature_extract", HERE / "feature_extract.py")
-    extractor = extract.FeatureExtractor(args.model_dir, args.device, args.batch_size, args.num_threads)
-    index = config.open_index(args.uri, extractor.dim, extractor.model_hash, m=args.hnsw_m,
-                              collection=args.collection)  # fmt: skip
-    from tqdm import tqdm
+    corpus = read_corpus(args.corpus_file)
+    read_export(args.model_dir)
+    from retrieval_based.utils.extractor import FeatureExtractor  # needs paddlenlp, which takes seconds
 
+    extractor = FeatureExtractor(args.model_dir, args.device, args.batch_size, args.num_threads)
+    own = {"m": args.hnsw_m, "collection": args.collection}
+    index = open_index(args.uri, extractor.dim, extractor.model_hash, **own)
     count, written = len(set(corpus.texts)), 0
     try:
-        with tqdm(total=count, unit="text", desc="insert") as bar:
+        with progress_bar(total=count, unit="text", desc="insert") as bar:
             for done, new in insert(index, extractor, corpus.texts, corpus.labels, args.version):
                 bar.update(done - bar.n)
                 written = new
         print(f"{args.uri}: {written} of {count} texts written, {count - written} were there; now {len(index)} texts")
+        print(
+            f"Next: python retrieval_based/run_system.py --model_dir {args.model_dir} --uri {args.uri} --texts TEXT …"
+        )
     finally:
         index.close()
 

@@ -84,8 +84,9 @@ def start_wrapper(venv, folder):
     for part in ("proxy", "rootCoord", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode"):
         command += ["--extra-config", f"{part}.ip=127.0.0.1"]  # where the parts look for each other
     with (folder / "wrapper.log").open("wb") as log:
-        wrapper = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                   preexec_fn=functools.partial(end_with_parent, signal.SIGINT))  # fmt: skip
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+        ending = functools.partial(end_with_parent, signal.SIGINT)
+        wrapper = subprocess.Popen(list(map(str, command)), preexec_fn=ending, **pipes)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while wrapper.poll() is None:
         with contextlib.suppress(urllib.error.URLError, OSError):
@@ -172,9 +173,9 @@ class Milvus:
         log = self.folder / "relay.log"
         command = [sys.executable, __file__, "--port", str(self.port), "--venv", self.venv, "--data_dir", self.folder]
         with log.open("wb") as out:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                            start_new_session=True,
-                                            preexec_fn=functools.partial(end_with_parent, signal.SIGTERM))  # fmt: skip
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out}
+            ending = functools.partial(end_with_parent, signal.SIGTERM)
+            self.process = subprocess.Popen(command, start_new_session=True, preexec_fn=ending, **pipes)
         end = time.monotonic() + deadline
         while READY not in log.read_text(encoding="utf-8", errors="replace"):
             if self.process.poll() is not None or time.monotonic() > end:

@@ -5,18 +5,14 @@ import os
 
 import numpy as np
 import pytest
-from tests.helpers import ROOT
 
-import utils
+from retrieval_based.utils import hnsw_util
+from retrieval_based.utils.config import content_id
 from utils import UsageError
 
+pytest.importorskip("hnswlib", reason="hnswlib is not installed")
+
 DIM = 24
-
-
-@pytest.fixture(scope="session")
-def hnsw_util():
-    pytest.importorskip("hnswlib", reason="hnswlib is not installed")
-    return utils.load_module("retrieval_hnsw_util", ROOT / "retrieval_based" / "utils" / "hnsw_util.py")
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +34,11 @@ def exact(query, vectors, top_k, keep=None):
 
 def found(index, rows):
     """What the index holds of these rows: their content ids with their labels."""
-    ids = [index_id(text) for text in rows[0]]
+    ids = [content_id(text) for text in rows[0]]
     return {key: label for key, (label, _) in index.stored(ids).items()}
 
 
-def index_id(text):
-    return utils.load_module("retrieval_config", ROOT / "retrieval_based" / "utils" / "config.py").content_id(text)
-
-
-def test_recall_and_growth(hnsw_util, rows):
+def test_recall_and_growth(rows):
     texts, labels, vectors = rows
     index = hnsw_util.HnswIndex(None, DIM, "a", m=16, max_elements=10)  # 2,000 rows: it doubles 8 times
     assert index.upsert(texts, labels, vectors) == len(index) == 2000
@@ -62,7 +54,7 @@ def test_recall_and_growth(hnsw_util, rows):
 
 
 @pytest.mark.parametrize("exact_rows", [10_000, 0])
-def test_filter(hnsw_util, rows, monkeypatch, exact_rows):
+def test_filter(rows, monkeypatch, exact_rows):
     """By comparison of all, and inside the graph, which may reach too few rows and is then not relied on."""
     monkeypatch.setattr(hnsw_util, "EXACT_ROWS", exact_rows)
     monkeypatch.setattr(hnsw_util, "CHUNK", 17)
@@ -79,7 +71,7 @@ def test_filter(hnsw_util, rows, monkeypatch, exact_rows):
     assert index.search(vectors[:2], 5, ["没有"]) == [[], []] and index.search(vectors[:1], 5, []) == [[]]
 
 
-def test_a_text_is_there_once(hnsw_util, rows):
+def test_a_text_is_there_once(rows):
     texts, labels, vectors = rows
     index = hnsw_util.HnswIndex(None, DIM, "a")
     index.upsert(texts[:50], labels[:50], vectors[:50])
@@ -88,15 +80,15 @@ def test_a_text_is_there_once(hnsw_util, rows):
     assert len(index) == 50 and index.labels()["乙"] == index.labels()["甲"] == 1
     (hit,) = index.search(vectors[7:8], 1, ["乙"])[0]  # the last vector as well as the last label
     assert (hit.text, hit.score) == (texts[0], pytest.approx(1, abs=1e-5))
-    assert index.stored([index_id(texts[0]), "no such row"]) == {index_id(texts[0]): ("乙", "2")}
+    assert index.stored([content_id(texts[0]), "no such row"]) == {content_id(texts[0]): ("乙", "2")}
 
 
-def test_delete_and_rename(hnsw_util, rows, tmp_path):
+def test_delete_and_rename(rows, tmp_path):
     texts, labels, vectors = rows
     index = hnsw_util.HnswIndex(tmp_path, DIM, "a", m=16)
     index.upsert(texts[:400], labels[:400], vectors[:400])
     assert index.delete_label("类 0") == 10 and index.delete_label("类 0") == 0
-    assert index.delete_texts([index_id(texts[1]), index_id(texts[1]), "unknown"]) == 1
+    assert index.delete_texts([content_id(texts[1]), content_id(texts[1]), "unknown"]) == 1
     assert len(index) == 389 and all(hit.label != "类 0" for hit in index.search(vectors[:1], 389)[0])
     assert index.rename_label("类 2", "类 3") == 10 and index.labels()["类 3"] == 20
     assert index.rename_label("类 2", "类 4") == 0
@@ -109,7 +101,7 @@ def test_delete_and_rename(hnsw_util, rows, tmp_path):
         assert index.search(vectors[row : row + 1], 1)[0][0].text == texts[row]
 
 
-def test_reopen(hnsw_util, rows, tmp_path):
+def test_reopen(rows, tmp_path):
     texts, labels, vectors = rows
     odd = ['a"b\\c', "行 列", "\u2028'", "x" * 1000]
     index = hnsw_util.HnswIndex(tmp_path / "new" / "index", DIM, "a", m=8, ef=77)
@@ -117,14 +109,17 @@ def test_reopen(hnsw_util, rows, tmp_path):
     index.save()
     again = hnsw_util.HnswIndex(tmp_path / "new" / "index", DIM, "a")
     assert again.search(vectors[:204], 5) == index.search(vectors[:204], 5)
-    assert again.labels() == index.labels() and again.stored([index_id(odd[0])])[index_id(odd[0])] == (odd[0], "v1")
+    assert again.labels() == index.labels() and again.stored([content_id(odd[0])])[content_id(odd[0])] == (
+        odd[0],
+        "v1",
+    )
     meta = json.loads((tmp_path / "new" / "index" / "meta.json").read_text("utf-8"))
     about = {name: meta[name] for name in ("space", "dim", "model_hash", "m", "ef", "count", "format_version")}
-    assert about == {"space": "cosine", "dim": DIM, "model_hash": "a", "m": 8, "ef": 77, "count": 204,
-                     "format_version": 1}  # fmt: skip
+    expected = {"space": "cosine", "dim": DIM, "model_hash": "a", "m": 8, "ef": 77, "count": 204}
+    assert about == {**expected, "format_version": 1}
 
 
-def test_another_model_is_refused(hnsw_util, rows, tmp_path):
+def test_another_model_is_refused(rows, tmp_path):
     texts, labels, vectors = rows
     index = hnsw_util.HnswIndex(tmp_path, DIM, "a")
     index.upsert(texts[:9], labels[:9], vectors[:9])
@@ -142,7 +137,7 @@ def test_another_model_is_refused(hnsw_util, rows, tmp_path):
         hnsw_util.HnswIndex(tmp_path / "file", DIM, "a")
 
 
-def test_vectors_that_are_none(hnsw_util, rows):
+def test_vectors_that_are_none(rows):
     texts, labels, vectors = rows
     index = hnsw_util.HnswIndex(None, DIM, "a")
     index.upsert(texts[:9], labels[:9], vectors[:9])
@@ -167,7 +162,7 @@ def test_vectors_that_are_none(hnsw_util, rows):
 
 
 @pytest.mark.parametrize("at", ["graph", "rows", "meta"])
-def test_a_crash_while_saving(hnsw_util, rows, tmp_path, monkeypatch, at):
+def test_a_crash_while_saving(rows, tmp_path, monkeypatch, at):
     """Whatever was written when the process died, the folder opens with the old state, and saves again."""
     texts, labels, vectors = rows
     index = hnsw_util.HnswIndex(tmp_path, DIM, "a")
@@ -187,7 +182,7 @@ def test_a_crash_while_saving(hnsw_util, rows, tmp_path, monkeypatch, at):
             index.save()
     assert (tmp_path / "hnsw-2.bin").exists() and (tmp_path / "meta.json.new").exists() == (at == "meta")
     again = hnsw_util.HnswIndex(tmp_path, DIM, "a")
-    assert found(again, rows) == {index_id(text): label for text, label in zip(texts[:100], labels[:100])}
+    assert found(again, rows) == {content_id(text): label for text, label in zip(texts[:100], labels[:100])}
     again.upsert(texts[100:200], labels[100:200], vectors[100:200])
     again.save()
     assert len(hnsw_util.HnswIndex(tmp_path, DIM, "a")) == 200
@@ -195,7 +190,7 @@ def test_a_crash_while_saving(hnsw_util, rows, tmp_path, monkeypatch, at):
     assert names == {"hnsw-2.bin", "rows-2.jsonl", "meta.json"}
 
 
-def test_two_processes(hnsw_util, rows, tmp_path):
+def test_two_processes(rows, tmp_path):
     texts, labels, vectors = rows
     first, second = (hnsw_util.HnswIndex(tmp_path, DIM, "a") for _ in range(2))
     first.upsert(texts[:10], labels[:10], vectors[:10])
@@ -207,7 +202,7 @@ def test_two_processes(hnsw_util, rows, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["hnsw-1.bin", "rows-1.jsonl", "meta.json"])
-def test_files_cut_short(hnsw_util, rows, tmp_path, name):
+def test_files_cut_short(rows, tmp_path, name):
     texts, labels, vectors = rows
     index = hnsw_util.HnswIndex(tmp_path, DIM, "a")
     index.upsert(texts[:100], labels[:100], vectors[:100])

@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 import pytest
-from tests.helpers import ROOT
 
-import utils
+from retrieval_based.utils import milvus_util
+from tests.helpers import ROOT
 from utils import UsageError
 
 pytest.importorskip("pymilvus", reason="pymilvus is not installed")
@@ -18,13 +18,8 @@ DIM = 24
 ODD_LABELS = ['带"引号"', "back\\slash", "it's", 'a] or id != ""', "\u2028\x7f", "{{}}%_", "emoji 😀", "\\", '\\"']
 
 
-@pytest.fixture(scope="session")
-def milvus_util():
-    return utils.load_module("retrieval_milvus_util", ROOT / "retrieval_based" / "utils" / "milvus_util.py")
-
-
 @pytest.fixture(params=["lite", "server"])
-def open_index(request, milvus_util, tmp_path):
+def open_index(request, tmp_path):
     """A function that opens an index of this test's own, in a file or on the server."""
     opened = []
     uri = str(tmp_path / "milvus.db") if request.param == "lite" else request.getfixturevalue("milvus").uri
@@ -55,7 +50,7 @@ def head(rows, count):
     return [part[:count] for part in rows]
 
 
-def test_search(open_index, rows, monkeypatch, milvus_util):
+def test_search(open_index, rows, monkeypatch):
     texts, labels, vectors = rows
     index = open_index()
     assert index.upsert(*rows) == len(index) == 300
@@ -102,7 +97,7 @@ def test_filter_by_odd_labels(open_index, rows):
     assert len(index) == 50 + len(ODD_LABELS[2:])
 
 
-def test_delete_and_rename(open_index, rows, monkeypatch, milvus_util):
+def test_delete_and_rename(open_index, rows, monkeypatch):
     texts, labels, vectors = rows
     index = open_index()
     index.upsert(*rows, version="v1")
@@ -137,8 +132,11 @@ def test_wrong_calls(open_index, rows):
     texts, labels, vectors = head(rows, 9)
     index = open_index()
     index.upsert(texts, labels, vectors)
-    for broken, message in ((np.ones((1, DIM + 1)), f"the index holds {DIM}"),
-                            (np.full((1, DIM), np.nan), "not finite"), (np.zeros((1, DIM)), "zeros")):  # fmt: skip
+    for broken, message in (
+        (np.ones((1, DIM + 1)), f"the index holds {DIM}"),
+        (np.full((1, DIM), np.nan), "not finite"),
+        (np.zeros((1, DIM)), "zeros"),
+    ):
         with pytest.raises(UsageError, match=message):
             index.search(broken, 1)
         with pytest.raises(UsageError, match=message):
@@ -158,7 +156,7 @@ def test_wrong_calls(open_index, rows):
         index.upsert([text + "a"], ["标"], vectors[:1])
 
 
-def test_collections_of_others(open_index, milvus_util):
+def test_collections_of_others(open_index):
     index = open_index()
     index._client.create_collection("other_one", dimension=DIM)
     try:
@@ -168,7 +166,7 @@ def test_collections_of_others(open_index, milvus_util):
         open_index()._client.drop_collection("other_one", timeout=30)
 
 
-def test_no_server(milvus_util, capfd):
+def test_no_server(capfd):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
@@ -180,19 +178,19 @@ def test_no_server(milvus_util, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_lite_in_another_process(milvus_util, tmp_path, rows, monkeypatch):
+def test_lite_in_another_process(tmp_path, rows, monkeypatch):
     """One message; the process that has it open goes on undisturbed, and after it the file is free."""
     monkeypatch.setattr(milvus_util, "LOCK_TIMEOUT", 0.3)
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import utils\n"
-        "module = utils.load_module('retrieval_milvus_util', sys.argv[1] + '/retrieval_based/utils/milvus_util.py')\n"
-        f"index = module.MilvusIndex(sys.argv[2], {DIM}, 'a')\n"
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from retrieval_based.utils.milvus_util import MilvusIndex\n"
+        f"index = MilvusIndex(sys.argv[2], {DIM}, 'a')\n"
         "print('open', flush=True); input()\n"
         f"index.upsert(['甲'], ['乙'], [[1.0] * {DIM}]); print(len(index), flush=True); input()\n"
     )
     path = tmp_path / "milvus.db"
-    other = subprocess.Popen([sys.executable, "-c", script, ROOT, path], stdin=subprocess.PIPE,
-                             stdout=subprocess.PIPE, encoding="utf-8")  # fmt: skip
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
+    other = subprocess.Popen([sys.executable, "-c", script, ROOT, path], **pipes)
     try:
         assert other.stdout.readline() == "open\n"
         for _ in range(2):
@@ -211,7 +209,7 @@ def test_lite_in_another_process(milvus_util, tmp_path, rows, monkeypatch):
 
 
 @pytest.mark.parametrize("at", ["before", "between", "after"])
-def test_a_kill_while_lite_replaces_rows(milvus_util, tmp_path, rows, at):
+def test_a_kill_while_lite_replaces_rows(tmp_path, rows, at):
     """Milvus Lite deletes the old rows before it inserts the new ones; whatever of that was done, none is lost."""
     path = str(tmp_path / "milvus.db")
     index = milvus_util.MilvusIndex(path, DIM, "a")
@@ -237,7 +235,7 @@ def test_a_kill_while_lite_replaces_rows(milvus_util, tmp_path, rows, at):
     assert [name.name for name in tmp_path.iterdir()] == ["milvus.db"]
 
 
-def test_files_that_lite_cannot_open(milvus_util, tmp_path):
+def test_files_that_lite_cannot_open(tmp_path):
     (tmp_path / "text.db").write_text("这不是数据库", encoding="utf-8")
     with pytest.raises(UsageError, match="text.db: not a file of Milvus Lite"):
         milvus_util.MilvusIndex(str(tmp_path / "text.db"), DIM, "a")
@@ -248,7 +246,7 @@ def test_files_that_lite_cannot_open(milvus_util, tmp_path):
 
 
 @pytest.mark.slow  # most of its minute is the server's own recovery
-def test_kill_the_server(milvus, milvus_util, rows):
+def test_kill_the_server(milvus, rows):
     """kill -9 of the server after some rows were flushed and some only acknowledged: all are there afterwards."""
     texts, labels, vectors = rows
     index = milvus_util.MilvusIndex(milvus.uri, DIM, "a", collection="killed", m=8)

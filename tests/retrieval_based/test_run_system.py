@@ -4,43 +4,23 @@ import io
 import json
 
 import pytest
-from tests.helpers import LABELS, ROOT
 
-import utils
+from core.predictor import Predictor
+from retrieval_based import run_system, system
+from retrieval_based.utils import vector_insert
+from tests.helpers import LABELS
+from tests.retrieval_based.helpers import call, export_untrained
 from utils import UsageError
 
 pytest.importorskip("pymilvus", reason="pymilvus is not installed")
 pytest.importorskip("hnswlib", reason="hnswlib is not installed")
 
-FOLDER = ROOT / "retrieval_based"
 NEW = '挂号"\\'
-
-
-@pytest.fixture(scope="session")
-def run_system():
-    return utils.load_module("retrieval_run_system", FOLDER / "run_system.py")
-
-
-@pytest.fixture(scope="session")
-def vector_insert():
-    return utils.load_module("retrieval_vector_insert", FOLDER / "utils" / "vector_insert.py")
-
-
-def export_encoder(model, folder, seed):
-    """An untrained dual encoder of the tiny ERNIE, exported."""
-    import paddle
-
-    export_model = utils.load_module("retrieval_export_model", FOLDER / "export_model.py")
-    base = utils.load_module("retrieval_base_model", FOLDER / "base_model.py")
-    paddle.seed(seed)
-    embedder = base.Embedder(str(model), output_emb_size=16, max_seq_length=32)
-    export_model.export(embedder, folder, ["paddle"])
-    return folder
 
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory, tiny_model):
-    return export_encoder(tiny_model, tmp_path_factory.mktemp("encoder") / "export", 0)
+    return export_untrained(tiny_model, tmp_path_factory.mktemp("encoder") / "export", 0)
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +33,13 @@ def corpus(tmp_path_factory, sample_lines):
 
 
 @pytest.fixture
-def run(run_system, model_dir, tmp_path, capsys):
+def run(model_dir, tmp_path, capsys):
     """A function from flags to what run_system.py prints; the settings are this test's own."""
 
     def run(*flags):
         capsys.readouterr()
         more = ("--model_dir", model_dir, "--system_file", tmp_path / "system.json")
-        run_system.main([str(flag) for flag in (*more, *flags)])
+        call(run_system, *more, *flags)
         return capsys.readouterr().out
 
     return run
@@ -74,14 +54,14 @@ def index_flags(request, tmp_path):
 
 
 @pytest.fixture
-def filled(tmp_path, vector_insert, model_dir, corpus):
+def filled(tmp_path, model_dir, corpus):
     """--uri of an index of hnswlib with the texts of train.txt."""
     flags = ["--uri", str(tmp_path / "index")]
     vector_insert.main([*flags, "--model_dir", str(model_dir), "--corpus_file", str(corpus / "train.txt")])
     return flags
 
 
-def test_labels_come_and_go(index_flags, run, vector_insert, model_dir, corpus, sample_lines, capsys, tmp_path):
+def test_labels_come_and_go(index_flags, run, model_dir, corpus, sample_lines, capsys, tmp_path):
     insert = [*index_flags, "--model_dir", str(model_dir), "--corpus_file", str(corpus / "train.txt")]
     with pytest.raises(UsageError, match="the index is empty; fill it by utils/vector_insert.py or --add_label"):
         run(*index_flags, "--texts", "头疼")
@@ -113,7 +93,7 @@ def test_labels_come_and_go(index_flags, run, vector_insert, model_dir, corpus, 
         run(*index_flags, "--remove_label", "挂号")
 
 
-def test_settings_and_unknown_texts(run, run_system, filled, corpus, sample_lines, tmp_path, model_dir):
+def test_settings_and_unknown_texts(run, filled, corpus, sample_lines, tmp_path, model_dir):
     printed = run(*filled, "--fit_threshold", corpus / "dev.txt", "--keep", "0.9")
     settings = json.loads((tmp_path / "system.json").read_text("utf-8"))
     assert f"k {settings['k']}, temperature {settings['temperature']:g}" in printed
@@ -136,8 +116,6 @@ def test_settings_and_unknown_texts(run, run_system, filled, corpus, sample_line
 
 
 def test_classifier_and_index(run, filled, corpus, trained_once, sample_lines, tmp_path):
-    from predictor import Predictor
-
     export = trained_once[1] / "export"
     both = [*filled, "--classifier_dir", export]
     texts = [line.split("\t")[0] for line in sample_lines["dev"][:25]]
@@ -181,8 +159,8 @@ def test_lines_from_stdin(run, filled, monkeypatch):
     assert [row.split("\t")[2] for row in rows] == ["头疼挂什么科", "医保卡能刷吗"]
 
 
-def test_refusals(run, run_system, filled, tiny_model, tmp_path, model_dir, corpus):
-    other = export_encoder(tiny_model, tmp_path / "other", 1)
+def test_refusals(run, filled, tiny_model, tmp_path, model_dir, corpus):
+    other = export_untrained(tiny_model, tmp_path / "other", 1)
     with pytest.raises(UsageError, match="model_hash of the index is"):
         run(*filled, "--texts", "头疼", "--model_dir", other)
     (tmp_path / "system.json").write_text(json.dumps({"model_hash": "another", "k": 3}), encoding="utf-8")
@@ -196,5 +174,5 @@ def test_refusals(run, run_system, filled, tiny_model, tmp_path, model_dir, corp
     for flags in (["--examples", "a"], ["--weight", "2"], ["--top_k", "0"], ["--keep", "0"], ["--unknown_texts", "a"]):
         with pytest.raises(SystemExit):
             run_system.parse_flags(flags)
-    assert run_system.renamed_labels({"a": "b"}, "b", "c") == {"a": "c", "b": "c"}
-    assert run_system.renamed_labels({"a": "b"}, "b", "a") == {"b": "a"}
+    assert system.renamed_labels({"a": "b"}, "b", "c") == {"a": "c", "b": "c"}
+    assert system.renamed_labels({"a": "b"}, "b", "a") == {"b": "a"}

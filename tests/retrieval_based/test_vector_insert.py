@@ -9,9 +9,10 @@ import zlib
 
 import numpy as np
 import pytest
-from tests.helpers import ROOT
 
-import utils
+from retrieval_based.utils import config, vector_insert
+from retrieval_based.utils.index import open_index
+from tests.helpers import ROOT
 
 pytest.importorskip("pymilvus", reason="pymilvus is not installed")
 pytest.importorskip("hnswlib", reason="hnswlib is not installed")
@@ -21,12 +22,12 @@ COUNT = 1500
 # In a process of its own, with vectors that stand in for a model's; prints what is safe.
 SCRIPT = """
 import sys
-sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests", sys.argv[1] + "/tests/retrieval_based"]
-from test_vector_insert import COUNT, DIM, StandIn, label_of, load
-config, vector_insert = load()
-config.INSERT_BATCH = vector_insert.config.INSERT_BATCH = 50
+sys.path.insert(0, sys.argv[1])
+from retrieval_based.utils import config, vector_insert
+from tests.retrieval_based.test_vector_insert import COUNT, DIM, StandIn, label_of
+config.INSERT_BATCH = 50
 vector_insert.SAVE_ROWS = 200
-index = config.open_index(sys.argv[2], DIM, "a", m=8, collection=sys.argv[3])
+index = vector_insert.open_index(sys.argv[2], DIM, "a", m=8, collection=sys.argv[3])
 texts = [f"文本 {number}" for number in range(COUNT)]
 print("start", flush=True)
 for done, written in vector_insert.insert(index, StandIn(), texts, [label_of(text) for text in texts], "v1"):
@@ -47,20 +48,14 @@ def label_of(text):
     return f"类 {int(text.split()[1]) % 7}"
 
 
-def load():
-    folder = ROOT / "retrieval_based" / "utils"
-    return (utils.load_module("retrieval_config", folder / "config.py"),
-            utils.load_module("retrieval_vector_insert", folder / "vector_insert.py"))  # fmt: skip
-
-
 def run_insert(uri, collection, kill_after=None):
     """Run SCRIPT; after `kill_after` reports, kill -9 it in the middle of the next batch.
 
     Returns:
         tuple[list[str], bool]: the reports, and whether it was killed before its end.
     """
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, ROOT, uri, collection], stdout=subprocess.PIPE,
-                               encoding="utf-8", env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    options = {"stdout": subprocess.PIPE, "encoding": "utf-8", "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, ROOT, uri, collection], **options)
     try:
         assert process.stdout.readline() == "start\n"
         reports = []
@@ -77,7 +72,6 @@ def run_insert(uri, collection, kill_after=None):
 
 @pytest.mark.parametrize("kind", ["hnsw", "lite", pytest.param("server", marks=pytest.mark.slow)])
 def test_a_killed_insert_loses_nothing_and_goes_on(kind, request, tmp_path):
-    config, vector_insert = load()
     name = f"insert_{time.monotonic_ns()}"
     uri = {"hnsw": str(tmp_path / "index"), "lite": str(tmp_path / "milvus.db")}.get(kind)
     uri = uri or request.getfixturevalue("milvus").uri
@@ -86,7 +80,7 @@ def test_a_killed_insert_loses_nothing_and_goes_on(kind, request, tmp_path):
         reports, killed = run_insert(uri, name, kill_after)
         assert killed
         safe = max(safe, int(reports[-1].split()[0]))
-        index = config.open_index(uri, DIM, "a", collection=name)
+        index = open_index(uri, DIM, "a", collection=name)
         first = [f"文本 {number}" for number in range(safe)]
         there = index.stored([config.content_id(text) for text in first])
         assert there == {config.content_id(text): (label_of(text), "v1") for text in first}
@@ -96,7 +90,7 @@ def test_a_killed_insert_loses_nothing_and_goes_on(kind, request, tmp_path):
     reports, killed = run_insert(uri, name)
     assert not killed
     assert [int(number) for number in reports[-1].split()] == [COUNT, COUNT - kept]
-    index = config.open_index(uri, DIM, "a", collection=name)
+    index = open_index(uri, DIM, "a", collection=name)
     assert len(index) == COUNT
     assert index.labels() == {f"类 {number}": len(range(number, COUNT, 7)) for number in range(7)}
     probe = [f"文本 {number}" for number in range(0, COUNT, 150)]
@@ -108,8 +102,7 @@ def test_a_killed_insert_loses_nothing_and_goes_on(kind, request, tmp_path):
 
 
 def test_what_has_changed_is_written(tmp_path):
-    config, vector_insert = load()
-    index = config.open_index(str(tmp_path / "index"), DIM, "a")
+    index = open_index(str(tmp_path / "index"), DIM, "a")
     encoded = []
 
     class Counting(StandIn):

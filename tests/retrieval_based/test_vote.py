@@ -1,12 +1,12 @@
 """retrieval_based/utils/vote.py against small cases worked out by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
-from tests.helpers import ROOT
 
-from utils import load_module
-
-votes = load_module("retrieval_vote", ROOT / "retrieval_based" / "utils" / "vote.py")
+from retrieval_based.utils import vote as votes
+from tests.bench.retrieval_scores import auroc, disagreement
 
 SCORES = np.array([[0.9, 0.8, 0.7], [0.6, 0.5, 0.4]])
 LABEL_IDS = np.array([[0, 1, 1], [2, 2, -1]])
@@ -32,8 +32,8 @@ def test_k_and_temperature_are_the_best_of_all_that_are_tried():
     truth = np.array([np.bincount(row[:5]).argmax() for row in label_ids])
     k, temperature = votes.choose_vote(scores, label_ids, truth, 3)
     reached = votes.accuracy(votes.vote(scores, label_ids, 3, k, temperature), truth)
-    every = [votes.accuracy(votes.vote(scores, label_ids, 3, a, b), truth) for a in (1, 3, 5, 10)
-             for b in votes.TEMPERATURES]  # fmt: skip
+    tried = itertools.product((1, 3, 5, 10), votes.TEMPERATURES)
+    every = [votes.accuracy(votes.vote(scores, label_ids, 3, *pair), truth) for pair in tried]
     assert reached == max(every) > min(every) and k == 5
     assert votes.choose_vote(scores[:, :2], label_ids[:, :2], truth, 3, ks=(5, 10))[0] == 2
 
@@ -52,10 +52,10 @@ def test_blend_fall_back_and_disagreement():
     assert votes.fall_back(probabilities, shares, 0.7).argmax(axis=1).tolist() == [1, 0, 1, 0]
     threshold = votes.choose_fall_back(probabilities, shares, truth)
     assert 0.6 < threshold <= 0.9
-    seen = votes.disagreement(probabilities, shares, truth)
+    seen = disagreement(probabilities, shares, truth)
     assert seen == {"share": 0.5, "classifier": 0.5, "index": 0.5, "agree": 1.0}
-    assert votes.disagreement(shares, shares) == {"share": 0.0}
-    assert votes.disagreement(shares, shares, truth)["index"] == 0.0
+    assert disagreement(shares, shares) == {"share": 0.0}
+    assert disagreement(shares, shares, truth)["index"] == 0.0
 
 
 def test_labels_that_the_classifier_does_not_know():
@@ -72,7 +72,7 @@ def test_threshold_and_auroc():
     rng = np.random.RandomState(0)
     known, unknown = rng.normal(0.6, 0.1, 500).round(2), rng.normal(0.5, 0.1, 300).round(2)
     truth = [1] * 500 + [0] * 300
-    assert votes.auroc(known, unknown) == pytest.approx(roc_auc_score(truth, np.concatenate([known, unknown])))
+    assert auroc(known, unknown) == pytest.approx(roc_auc_score(truth, np.concatenate([known, unknown])))
     threshold = votes.fit_threshold(known, unknown)
 
     def balance(cut):

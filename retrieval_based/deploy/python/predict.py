@@ -14,13 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-HERE = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(HERE.parent))
-from utils import exit_on_usage_error, load_module, read_cases, staged_files  # noqa: E402
-
-data = load_module("retrieval_data", HERE / "data.py")
-predict = load_module("retrieval_predict", HERE / "predict.py")
-extract = load_module("retrieval_feature_extract", HERE / "utils" / "feature_extract.py")
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the repository's root
+from retrieval_based.checkpoints import read_export
+from retrieval_based.data import read_pairs, write_similarities
+from utils import exit_on_usage_error, read_cases, staged_files
 
 
 def parse_flags(argv):
@@ -42,12 +39,15 @@ def parse_flags(argv):
 
 def main(argv=None):
     args = parse_flags(argv)
-    pairs = data.read_pairs(args.text_pair_file) if args.text_pair_file else None
+    pairs = read_pairs(args.text_pair_file) if args.text_pair_file else None
     texts = None if pairs else [text for _, text, *_ in read_cases(args.text_file)]
-    extractor = extract.FeatureExtractor(args.model_dir, args.device, args.batch_size, args.num_threads)
+    read_export(args.model_dir)
+    from retrieval_based.utils.extractor import FeatureExtractor  # needs paddlenlp, which takes seconds
+
+    extractor = FeatureExtractor(args.model_dir, args.device, args.batch_size, args.num_threads)
     if pairs:
         firsts, seconds = (extractor.encode(side) for side in zip(*pairs))
-        predict.write_similarities(pairs, (firsts * seconds).sum(axis=1), args.output_file)
+        write_similarities(pairs, (firsts * seconds).sum(axis=1), args.output_file)
         return
     with staged_files(args.output_file.parent) as stage, (stage / args.output_file.name).open("wb") as file:
         np.save(file, extractor.encode(texts, progress=True))
