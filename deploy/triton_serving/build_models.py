@@ -92,9 +92,7 @@ def main(argv=None):
         files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
         write_json(folder / REPOSITORY_FILE, {**facts, "files": [*files, REPOSITORY_FILE]})
     print(f"{args.output_dir}: ready; beside Triton it needs: pip install {facts['pip_install']}")
-    print(
-        "Start it: tritonserver --model-repository=… with this folder; ask it: python seqcls_grpc_client.py --wait 60"
-    )
+    print("Start it: tritonserver --model-repository=…; then ask it: python seqcls_grpc_client.py --wait 60")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvicorn
 
-SIMPLE_SERVING = Path(__file__).resolve().parent.parent.parent / "deploy" / "simple_serving"
+SIMPLE_SERVING = Path(__file__).resolve().parents[2] / "deploy" / "simple_serving"
 
 
 def free_port():
@@ -56,10 +56,8 @@ def server_process(command, cwd, environment, log, seconds=120):
         **environment,
     }
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
+        streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(command, cwd=cwd, env=environment, start_new_session=True, **streams)
     try:
         wait_for_port(port, process, seconds)
         yield port, process
