@@ -7,6 +7,7 @@ import pytest
 
 from deploy.triton_serving import build_models
 from tests.deploy.exporting import read_config
+from tests.deploy.running import TRITON_SERVING, run_light
 from utils import UsageError
 
 
@@ -47,3 +48,13 @@ def test_what_cannot_be_served_is_refused(trained_once, export_dir, tmp_path, mo
     with pytest.raises(UsageError, match="not the model that was exported: a probability is"):
         build_models.main(["--export_dir", str(other), *output])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other"]
+
+
+def test_flags_and_folders_are_answered_at_once(tmp_path):
+    script = TRITON_SERVING / "build_models.py"
+    code, shown, _ = run_light(script, "--help")
+    assert code == 0 and "--pad_to_multiple_of" in shown
+    code, _, error = run_light(script, "--threads", "-1")
+    assert code == 2 and error.endswith("--threads -1: must be at least 0\n")
+    code, _, error = run_light(script, "--export_dir", str(tmp_path))
+    assert code == 2 and error.startswith(f"{tmp_path}: no export folder")

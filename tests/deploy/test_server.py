@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tests.deploy.asking import classify, refuses, wait_until, waiting
-from tests.deploy.running import SIMPLE_SERVING, server_process
+from tests.deploy.running import SIMPLE_SERVING, run_light, server_process
 from tests.helpers import LABELS, load_script
 
 
@@ -64,3 +64,8 @@ def test_a_folder_that_is_not_there_is_one_message(tmp_path, monkeypatch, capsys
         load_script("deploy/simple_serving/server.py")
     message = f"{tmp_path / 'nowhere'}: no such directory; give what train.py --do_export or --do_compress wrote\n"
     assert caught.value.code == 2 and capsys.readouterr().err == message
+
+
+def test_a_wrong_setting_is_answered_at_once():
+    code, _, error = run_light(SIMPLE_SERVING / "server.py", SERVING_WORKERS="0", SERVING_MODELS="")
+    assert code == 2 and error == "SERVING_WORKERS=0: give a whole number above 0\n"
