@@ -51,7 +51,7 @@ def write_folder(folder, count, kind):
 
 
 def measure(*command):
-    """Seconds, peak resident megabytes and last line of a command on one core."""
+    """Seconds, peak resident megabytes and last line of figures of a command on one core."""
     core = {min(os.sched_getaffinity(0))} if hasattr(os, "sched_setaffinity") else None
     start = time.perf_counter()
     process = subprocess.Popen(
@@ -67,7 +67,8 @@ def measure(*command):
     seconds = time.perf_counter() - start
     if os.waitstatus_to_exitcode(status) not in (0, 1):
         raise SystemExit(f"{' '.join(map(str, command))}: failed")
-    return seconds, usage.ru_maxrss / 1024, output.strip().splitlines()[-1]
+    figures = [line for line in output.strip().splitlines() if not line.startswith("next: ")]
+    return seconds, usage.ru_maxrss / 1024, figures[-1]
 
 
 def main():
