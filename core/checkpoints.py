@@ -18,6 +18,9 @@ PARITY_FILE = "parity.json"
 
 EXPORT_TYPES = ("paddle", "onnx", "onnx_int8")
 
+# Format -> the ending of its file. paddle_bf16 runs the Paddle graph with matrix products in bfloat16.
+FORMATS = {"paddle": ".pdmodel", "paddle_bf16": ".pdmodel", "onnx": ".onnx", "onnx_int8": "_int8.onnx"}
+
 # ------------------------------------------------------------------------------------------------------------- models
 
 

@@ -16,12 +16,10 @@ from pathlib import Path
 import numpy as np
 from paddlenlp.transformers import AutoTokenizer
 
-from core.checkpoints import EXPORT_FILE
+from core.checkpoints import EXPORT_FILE, FORMATS
 from core.encoders import make_encoder, pad_batch, run_sorted
 from utils import UsageError, read_json
 
-# Format -> the ending of its file. paddle_bf16 runs the Paddle graph with matrix products in bfloat16.
-FORMATS = {"paddle": ".pdmodel", "paddle_bf16": ".pdmodel", "onnx": ".onnx", "onnx_int8": "_int8.onnx"}
 EXACT_FORMATS = ("paddle", "onnx")
 
 

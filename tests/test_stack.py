@@ -9,22 +9,56 @@ from packaging.requirements import Requirement
 
 from tests.helpers import ROOT
 
-REQUIREMENTS = sorted(ROOT.glob("requirements*.txt"))
+# The one environment's, and those of environments of their own.
+REQUIREMENTS = sorted([*ROOT.glob("requirements*.txt"), *ROOT.glob("*/requirements.txt")])
+OTHERS = sorted([*ROOT.glob("*/requirements-*.txt"), *ROOT.glob("*/*/requirements-*.txt")])
 
 
 def lines(path):
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith(("#", "-"))]
 
 
+def files_named(path):
+    """The files after -c and -r, which pip looks for beside the file itself."""
+    found = re.findall(r"^-[cr] (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return [(path.parent / name).resolve() for name in found]
+
+
 CONSTRAINTS = [Requirement(line) for line in lines(ROOT / "constraints.txt")]
+PINNED = {requirement.name.lower().replace("_", "-") for requirement in CONSTRAINTS}
 
 
-@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
+def from_root(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_where_requirements_are():
+    assert [from_root(path) for path in REQUIREMENTS] == [
+        *(f"{folder}/requirements.txt" for folder in ("analysis", "core", "deploy")),
+        "requirements-gpu.txt",
+        "requirements.txt",
+        *(f"{folder}/requirements.txt" for folder in ("retrieval_based", "tests")),
+    ]
+    every = subprocess.run(["git", "ls-files", "*requirements*.txt"], cwd=ROOT, capture_output=True, text=True)
+    if every.returncode == 0:
+        assert set(every.stdout.split()) == {from_root(path) for path in [*REQUIREMENTS, *OTHERS]}
+
+
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=from_root)
 def test_every_requirement_is_held_by_a_constraint(path):
-    pinned = {requirement.name.lower().replace("_", "-") for requirement in CONSTRAINTS}
-    assert "-c constraints.txt" in path.read_text(encoding="utf-8")
+    assert ROOT / "constraints.txt" in files_named(path) and all(file.is_file() for file in files_named(path))
     for line in lines(path):
-        assert Requirement(line).name.lower().replace("_", "-") in pinned
+        assert Requirement(line).name.lower().replace("_", "-") in PINNED
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=from_root)
+def test_requirements_of_other_environments_are_exact(path):
+    constrained = ROOT / "constraints.txt" in files_named(path)
+    assert all(file.is_file() for file in files_named(path))
+    for line in lines(path):
+        requirement = Requirement(line)
+        is_held = constrained and requirement.name.lower().replace("_", "-") in PINNED
+        assert is_held or re.fullmatch(r"==[\w.]+", str(requirement.specifier)), line
 
 
 def test_constraints_are_exact_and_cover_what_is_installed():

@@ -10,6 +10,7 @@ A request has no side effect, so that it is sent again when the connection break
 """
 
 import argparse
+import collections
 import json
 import os
 import random
@@ -20,8 +21,11 @@ from pathlib import Path
 import requests
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
-from utils import UsageError, exit_on_usage_error, read_cases, write_lines  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
+
+from core.arguments import at_least
+from core.progress import progress_bar
+from utils import MAX_NAMES_IN_MESSAGE, UsageError, exit_on_usage_error, read_cases, write_lines
 
 EXAMPLES = ["黑苦荞茶的功效与作用及食用方法", "幼儿挑食的生理原因是"]
 # Answers that another try may change: too many requests, a proxy without its server, a server that is busy or stops.
@@ -47,9 +51,8 @@ def parse_flags(argv):
     add("--retries", type=int, default=5, help="further tries of a request (default: %(default)s)")
     add("--api_key", default=os.environ.get("SERVING_API_KEY"), help="(default: $SERVING_API_KEY)")
     args = parser.parse_args(argv)
-    for name, smallest in (("chunk", 1), ("retries", 0)):
-        if getattr(args, name) < smallest:
-            parser.error(f"--{name} {getattr(args, name)}: give a number from {smallest}")
+    if problems := at_least(args, chunk=1, retries=0):
+        parser.error("; ".join(problems))
     if not args.timeout > 0:
         parser.error(f"--timeout {args.timeout}: give seconds above 0")
     if args.output and not args.file:
@@ -133,11 +136,24 @@ def answers(texts, result):
         }
 
 
+def summary(found):
+    """How often the labels came, and how many answers are less sure than not; a line.
+
+    Args:
+        found (list[dict]): as answers gives them.
+    """
+    counts = collections.Counter(answer["label"] for answer in found)
+    shown = ", ".join(f"{label} {count}" for label, count in counts.most_common(MAX_NAMES_IN_MESSAGE))
+    more = " …" if len(counts) > MAX_NAMES_IN_MESSAGE else ""
+    unsure = sum(answer["confidence"] < 0.5 for answer in found)
+    return f"{shown}{more}; {unsure} with a confidence below 0.5: read these first"
+
+
 def main(argv=None):
     args = parse_flags(argv)
     texts = [text for _, text, *_ in read_cases(args.file)] if args.file else EXAMPLES
-    lines = []
-    with requests.Session() as session, tqdm(total=len(texts), unit="text", disable=not args.file) as bar:
+    found = []
+    with requests.Session() as session, progress_bar(total=len(texts), unit="text", disable=not args.file) as bar:
         for start in range(0, len(texts), args.chunk):
             chunk = texts[start : start + args.chunk]
             try:
@@ -145,14 +161,16 @@ def main(argv=None):
             except UsageError as error:
                 where = f"{args.file}: in texts {start + 1} to {start + len(chunk)}: " if args.file else ""
                 raise UsageError(f"{where}{error}") from None
-            lines += [json.dumps(answer, ensure_ascii=False) for answer in answers(chunk, result)]
+            found += answers(chunk, result)
             bar.update(len(chunk))
+    lines = [json.dumps(answer, ensure_ascii=False) for answer in found]
     if not args.file:
         print("\n".join(lines))
         return
     output = Path(args.output or f"{args.file}.result.jsonl")
     write_lines(output.parent, {output.name: lines}, "--output")
     print(f"{len(lines)} answers are in {output}")
+    print(summary(found))
 
 
 if __name__ == "__main__":

@@ -50,10 +50,10 @@ class TritonPythonModel:
         from paddlenlp.transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(str(folder / "paddlenlp"))
+        options = {"return_attention_mask": False, "return_token_type_ids": "token_type_ids" in self.names}
 
         def encode(texts):
-            encoded = tokenizer(texts, max_length=self.max_length, truncation=True, return_attention_mask=False,
-                                return_token_type_ids="token_type_ids" in self.names)  # fmt: skip
+            encoded = tokenizer(texts, max_length=self.max_length, truncation=True, **options)
             return [encoded[name] for name in self.names]
 
         return encode

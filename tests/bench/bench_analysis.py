@@ -1,6 +1,6 @@
 """Does analysis/ make a model better? The published experiments, done again; run by `make bench-analysis`.
 
-    python tests/bench_analysis.py --data_dir ../shared/kuake_qic --work_dir .bench/analysis
+    python tests/bench/bench_analysis.py --data_dir ../shared/kuake_qic --work_dir .bench/analysis
 
 For each seed 500 training samples are drawn. Every model is trained from the same encoder, the offline one with 6
 layers, for the same 256 steps of 16 samples (learning rate 1.5e-4), so that more data does not mean more training; a
@@ -23,14 +23,24 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "analysis")]
-from utils import read_examples, read_labels, read_lines, write_lines  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
+from utils import read_examples, read_labels, read_lines, write_lines
+
+ROOT = Path(__file__).resolve().parents[2]
 SAMPLES, WRONG, FOUND, ANNOTATED = 500, 100, (50, 100, 150), (50, 100)
-FLAGS = ["--do_train", "--do_eval", "--max_steps", "256", "--learning_rate", "1.5e-4", "--save_strategy", "no",
-         "--per_device_train_batch_size", "16", "--per_device_eval_batch_size", "32", "--logging_steps", "64",
-         "--disable_tqdm", "True", "--device", "cpu"]  # fmt: skip
+FLAGS = (
+    "--do_train --do_eval --max_steps 256 --learning_rate 1.5e-4 --save_strategy no --per_device_train_batch_size 16 "
+    "--per_device_eval_batch_size 32 --logging_steps 64 --disable_tqdm True --device cpu"
+).split()
+
+
+def run_script(script, *flags, **environment):
+    """Run a script of the repository; its output is shown where it fails."""
+    command, environment = [sys.executable, script, *map(str, flags)], {**os.environ, **environment}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
+    if run.returncode:
+        raise RuntimeError(f"{script}: {run.stdout[-2000:]}{run.stderr[-2000:]}")
 
 
 class Bench:
@@ -84,24 +94,17 @@ class Bench:
         data, checkpoint = (self.folder(name, seed).resolve() / part for part in ("data", "checkpoint"))
         lines = [f"{text}\t{label}" for text, label in samples]
         write_lines(data, {"train.txt": lines, "dev.txt": self.dev, "label.txt": self.labels})
-        command = [sys.executable, "train.py", "--data_dir", data, "--output_dir", checkpoint, "--seed", seed,
-                   "--model_name_or_path", self.args.model_name_or_path, *FLAGS]  # fmt: skip
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, check=True, capture_output=True)
+        paths = ["--data_dir", data, "--output_dir", checkpoint, "--model_name_or_path", self.args.model_name_or_path]
+        run_script("train.py", *paths, "--seed", seed, *FLAGS, OMP_NUM_THREADS="1")
         accuracy = 100 * json.loads((checkpoint / "eval_results.json").read_text())["eval_accuracy"]
         print(f"{name}, seed {seed}: {accuracy:.2f}", file=sys.stderr, flush=True)
         return accuracy
 
     def tool(self, script, name, seed, *flags):
         """Run a script of analysis/ on the data and the model of a training; the folder of its files."""
-        import dirty
-        import sparse
-
-        folder = self.folder(name, seed)
-        {"sparse": sparse, "dirty": dirty}[script].main(
-            ["--device", "cpu", "--dataset_dir", str(folder / "data"), "--params_path", str(folder / "checkpoint"),
-             "--batch_size", "32", *flags]
-        )  # fmt: skip
+        folder = self.folder(name, seed).resolve()
+        paths = ["--dataset_dir", folder / "data", "--params_path", folder / "checkpoint"]
+        run_script(f"analysis/{script}.py", *paths, "--device", "cpu", "--batch_size", 32, *flags)
         return folder / "data"
 
 
@@ -115,7 +118,7 @@ def print_table(title, rows):
 
 
 def run_support(bench, seeds):
-    from aug import STRATEGIES
+    from analysis.augmenter import STRATEGIES
 
     none, jobs, strategies = bench.train_base(seeds), [], ("duplicate", *STRATEGIES)
     for strategy in strategies:
@@ -129,7 +132,7 @@ def run_support(bench, seeds):
 
 
 def run_annotate(bench, seeds):
-    from sparse import ANNOTATE_STRATEGIES
+    from analysis.sparse import ANNOTATE_STRATEGIES
 
     none, jobs, strategies = bench.train_base(seeds), [], ("random", *ANNOTATE_STRATEGIES)
     for strategy in strategies:
@@ -150,18 +153,18 @@ def run_annotate(bench, seeds):
 
 
 def run_dirty(bench, seeds):
-    import dirty
+    from analysis.dirty import METHODS
 
     jobs = [("noisy", seed, bench.with_wrong_labels(seed)) for seed in seeds]
-    noisy, precision, jobs = bench.train(jobs), {method: [] for method in dirty.METHODS}, []
+    noisy, precision, jobs = bench.train(jobs), {method: [] for method in METHODS}, []
     for seed in seeds:
         samples = bench.with_wrong_labels(seed)
-        for method in dirty.METHODS:
+        for method in METHODS:
             data = bench.tool("dirty", "noisy", seed, "--method", method, "--dirty_num", str(max(FOUND)))
             found = [line.split("\t") for line in read_lines(data / "train_dirty.txt")]
             wrong = np.array([bench.truth[text] != label for text, label in found])
             precision[method].append([100 * wrong[:number].mean() for number in FOUND])
-            if method == dirty.METHODS[0]:
+            if method == METHODS[0]:
                 for number in FOUND:
                     right = {text for text, _ in found[:number]}
                     corrected = [(text, bench.truth[text] if text in right else label) for text, label in samples]

@@ -1,7 +1,7 @@
 """Time and memory of data/check.py and data/split.py on a million lines, on one core.
 
-    python tests/bench_data.py                      # or: make bench-data
-    python tests/bench_data.py --lines 100000 --model_name_or_path data/offline_encoder
+    python tests/bench/bench_data.py                      # or: make bench-data
+    python tests/bench/bench_data.py --lines 100000 --model_name_or_path data/offline_encoder
 
 The texts are the shipped sample data's with characters exchanged at random, 18 characters on average: 90 % train, 5 %
 dev, 5 % test. The hard cases are files of one kind only, in which a naive linter is slow.
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_lines(count, kind, rng):
@@ -51,20 +51,24 @@ def write_folder(folder, count, kind):
 
 
 def measure(*command):
-    """Seconds, peak resident megabytes and last line of a command on one core."""
+    """Seconds, peak resident megabytes and last line of figures of a command on one core."""
     core = {min(os.sched_getaffinity(0))} if hasattr(os, "sched_setaffinity") else None
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, *map(str, command)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"},
         preexec_fn=(lambda: os.sched_setaffinity(0, core)) if core else None,
-    )  # fmt: skip
+    )
     output = process.stdout.read().decode("utf-8")
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     if os.waitstatus_to_exitcode(status) not in (0, 1):
         raise SystemExit(f"{' '.join(map(str, command))}: failed")
-    return seconds, usage.ru_maxrss / 1024, output.strip().splitlines()[-1]
+    figures = [line for line in output.strip().splitlines() if not line.startswith("next: ")]
+    return seconds, usage.ru_maxrss / 1024, figures[-1]
 
 
 def main():
@@ -73,9 +77,7 @@ def main():
     parser.add_argument("--model_name_or_path", help="also count tokens with this model's tokenizer")
     parser.add_argument("--kinds", nargs="+", default=["varied", "copies", "template", "GBK", "swapped", "unknown"])
     args = parser.parse_args()
-    print(
-        f"{args.lines:,} lines, one core\n| case | seconds | MB | last line |\n| --- | --- | --- | --- |", flush=True
-    )
+    print(f"{args.lines:,} lines, one core\n| case | seconds | MB | last line |\n|{' --- |' * 4}", flush=True)
 
     def show(case, *command):
         seconds, megabytes, last = measure(*command)

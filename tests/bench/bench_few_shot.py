@@ -1,8 +1,8 @@
 """Which way is best with few labels? Run by `make bench-few-shot`.
 
-    python tests/bench_few_shot.py --data_dir ../shared
-    python tests/bench_few_shot.py --data_dir ../shared --sets tnews --ways fine-tuning setfit --seeds 1 2
-    python tests/bench_few_shot.py --data_dir ../shared --sets kuake_qic --shots 64
+    python tests/bench/bench_few_shot.py --data_dir ../shared
+    python tests/bench/bench_few_shot.py --data_dir ../shared --sets tnews --ways fine-tuning setfit --seeds 1 2
+    python tests/bench/bench_few_shot.py --data_dir ../shared --sets kuake_qic --shots 64
 
 Data: tnews (240 training samples, 15 labels with their words; test 2,010) and 16 samples a label of KUAKE-QIC
 (--shots: another number), drawn by the seed, with as many others for dev (11 labels, which are their own words; test:
@@ -34,31 +34,34 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from utils import read_examples, read_json, read_labels, read_lines, write_json, write_lines  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
+from utils import read_examples, read_json, read_labels, read_lines, write_json, write_lines
+
+ROOT = Path(__file__).resolve().parents[2]
 SHOTS = 16
-EVERY_EPOCH = ["--evaluation_strategy", "epoch", "--save_strategy", "epoch", "--save_total_limit", "1",
-               "--load_best_model_at_end", "--metric_for_best_model", "accuracy", "--early_stopping", "True",
-               "--early_stopping_patience", "5", "--num_train_epochs", "20", "--per_device_train_batch_size", "16",
-               "--per_device_eval_batch_size", "32", "--disable_tqdm", "True"]  # fmt: skip
-PROMPT = ["few-shot/train.py", "--do_train", "--do_predict", *EVERY_EPOCH, "--learning_rate", "1e-4",
-          "--ppt_learning_rate", "1e-3", "--max_seq_length", "128", "--prompt"]  # fmt: skip
-SETFIT = ["few-shot/setfit.py", "--do_train", "--do_predict", "--max_seq_length", "128"]
+EVERY_EPOCH = (
+    "--evaluation_strategy epoch --save_strategy epoch --save_total_limit 1 --load_best_model_at_end "
+    "--metric_for_best_model accuracy --early_stopping True --early_stopping_patience 5 --num_train_epochs 20 "
+    "--per_device_train_batch_size 16 --per_device_eval_batch_size 32 --disable_tqdm True"
+)
+FINE_TUNING = f"train.py --do_train --do_eval --do_export {EVERY_EPOCH} --learning_rate 1e-4 --max_length 128".split()
+PROMPT = (
+    f"few-shot/train.py --do_train --do_predict {EVERY_EPOCH} --learning_rate 1e-4 --ppt_learning_rate 1e-3 "
+    "--max_seq_length 128 --prompt"
+).split()
+SETFIT = "few-shot/setfit.py --do_train --do_predict --max_seq_length 128".split()
 SCRAMBLED = """
 import sys
 from pathlib import Path
-from utils import load_module, prepare_cpu
-prepare_cpu()
+from core.arguments import load_module
 parts = load_module("few_shot_utils", Path("few-shot/utils.py").resolve())
 parts.make_verbalizer = parts.SoftVerbalizer
 load_module("few_shot_train", Path("few-shot/train.py").resolve()).main(sys.argv[1:])
 """
 # Way -> command; {prompt} is the set's.
 WAYS = {
-    "fine-tuning": ["train.py", "--do_train", "--do_eval", "--do_export", *EVERY_EPOCH, "--learning_rate", "1e-4",
-                    "--max_length", "128"],
+    "fine-tuning": FINE_TUNING,
     "prompt": [*PROMPT, "{prompt}"],
     "prompt, scrambled": ["-c", SCRAMBLED, *PROMPT[1:], "{prompt}"],
     "prompt, R-Drop": [*PROMPT, "{prompt}", "--use_rdrop", "True"],
@@ -67,7 +70,7 @@ WAYS = {
     "frozen, data.txt": [*SETFIT, "--max_steps", "0"],
     "setfit, data.txt": SETFIT,
     "words, data.txt": SETFIT,
-}  # fmt: skip
+}
 PROMPTS = {"tnews": "这条新闻标题的主题是", "kuake_qic": "这个问题想问的是"}
 
 
@@ -104,16 +107,18 @@ def run(args, name, way, seed):
     if way.startswith("words"):
         (data / "train.txt").unlink()
     model = args.mlm_model if way.startswith("prompt") else args.model_name_or_path
-    command = [sys.executable, *(part.replace("{prompt}", PROMPTS[name]) for part in WAYS[way]), "--data_dir", data,
-               "--output_dir", output, "--model_name_or_path", model, "--seed", seed, "--device", "cpu"]  # fmt: skip
-    result = subprocess.run(list(map(str, command)), cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")  # fmt: skip
+    command = [part.replace("{prompt}", PROMPTS[name]) for part in WAYS[way]]
+    flags = {"data_dir": data, "output_dir": output, "model_name_or_path": model, "seed": seed, "device": "cpu"}
+    command += [text for flag, value in flags.items() for text in (f"--{flag}", str(value))]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, **streams)
     if result.returncode:
         raise RuntimeError(f"{folder.name}: {result.stdout[-3000:]}")
     labels = read_labels(data / "label.txt")
     texts, truth = read_examples(data / "test.txt", labels)
     if way == "fine-tuning":
-        from predictor import Predictor
+        from core.predictor import Predictor
 
         predicted = [label for label, _ in Predictor(output / "export", num_threads=1).classify(texts)]
     else:

@@ -1,7 +1,7 @@
 """Load and faults of the servers in deploy/, side by side with others; run by `make bench-serving`.
 
-    python tests/bench_serving.py --export_dir checkpoint/export
-    python tests/bench_serving.py --export_dir checkpoint/export --servers ours plain --parts load --requests 50
+    python tests/bench/bench_serving.py --export_dir checkpoint/export
+    python tests/bench/bench_serving.py --export_dir checkpoint/export --servers ours plain --parts load --requests 50
 
 Parts: load (16 clients, one text and 32 texts a request), beside (one-text requests while one of 10,000 texts runs),
 faults (malformed requests, seeded), memory (the server's memory over --memory_requests). The tables are Markdown.
@@ -29,16 +29,17 @@ from pathlib import Path
 from typing import Callable
 
 import psutil
-from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "deploy")]
-from bench_train import cpu_name  # noqa: E402
-from malformed import malformed  # noqa: E402
-from running import SIMPLE_SERVING, server_process  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
-import utils  # noqa: E402
+from core.cpu import usable_cores
+from core.progress import progress_bar
+from tests.bench.machine import cpu_name
+from tests.deploy.malformed import malformed
+from tests.deploy.running import SIMPLE_SERVING, server_process
+from utils import read_examples, read_labels
 
+HERE = Path(__file__).resolve().parents[1] / "deploy"
 CLIENTS = 16
 LARGE = 10_000
 PARTS = ("load", "beside", "faults", "memory")
@@ -74,9 +75,6 @@ def for_triton(texts):
     return {"inputs": [given], "outputs": [{"name": "label"}, {"name": "confidence"}]}
 
 
-HERE = ROOT / "tests" / "deploy"
-
-
 def command(app):
     return ["paddlenlp", "server", app, "--host", "127.0.0.1", "--port", "{port}"]
 
@@ -86,23 +84,22 @@ def ours(format):
     return Server(command("server:app"), SIMPLE_SERVING, "/models/cls_multi_class", documented, environment, True)
 
 
+def other(command, path, content):
+    """A server of tests/deploy."""
+    return Server(command, HERE, path, content, {"BENCH_EXPORT_DIR": "{export_dir}"})
+
+
+PLAIN = "uvicorn plain_server:app --host 127.0.0.1 --port {port} --log-level warning".split()
+# The batch size that lets it take the large request of `beside` whole, as the others do.
+TRITON = [sys.executable, str(HERE / "triton_server.py"), "--port", "{port}", "--max_batch_size", str(LARGE)]
+
 SERVERS = {
-    "shipped": Server(
-        command("shipped_server:app"), HERE, "/models/cls_multi_class", documented,
-        {"BENCH_EXPORT_DIR": "{export_dir}"},
-    ),
-    "plain": Server(
-        ["uvicorn", "plain_server:app", "--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning"],
-        HERE, "/classify", lambda texts: {"text": texts}, {"BENCH_EXPORT_DIR": "{export_dir}"},
-    ),
-    "triton": Server(
-        # The batch size that lets it take the large request of `beside` whole, as the others do.
-        [sys.executable, str(HERE / "triton_server.py"), "--port", "{port}", "--max_batch_size", str(LARGE)],
-        HERE, "/v2/models/seqcls/infer", for_triton, {"BENCH_EXPORT_DIR": "{export_dir}"},
-    ),
+    "shipped": other(command("shipped_server:app"), "/models/cls_multi_class", documented),
+    "plain": other(PLAIN, "/classify", lambda texts: {"text": texts}),
+    "triton": other(TRITON, "/v2/models/seqcls/infer", for_triton),
     "ours": ours("auto"),
     "ours, int8": ours("onnx_int8"),
-}  # fmt: skip
+}
 
 
 # ---------------------------------------------------------------------------------------------------------- client
@@ -167,7 +164,7 @@ def run_clients(port, requests, clients, seconds, label):
         tuple: seconds a request in order of their ends, collections.Counter of statuses (0: hung up), seconds overall.
     """
     waiting, latencies, statuses, errors = collections.deque(requests), [], collections.Counter(), []
-    bar = tqdm(total=len(requests), desc=label, unit="request", leave=False, mininterval=1)
+    bar = progress_bar(total=len(requests), desc=label, unit="request", leave=False, mininterval=1)
     start = time.perf_counter()
 
     def client():
@@ -240,10 +237,13 @@ class Bench:
                 raise RuntimeError(f"{name}: statuses {dict(statuses)}")
             speed = len(latencies) / seconds
             yield {
-                "texts a request": number, "requests": len(latencies), "requests/s": f"{speed:.1f}",
-                "texts/s": f"{speed * number:.0f}", "p50 ms": f"{percentile(latencies, 0.5):.0f}",
+                "texts a request": number,
+                "requests": len(latencies),
+                "requests/s": f"{speed:.1f}",
+                "texts/s": f"{speed * number:.0f}",
+                "p50 ms": f"{percentile(latencies, 0.5):.0f}",
                 "p99 ms": f"{percentile(latencies, 0.99):.0f}",
-            }  # fmt: skip
+            }
 
     def beside(self):
         alone = run_clients(self.port, [self.request(1) for _ in range(50)], 1, 60, "alone")[0]
@@ -273,9 +273,10 @@ class Bench:
         yield {
             "one text alone, median ms": f"{statistics.median(alone) * 1000:.0f}",
             f"one text beside {LARGE:,}: requests": len(latencies),
-            "median ms": f"{statistics.median(latencies) * 1000:.0f}", "longest ms": f"{max(latencies) * 1000:.0f}",
+            "median ms": f"{statistics.median(latencies) * 1000:.0f}",
+            "longest ms": f"{max(latencies) * 1000:.0f}",
             f"{LARGE:,} texts, s": f"{took:.1f}" if statuses else f"given up after {took:.0f}",
-        }  # fmt: skip
+        }
 
     def ask_all(self, requests):
         """[(status, body)]; an empty list where nobody answers."""
@@ -303,10 +304,13 @@ class Bench:
         if (failed or statuses[0] or not after) and self.server.checks_requests:
             raise RuntimeError(f"5xx or no answer for bad input: {dict(statuses)}")
         yield {
-            "malformed requests": sum(statuses.values()), "4xx": sum(statuses[s] for s in statuses if 400 <= s < 500),
-            "200": statuses[200], "5xx": failed, "no answer": statuses[0],
+            "malformed requests": sum(statuses.values()),
+            "4xx": sum(statuses[s] for s in statuses if 400 <= s < 500),
+            "200": statuses[200],
+            "5xx": failed,
+            "no answer": statuses[0],
             "same answers afterwards": "yes" if before == after else "no" if after else "server is gone",
-        }  # fmt: skip
+        }
 
     def memory(self):
         seen, done = [], 0
@@ -317,9 +321,12 @@ class Bench:
             done += number
             seen.append(memory_of(self.process))
         yield {
-            "requests": done, "MB after a tenth": f"{seen[0]:.0f}", "MB at the end": f"{seen[-1]:.0f}",
-            "most MB": f"{max(seen):.0f}", "growth": f"{seen[-1] / seen[0] - 1:+.1%}",
-        }  # fmt: skip
+            "requests": done,
+            "MB after a tenth": f"{seen[0]:.0f}",
+            "MB at the end": f"{seen[-1]:.0f}",
+            "most MB": f"{max(seen):.0f}",
+            "growth": f"{seen[-1] / seen[0] - 1:+.1%}",
+        }
 
 
 @contextlib.contextmanager
@@ -345,8 +352,8 @@ def main():
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers are ended too
     export_dir = Path(args.export_dir).resolve()
-    labels = utils.read_labels(Path(args.data_dir) / "label.txt")
-    texts, _ = utils.read_examples(Path(args.data_dir) / "dev.txt", labels)
+    labels = read_labels(Path(args.data_dir) / "label.txt")
+    texts, _ = read_examples(Path(args.data_dir) / "dev.txt", labels)
     rows = collections.defaultdict(list)
     for part in args.parts:
         # Others' memory over 100,000 requests is not our subject, and takes them very long.
@@ -357,7 +364,7 @@ def main():
                 for row in getattr(bench, part)():
                     rows[part].append({"server": name, **row})
                     print(rows[part][-1], file=sys.stderr, flush=True)
-    print(f"{cpu_name()}, {utils.usable_cores()} cores; {export_dir.name} of {args.export_dir}")
+    print(f"{cpu_name()}, {usable_cores()} cores; {export_dir.name} of {args.export_dir}")
     for part in args.parts:
         if rows[part]:
             columns = list(rows[part][0])

@@ -1,10 +1,10 @@
 """Speed and accuracy of training, on real data; run by `make bench-train` and `make bench-quality`.
 
-    python tests/bench_train.py speed --data_dir ../shared/kuake_qic --torch_python .venv-torch/bin/python
-    python tests/bench_train.py quality --data_dir ../shared/kuake_qic --seeds 1 2 3
+    python tests/bench/bench_train.py speed --data_dir ../shared/kuake_qic --torch_python .venv-torch/bin/python
+    python tests/bench/bench_train.py quality --data_dir ../shared/kuake_qic --seeds 1 2 3
 
 speed: one epoch (or --steps of it: batches are in random order, so any number of them is a fair sample) of
-  plain    PaddleNLP as it comes: random batches, one thread, no setting of utils.prepare_cpu
+  plain    PaddleNLP as it comes: random batches, one thread, no setting of core/cpu.py
   ours     train.py with its defaults
   torch    HuggingFace transformers + PyTorch, the same architecture, tokens, batch size, dropout, AdamW, clipping:
            random batches with dynamic padding, and the length-grouped batches of train.py
@@ -21,23 +21,30 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-import utils  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
+from tests.bench.machine import BATCH_SIZE, cpu_name
+from utils import exit_on_usage_error, read_examples, read_labels
+
+ROOT = Path(__file__).resolve().parents[2]
 ENCODER = ROOT / "data" / "offline_encoder"
-BATCH_SIZE = 32
-QUALITY_FLAGS = ["--num_train_epochs", "4", "--learning_rate", "1e-4"]
+QUALITY_FLAGS = (
+    "--do_eval --num_train_epochs 4 --learning_rate 1e-4 --evaluation_strategy epoch --save_strategy epoch "
+    "--save_total_limit 1 --load_best_model_at_end --metric_for_best_model accuracy --logging_steps 20"
+).split()
+
+
+# core.cpu with nothing that it sets.
+NO_CPU_SETTINGS = "import types; sys.modules['core.cpu'] = types.SimpleNamespace(prepare_cpu=lambda: None)"
 
 
 def train_command(data_dir, output_dir, *flags, without_cpu_settings=False):
-    patch = "utils.prepare_cpu = lambda: None; " if without_cpu_settings else ""
-    code = f"import sys, utils; {patch}import train; sys.argv[0] = 'train.py'; train.main(sys.argv[1:])"
-    return [
-        sys.executable, "-c", code, "--do_train", "--data_dir", data_dir, "--model_name_or_path", ENCODER,
-        "--output_dir", output_dir, "--device", "cpu", "--per_device_train_batch_size", BATCH_SIZE,
-        "--per_device_eval_batch_size", BATCH_SIZE, "--max_length", "128", "--disable_tqdm", "True", *flags,
-    ]  # fmt: skip
+    patch = NO_CPU_SETTINGS if without_cpu_settings else ""
+    code = f"import sys; {patch}\nimport train; sys.argv[0] = 'train.py'; train.main(sys.argv[1:])"
+    sizes = ["--per_device_train_batch_size", BATCH_SIZE, "--per_device_eval_batch_size", BATCH_SIZE]
+    paths = ["--data_dir", data_dir, "--model_name_or_path", ENCODER, "--output_dir", output_dir]
+    own = ["--device", "cpu", "--max_length", "128", "--disable_tqdm", "True"]
+    return [sys.executable, "-c", code, "--do_train", *paths, *sizes, *own, *flags]
 
 
 def run(command, **environment):
@@ -68,65 +75,25 @@ def paddle_speed(data_dir, steps, plain):
 def torch_speed(torch_python, batches, threads):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "batches.json"
-        path.write_text(
-            json.dumps(
-                {"batches": batches, "threads": threads, "config": json.loads((ENCODER / "config.json").read_text())}
-            )
-        )
-        return float(run([torch_python, __file__, "torch", "--batches", path]).split()[-1])
-
-
-def torch_main(path):
-    """Runs in the environment with PyTorch: one pass over the batches given, in their order."""
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification, get_linear_schedule_with_warmup
-
-    content = json.loads(Path(path).read_text())
-    torch.manual_seed(0)
-    torch.set_num_threads(content["threads"])
-    foreign = {"architectures", "model_type", "paddlenlp_version"}
-    shape = {name: value for name, value in content["config"].items() if name not in foreign}
-    config = BertConfig(**shape, num_labels=11)
-    model = BertForSequenceClassification(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0)
-    scheduler = get_linear_schedule_with_warmup(optimizer, 0, len(content["batches"]))
-    start, samples = time.perf_counter(), 0
-    for batch in content["batches"]:
-        width = max(len(ids) for ids, _ in batch)
-        ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in batch])
-        labels = torch.tensor([label for _, label in batch])
-        model(input_ids=ids, attention_mask=(ids != 0).long(), labels=labels).loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()
-        samples += len(batch)
-    print(samples / (time.perf_counter() - start))
+        config = json.loads((ENCODER / "config.json").read_text())
+        path.write_text(json.dumps({"batches": batches, "threads": threads, "config": config}))
+        script = Path(__file__).with_name("torch_epoch.py")
+        return float(run([torch_python, script, path]).split()[-1])
 
 
 def speed(args):
-    utils.prepare_cpu()
-    import trainer
+    data = [Path(args.data_dir) / name for name in ("train.txt", "label.txt")]
+    texts, ids = read_examples(data[0], read_labels(data[1]))
+    from tests.bench.epoch_batches import EpochBatches
 
-    labels = utils.read_labels(Path(args.data_dir) / "label.txt")
-    texts, ids = utils.read_examples(Path(args.data_dir) / "train.txt", labels)
-    _, tokenizer = trainer.load_config_and_tokenizer(str(ENCODER))
-    encode = trainer.make_encoder(tokenizer, 128, True, texts)
-    dataset = trainer.TextDataset(texts, ids, encode)
+    epoch = EpochBatches(str(ENCODER), texts, ids, args.steps)
     threads = int(os.environ["OMP_NUM_THREADS"])
-
-    def batches(group):
-        sampler = trainer.LengthGroupedBatchSampler(dataset.lengths, BATCH_SIZE, seed=42, group=group)
-        chosen = list(sampler)[: args.steps or None]
-        return [[(dataset[index]["input_ids"], dataset[index]["labels"]) for index in batch] for batch in chosen]
-
-    def padding(group):
-        lengths = [[len(tokens) for tokens, _ in batch] for batch in batches(group)]
-        return sum(len(batch) * max(batch) for batch in lengths) / sum(map(sum, lengths))
-
-    print(f"{platform.processor() or platform.machine()}, {cpu_name()}, {threads} threads; {len(texts)} texts, "
-          f"{dataset.lengths.mean():.1f} tokens each; {args.steps or 'all'} steps of {BATCH_SIZE}; padded tokens a "
-          f"real one: {padding(False):.2f} random, {padding(True):.2f} grouped", flush=True)  # fmt: skip
+    print(
+        f"{platform.processor() or platform.machine()}, {cpu_name()}, {threads} threads; {len(texts)} texts, "
+        f"{epoch.mean_length:.1f} tokens each; {args.steps or 'all'} steps of {BATCH_SIZE}; padded tokens a "
+        f"real one: {epoch.padding(False):.2f} random, {epoch.padding(True):.2f} grouped",
+        flush=True,
+    )
     result = {}
 
     def report(name, value):
@@ -135,17 +102,12 @@ def speed(args):
 
     report("ours", paddle_speed(args.data_dir, args.steps, plain=False))
     if args.torch_python:
-        report("PyTorch, random batches", torch_speed(args.torch_python, batches(False), threads))
-        report("PyTorch, length-grouped batches", torch_speed(args.torch_python, batches(True), threads))
+        report("PyTorch, random batches", torch_speed(args.torch_python, epoch.batches(False), threads))
+        report("PyTorch, length-grouped batches", torch_speed(args.torch_python, epoch.batches(True), threads))
     report("PaddleNLP plain, random batches, 1 thread", paddle_speed(args.data_dir, args.steps, plain=True))
     for name, value in result.items():
         if name != "ours":
             print(f"ours / {name}: {result['ours'] / value:.2f}")
-
-
-def cpu_name():
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def quality(args):
@@ -154,19 +116,16 @@ def quality(args):
     from sklearn.pipeline import make_pipeline
     from sklearn.svm import LinearSVC
 
-    labels = utils.read_labels(Path(args.data_dir) / "label.txt")
-    splits = [utils.read_examples(Path(args.data_dir) / f"{split}.txt", labels) for split in ("train", "dev")]
+    labels = read_labels(Path(args.data_dir) / "label.txt")
+    splits = [read_examples(Path(args.data_dir) / f"{split}.txt", labels) for split in ("train", "dev")]
     features = TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True)
     baseline = make_pipeline(features, LinearSVC(C=0.5)).fit(*splits[0])
     print(f"TF-IDF + LinearSVC: dev accuracy {baseline.score(*splits[1]):.2%}", flush=True)
     scores = []
     for seed in args.seeds:
         with tempfile.TemporaryDirectory() as folder:
-            flags = ["--do_eval", *QUALITY_FLAGS, "--evaluation_strategy", "epoch", "--save_strategy", "epoch",
-                     "--save_total_limit", "1", "--load_best_model_at_end", "--metric_for_best_model", "accuracy",
-                     "--logging_steps", "20", "--seed", seed]  # fmt: skip
             start = time.perf_counter()
-            run(train_command(args.data_dir, folder, *flags))
+            run(train_command(args.data_dir, folder, *QUALITY_FLAGS, "--seed", seed))
             history = json.loads((Path(folder) / "trainer_state.json").read_text())["log_history"]
             scores.append(json.loads((Path(folder) / "all_results.json").read_text())["eval_accuracy"])
         epochs = " ".join(f"{entry['eval_accuracy']:.2%}" for entry in history if "eval_accuracy" in entry)
@@ -186,11 +145,6 @@ if __name__ == "__main__":
     command = commands.add_parser("quality")
     command.add_argument("--data_dir", required=True)
     command.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    command = commands.add_parser("torch")
-    command.add_argument("--batches", required=True)
     args = parser.parse_args()
-    with utils.exit_on_usage_error():
-        if args.command == "torch":
-            torch_main(args.batches)
-        else:
-            {"speed": speed, "quality": quality}[args.command](args)
+    with exit_on_usage_error():
+        {"speed": speed, "quality": quality}[args.command](args)

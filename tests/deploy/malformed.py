@@ -19,12 +19,17 @@ def with_parameters(**parameters):
     return body(parameters=parameters)
 
 
+NOT_TEXTS = [None, 5, {}, {"a": "b"}, [5], [None], [["a"]], [], [{}], [True], ["a", 5]]
+NOTHING_TO_READ = ["", [""], ["a", ""], [" "], ["\t\n"], ["\u200b"], ["\u3000"], ["\0"], ["a\0b"], ["\x01"]]
+HALF_PAIRS = [["\ud800"], ["a\udfff"]]
+NOT_NUMBERS = [-1, "y", "\ud800", "32", 1.5, 32.0, None, True, [], {}, [1], -(10**30)]
+NOT_JSON_NUMBERS = ["NaN", "Infinity", "-Infinity", "1e999", "1e2", "9" * 5000]
+PARAMETERS = b'{"data": {"text": ["a"]}, "parameters": {"%s": %s}}'
+
 # Name -> body. Each of them is refused.
 BAD_BODIES = {
     **{f"data {value!r}": body(data=value) for value in (..., None, 5, [], ["a"], "a", True, {}, 1.5)},
-    **{f"text {value!r}": of_text(value)
-       for value in (None, 5, {}, {"a": "b"}, [5], [None], [["a"]], [], [{}], [True], ["a", 5], "", [""], ["a", ""],
-                     [" "], ["\t\n"], ["\u200b"], ["\u3000"], ["\0"], ["a\0b"], ["\x01"], ["\ud800"], ["a\udfff"])},
+    **{f"text {value!r}": of_text(value) for value in [*NOT_TEXTS, *NOTHING_TO_READ, *HALF_PAIRS]},
     "no text": body(data={"text_pair": None}),
     "text_pair": body(data={"text": ["a"], "text_pair": ["b"]}),
     "text_pair of another length": body(data={"text": ["a"], "text_pair": []}),
@@ -33,12 +38,17 @@ BAD_BODIES = {
     "extra field with half a surrogate pair": b'{"data": {"text": ["a"]}, "\\ud800": 1}',
     "extra parameter": with_parameters(topk=1),
     **{f"parameters {value!r}": body(parameters=value) for value in (5, [], "a", True, [1])},
-    **{f"{name} {value!r}": with_parameters(**{name: value})
-       for name in ("batch_size", "max_seq_len", "top_k")
-       for value in (-1, "y", "\ud800", "32", 1.5, 32.0, None, True, [], {}, [1], -(10**30))},
+    **{
+        f"{name} {value!r}": with_parameters(**{name: value})
+        for name in ("batch_size", "max_seq_len", "top_k")
+        for value in NOT_NUMBERS
+    },
     **{f"{name} 0": with_parameters(**{name: 0}) for name in ("batch_size", "max_seq_len")},
-    **{f"{name} {number}": b'{"data": {"text": ["a"]}, "parameters": {"%s": %s}}' % (name.encode(), number.encode())
-       for name in ("batch_size", "top_k") for number in ("NaN", "Infinity", "-Infinity", "1e999", "1e2", "9" * 5000)},
+    **{
+        f"{name} {number}": PARAMETERS % (name.encode(), number.encode())
+        for name in ("batch_size", "top_k")
+        for number in NOT_JSON_NUMBERS
+    },
     "empty": b"",
     "blank": b"  \n",
     "not JSON": b"hello",
@@ -62,12 +72,12 @@ BAD_BODIES = {
     "objects nested deeply": b'{"data":' * 50_000 + b"1" + b"}" * 50_000,
     "lists nested deeply, not closed": b'{"data": {"text": ' + b"[" * 200_000,
     "many objects": body(data=[{}] * 100_000),
-    "a number of a million digits": b'{"data": {"text": ["a"]}, "parameters": {"top_k": %s}}' % (b"9" * 1_000_000),
+    "a number of a million digits": PARAMETERS % (b"top_k", b"9" * 1_000_000),
     "a long text": of_text(["长" * 10_001]),
     "many texts": of_text(["a"] * 10_001),
     "a form": b"text=a&batch_size=1",
     "XML": b"<data><text>a</text></data>",
-}  # fmt: skip
+}
 
 # Name -> body. Each of them is answered, since what is missing or larger than useful has one plain meaning.
 GOOD_BODIES = {

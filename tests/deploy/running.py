@@ -12,7 +12,8 @@ from pathlib import Path
 
 import uvicorn
 
-SIMPLE_SERVING = Path(__file__).resolve().parent.parent.parent / "deploy" / "simple_serving"
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+SIMPLE_SERVING, TRITON_SERVING = DEPLOY / "simple_serving", DEPLOY / "triton_serving"
 
 
 def free_port():
@@ -56,10 +57,8 @@ def server_process(command, cwd, environment, log, seconds=120):
         **environment,
     }
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
+        streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(command, cwd=cwd, env=environment, start_new_session=True, **streams)
     try:
         wait_for_port(port, process, seconds)
         yield port, process
@@ -71,6 +70,21 @@ def server_process(command, cwd, environment, log, seconds=120):
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def run_light(path, *flags, **environment):
+    """Run a script of deploy/ as a user does: (exit code, stdout, stderr).
+
+    Raises:
+        AssertionError: it imported what takes seconds.
+    """
+    command = [sys.executable, "-X", "importtime", path.name, *flags]
+    environment = {**os.environ, **environment}
+    run = subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, encoding="utf-8", timeout=60)
+    lines = run.stderr.splitlines(keepends=True)
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in lines if line.startswith("import time:")}
+    assert not imported & {"paddle", "paddlenlp", "onnxruntime", "scipy", "sklearn"}
+    return run.returncode, run.stdout, "".join(line for line in lines if not line.startswith("import time:"))
 
 
 @contextlib.contextmanager

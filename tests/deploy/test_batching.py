@@ -1,16 +1,20 @@
 """batching.py: fair turns, similar lengths together, and what happens to a request that is given up."""
 
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
-from running import SIMPLE_SERVING
 
-sys.path.insert(0, str(SIMPLE_SERVING))
-import batching  # noqa: E402
-from batching import MAX_TEXTS, Batcher, Overloaded, Stopped, groups_of_similar_length, shorten  # noqa: E402
+from deploy.simple_serving import batching
+from deploy.simple_serving.batching import (
+    MAX_TEXTS,
+    Batcher,
+    Overloaded,
+    Stopped,
+    groups_of_similar_length,
+    shorten,
+)
 
 
 class Steps:

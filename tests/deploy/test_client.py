@@ -1,24 +1,26 @@
 """client.py: against server.py itself, and against servers that fail in known ways."""
 
+import collections
 import http.server
 import json
 import threading
 import time
 
 import pytest
-from tests.helpers import LABELS, load_script
-from running import free_port, server_thread
 
-from predictor import Predictor
+from core.predictor import Predictor
+from deploy.simple_serving import client
+from deploy.simple_serving.application import create_app
+from deploy.simple_serving.settings import Settings
+from tests.deploy.running import free_port, server_thread
+from tests.helpers import LABELS
 from utils import UsageError, read_examples
-
-client = load_script("deploy/simple_serving/client.py")
 
 
 @pytest.fixture(scope="module")
-def address(simple_server):
+def address(trained_once):
     """A server of trained_once, at /models/cls_multi_class."""
-    with server_thread(simple_server.app) as address:
+    with server_thread(create_app(Settings(models=str(trained_once[1] / "export")))) as address:
         yield f"{address}/models/cls_multi_class"
 
 
@@ -74,7 +76,8 @@ def test_two_example_texts(address, trained_once, capsys):
         assert line == {"text": text, "label": label, "confidence": pytest.approx(score, abs=1e-5)}
 
 
-def test_a_file_of_texts(address, trained_once, tmp_path, capsys):
+def test_a_file_of_texts(address, trained_once, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("core.progress.LINE_INTERVAL", 0)
     data, checkpoint = trained_once
     texts, _ = read_examples(data / "dev.txt", LABELS)
     output = tmp_path / "new" / "result.jsonl"
@@ -87,6 +90,10 @@ def test_a_file_of_texts(address, trained_once, tmp_path, capsys):
     assert all({entry["label"] for entry in line["top"]} == set(LABELS) for line in lines)
     shown = capsys.readouterr()
     assert f"{len(texts)} answers are in {output}" in shown.out and f"{len(texts)}/{len(texts)}" in shown.err
+    counts = collections.Counter(line["label"] for line in lines).most_common()
+    unsure = sum(line["confidence"] < 0.5 for line in lines)
+    named = ", ".join(f"{label} {count}" for label, count in counts)
+    assert f"{named}; {unsure} with a confidence below 0.5: read these first\n" in shown.out
 
 
 def test_a_refused_text_is_named_and_nothing_is_written(address, tmp_path):
@@ -145,9 +152,9 @@ def test_no_answer_in_time_and_no_server(scripted):
         client.main(["--url", "no address"])
 
 
-def test_the_key_is_sent(simple_server, trained_once, monkeypatch, capsys):
-    settings = simple_server.Settings(models=str(trained_once[1] / "export"), api_key="k")
-    with server_thread(simple_server.create_app(settings)) as address:
+def test_the_key_is_sent(trained_once, monkeypatch, capsys):
+    settings = Settings(models=str(trained_once[1] / "export"), api_key="k")
+    with server_thread(create_app(settings)) as address:
         url = f"{address}/models/cls_multi_class"
         with pytest.raises(UsageError, match="401: send the API key"):
             client.main(["--url", url])

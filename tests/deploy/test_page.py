@@ -5,22 +5,24 @@ import urllib.parse
 
 import pytest
 import requests
-from tests.helpers import LABELS
-from running import server_thread
 
-from predictor import Predictor
+from core.predictor import Predictor
+from deploy.simple_serving.application import create_app
+from deploy.simple_serving.settings import Settings
+from tests.deploy.running import server_thread
+from tests.helpers import LABELS
 
 TEXT = "孩子发烧<b>咳嗽</b>，挂什么科 & 多少钱"
 
 
 @pytest.fixture(scope="module")
-def serve(simple_server, trained_once):
+def serve(trained_once):
     """A function from settings to the address of a server with two models of the same export."""
     opened = []
 
     def start(**settings):
         folder = trained_once[1] / "export"
-        app = simple_server.create_app(simple_server.Settings(models=f"one={folder},two={folder}", **settings))
+        app = create_app(Settings(models=f"one={folder},two={folder}", **settings))
         opened.append(server_thread(app))
         return opened[-1].__enter__()
 

@@ -23,10 +23,8 @@ class TritonPythonModel:
         options = onnxruntime.SessionOptions()
         threads = config.get("parameters", {}).get("intra_op_thread_count", {}).get("string_value", "0")
         options.intra_op_num_threads = int(threads)
-        self.session = onnxruntime.InferenceSession(
-            str(Path(args["model_repository"]) / args["model_version"] / file), options,
-            providers=["CPUExecutionProvider"],
-        )  # fmt: skip
+        path = Path(args["model_repository"]) / args["model_version"] / file
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.inputs = [value["name"] for value in config["input"]]
         self.outputs = [value["name"] for value in config["output"]]
 

@@ -26,7 +26,7 @@ import requests
 
 # Names that this server's shared memory gets, so that what it leaves behind is known.
 REGION = "triton_test"
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclasses.dataclass
@@ -83,8 +83,7 @@ def write_backends(package, folder, version):
 
 
 @contextlib.contextmanager
-def running_triton(venv, models, folder, explicit=False, python_env=None, port=None, grpc_port=None,
-                   deadline=120):  # fmt: skip
+def running_triton(venv, models, folder, explicit=False, python_env=None, port=None, grpc_port=None, deadline=120):
     """Start Triton on a model repository, yield a Server when it is ready, stop it and clear up.
 
     Args:
@@ -116,17 +115,18 @@ def running_triton(venv, models, folder, explicit=False, python_env=None, port=N
         "LD_LIBRARY_PATH": os.pathsep.join([library, str(package.parents[1] / "nvidia_pytriton.libs")]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    command = [
-        package / "bin" / "tritonserver", f"--model-repository={models}", f"--backend-directory={folder / 'backends'}",
-        "--http-address=127.0.0.1", f"--http-port={http}", "--grpc-address=127.0.0.1", f"--grpc-port={grpc}",
-        "--metrics-address=127.0.0.1", f"--metrics-port={metrics}", "--allow-gpu-metrics=false",
-        "--exit-timeout-secs=5", f"--backend-config=python,shm-region-prefix-name={region}",
-        *(["--model-control-mode=explicit", "--load-model=seqcls"] if explicit else []),
-    ]  # fmt: skip
+    options = {"model-repository": models, "backend-directory": folder / "backends"}
+    for name, number in {"http": http, "grpc": grpc, "metrics": metrics}.items():
+        options.update({f"{name}-address": "127.0.0.1", f"{name}-port": number})
+    options.update({"allow-gpu-metrics": "false", "exit-timeout-secs": 5})
+    options["backend-config"] = f"python,shm-region-prefix-name={region}"
+    if explicit:
+        options.update({"model-control-mode": "explicit", "load-model": "seqcls"})
+    command = [package / "bin" / "tritonserver", *(f"--{name}={value}" for name, value in options.items())]
+    started = {"env": environment, "start_new_session": True, "preexec_fn": end_with_parent}
     log = folder / "triton.log"
     with log.open("wb") as out:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                                   start_new_session=True, preexec_fn=end_with_parent)  # fmt: skip
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **started)
     try:
         wait_until_ready(process, http, log, time.monotonic() + deadline)
         yield Server(process, f"127.0.0.1:{http}", f"127.0.0.1:{grpc}", log)

@@ -1,0 +1,1 @@
+"""An HTTP server of exported models, and its client."""

@@ -1,0 +1,88 @@
+"""What can be set about the server, read from the environment; nothing here needs paddle."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+from core.checkpoints import FORMATS
+from core.cpu import usable_cores
+from utils import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DEFAULT_NAME = "cls_multi_class"
+
+# Threads that share the requests of one model; on more cores each of them uses several.
+MAX_WORKERS = 4
+
+
+@dataclasses.dataclass
+class Settings:
+    """What can be set: each field is the environment variable SERVING_<FIELD>."""
+
+    models: str = ""  # name=folder or name=folder@format, with commas between; empty: checkpoint/export
+    format: str = "auto"  # auto: onnx where the folder has it, else paddle
+    device: str = "cpu"
+    workers: int = min(MAX_WORKERS, usable_cores())  # requests are run on so many threads a model …
+    threads: int = max(1, usable_cores() // MAX_WORKERS)  # … with so many cores each
+    max_texts: int = 10_000  # a request
+    max_characters: int = 10_000  # a text
+    max_body_bytes: int = 8 << 20
+    max_waiting_texts: int = 40_000  # a model; above it requests are answered 503
+    body_seconds: int = 30  # until a request must have arrived
+    api_key: str = ""  # not empty: requests need it
+    log_texts: int = 0  # 1: users' texts are logged
+
+    @classmethod
+    def from_environment(cls, environment):
+        """Read SERVING_… variables.
+
+        Raises:
+            UsageError: naming all that are wrong.
+        """
+        fields = {field.name: field.type for field in dataclasses.fields(cls)}
+        values, problems = {}, []
+        for key in sorted(environment):
+            name = key[len("SERVING_") :].lower()
+            if not key.startswith("SERVING_"):
+                continue
+            text = environment[key].strip()
+            if name not in fields:
+                known = ", ".join(f"SERVING_{field.upper()}" for field in fields)
+                problems.append(f"{key}: not known; use one of {known}")
+            elif fields[name] is str:
+                values[name] = text
+            elif not re.fullmatch(r"[0-9]{1,15}", text) or (int(text) == 0 and name != "log_texts"):
+                problems.append(f"{key}={text}: give a whole number above 0")
+            else:
+                values[name] = int(text)
+        if values.get("format", "auto") not in ("auto", *FORMATS):
+            problems.append(f"SERVING_FORMAT={values['format']}: use auto, {', '.join(FORMATS)}")
+        if problems:
+            raise UsageError("\n".join(problems))
+        return cls(**values)
+
+    def folders(self):
+        """name -> (folder, format) of each model.
+
+        Raises:
+            UsageError: an entry without a name, a name twice or with other characters than letters, digits, _ . -
+        """
+        found = {}
+        if not self.models:
+            return {DEFAULT_NAME: (ROOT / "checkpoint" / "export", self.format)}
+        for entry in map(str.strip, self.models.split(",")):
+            name, equals, path = entry.partition("=")
+            if not equals:
+                name, path = DEFAULT_NAME, entry
+            path, at, format = path.rpartition("@")
+            if not at or format not in FORMATS:
+                path, format = path + at + format, self.format
+            if not re.fullmatch(r"[\w.-]+", name, re.ASCII) or name in found:
+                problem = "the name is there twice" if name in found else "not a usable name"
+                raise UsageError(
+                    f"SERVING_MODELS: {entry!r}: {problem}; "
+                    "write name=folder,name2=folder2 with names of letters, digits, _ . -"
+                )
+            found[name] = Path(path).expanduser(), format
+        return found

@@ -1,0 +1,1 @@
+"""A Triton model repository of an exported model, and its client."""

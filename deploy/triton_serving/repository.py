@@ -1,0 +1,210 @@
+"""The content of a Triton model repository, made of an export folder (see build_models.py)."""
+
+import json
+import shutil
+import sys
+import unicodedata
+from pathlib import Path
+
+import onnxruntime
+import tokenizers
+from paddlenlp.transformers import AutoTokenizer
+
+from core.encoders import rust_tokenizer
+from core.predictor import Predictor
+from core.progress import progress_bar
+from deploy.parity import check_parity
+from utils import UsageError, write_json
+
+HERE = Path(__file__).resolve().parent
+
+TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(float)": "TYPE_FP32"}
+
+# ------------------------------------------------------------------------------------------------------ tokenizer
+
+
+def character_rules(tokenizer, rust):
+    """What to replace in a text, so that the Rust tokenizer cuts it as PaddleNLP does: tried on all of Unicode.
+
+    The two differ where one of them knows a newer Unicode, and on some blocks.
+
+    Args:
+        tokenizer: PaddleNLP's tokenizer.
+        rust (tokenizers.Tokenizer): its twin.
+
+    Returns:
+        list[tuple[str, str]]: characters and ranges for a regular expression's [], and what each becomes.
+    """
+
+    def words(probes):
+        normal = rust.normalizer.normalize_str(" ".join(probes))
+        return [word for word, _ in rust.pre_tokenizer.pre_tokenize_str(normal)]
+
+    def expected(characters):
+        return tokenizer.basic_tokenizer.tokenize(" ".join(f"头{char}疼a{char}b" for char in characters))
+
+    in_vocabulary = set().union(*tokenizer.vocab.token_to_idx)
+    # A letter that no token has makes its word [UNK], as any other such letter does.
+    letter = next(char for char in map(chr, range(0xA000, 0xA48D)) if char not in in_vocabulary)
+    chosen, different = {}, []
+    for start in progress_bar(range(0, sys.maxunicode + 1, 256), unit="block", leave=False, mininterval=1):
+        kinds = {char: unicodedata.category(char) for char in map(chr, range(start, start + 256))}
+        # Not assigned, private: PaddleNLP drops them. NUL is dropped later than special tokens are found, so that
+        # "[S" + char + "EP]" stays text. Surrogates are not in any UTF-8 text.
+        chosen.setdefault("\0", []).extend(char for char, kind in kinds.items() if kind in ("Cn", "Co"))
+        block = [char for char, kind in kinds.items() if kind not in ("Cn", "Co", "Cs")]
+        if expected(block) != words([f"头{char}疼a{char}b" for char in block]):
+            different += [char for char in block if expected([char]) != words([f"头{char}疼a{char}b"])]
+    for char in different:
+        for becomes in ("\0", f" {char} ", unicodedata.normalize("NFD", char.lower()), letter):
+            result = words([f"头{becomes}疼a{becomes}b"])
+            if becomes == letter and char not in in_vocabulary:
+                result = [word.replace(letter, char) for word in result]
+            if result == expected([char]):
+                chosen.setdefault(becomes.replace(char, r"\g<0>"), []).append(char)
+                break
+        else:
+            raise UsageError(f"U+{ord(char):04X}: the Rust tokenizer cannot be made to treat it as PaddleNLP does")
+    return [(ranges(sorted(characters)), becomes) for becomes, characters in chosen.items()]
+
+
+def ranges(characters):
+    """Sorted characters as the inside of a regular expression's [], such as \\U00000041-\\U0000005a."""
+    runs = []
+    for code in map(ord, characters):
+        if runs and code == runs[-1][1] + 1:
+            runs[-1][1] = code
+        else:
+            runs.append([code, code])
+    return "".join(rf"\U{first:08x}-\U{last:08x}" for first, last in runs)
+
+
+def write_tokenizer(folder, predictor, tokenizer):
+    """Write tokenizer.json into the version folder: the Rust twin where it was proven, else PaddleNLP's own files.
+
+    Returns:
+        str: what must be installed beside Triton.
+    """
+    content = {"max_length": predictor.max_length, "pad_token_id": predictor.pad_token_id}
+    if predictor.encode.is_fast:  # make_encoder has compared the two
+        rust = rust_tokenizer(tokenizer, predictor.max_length)._tokenizer
+        needs = f"tokenizers=={tokenizers.__version__}"
+        content.update(tokenizers=tokenizers.__version__, rust=json.loads(rust.to_str()))
+        content["characters"] = character_rules(tokenizer, rust)
+    else:
+        needs = "paddlepaddle paddlenlp"
+        tokenizer.save_pretrained(str(folder / "paddlenlp"))
+    write_json(folder / "tokenizer.json", content, ascii_only=True)
+    return needs
+
+
+# ------------------------------------------------------------------------------------------------------- configs
+
+
+def tensors(kind, values):
+    """`input` or `output` of a config.pbtxt; values: [(name, type, dims)]."""
+    lines = [f'  {{ name: "{name}" data_type: {data_type} dims: [ {dims} ] }}' for name, data_type, dims in values]
+    return f"{kind} [\n" + ",\n".join(lines) + "\n]\n"
+
+
+def step(model, inputs, outputs):
+    """A step of the ensemble; inputs, outputs: tensors that have the same name in the model and in the ensemble."""
+    names = [*(("input", name) for name in inputs), *(("output", name) for name in outputs)]
+    maps = [f'      {kind}_map {{ key: "{name}" value: "{name}" }}\n' for kind, name in names]
+    return f'    {{\n      model_name: "{model}"\n      model_version: -1\n{"".join(maps)}    }}'
+
+
+def configs(args, session, labels):
+    """The text of each config.pbtxt: dict[str, str].
+
+    Args:
+        args: as parse_flags gives it.
+        session (onnxruntime.InferenceSession): of the graph, for the names and types of its inputs and output.
+        labels (list[str]): label names in class order.
+    """
+    text = [("INPUT", "TYPE_STRING", 1)]
+    ids = [(value.name, TYPES[value.type], -1) for value in session.get_inputs()]
+    logits = [(session.get_outputs()[0].name, TYPES[session.get_outputs()[0].type], len(labels))]
+    label, confidence = ("label", "TYPE_STRING", 1), ("confidence", "TYPE_FP32", 1)
+    probabilities = ("probabilities", "TYPE_FP32", len(labels))
+    answers = [label, confidence, probabilities]
+    named = tensors("output", answers).replace(
+        f"[ {len(labels)} ] }}", f'[ {len(labels)} ] label_filename: "labels.txt" }}'
+    )
+    batching = f"dynamic_batching {{ max_queue_delay_microseconds: {args.max_queue_delay} }}\n"
+
+    def group(count, device="cpu"):
+        return f"instance_group [ {{ count: {count} kind: KIND_{device.upper()} }} ]\n"
+
+    def parameter(name, value):
+        return f'parameters {{ key: "{name}" value: {{ string_value: "{value}" }} }}\n'
+
+    names = [[name for name, _, _ in values] for values in (text, ids, logits, answers)]
+    models = ("tokenizer", "seqcls_model", "seqcls_postprocess")
+    steps = [step(model, names[i], names[i + 1]) for i, model in enumerate(models)]
+    parts = {
+        "tokenizer": [
+            'backend: "python"\n',
+            tensors("input", text) + tensors("output", ids),
+            batching + group(args.tokenizer_instances),
+            parameter("pad_to_multiple_of", args.pad_to_multiple_of),
+        ],
+        "seqcls_model": [
+            'backend: "onnxruntime"\nplatform: "onnxruntime_onnx"\n',
+            tensors("input", ids) + tensors("output", logits),
+            batching + group(args.instances, args.device),
+            parameter("intra_op_thread_count", args.threads) if args.threads else "",
+        ],
+        "seqcls_postprocess": [
+            'backend: "python"\n',
+            tensors("input", logits) + named,
+            batching + group(1),
+        ],
+        "seqcls": [
+            'platform: "ensemble"\n',
+            tensors("input", text) + tensors("output", answers),
+            "ensemble_scheduling {\n  step [\n" + ",\n".join(steps) + "\n  ]\n}\n",
+        ],
+    }
+    common = f"max_batch_size: {args.max_batch_size}\n"
+    return {name: f'name: "{name}"\n{common}{"".join(lines)}' for name, lines in parts.items()}
+
+
+# -------------------------------------------------------------------------------------------------- the repository
+
+
+def write_repository(folder, args):
+    """Write the repository into an empty folder.
+
+    Args:
+        folder (Path): the folder.
+        args: as parse_flags of build_models.py gives it.
+
+    Returns:
+        dict: what it was made from, and as pip_install (str) what must be installed beside Triton.
+
+    Raises:
+        UsageError: the export folder cannot be used, or it answers otherwise than its model did.
+    """
+    predictor = Predictor(args.export_dir, args.format)
+    check_parity(predictor)
+    version = {name: folder / name / "1" for name in ("tokenizer", "seqcls_model", "seqcls_postprocess", "seqcls")}
+    for path in version.values():
+        path.mkdir(parents=True)
+    session = onnxruntime.InferenceSession(str(predictor.path), providers=["CPUExecutionProvider"])
+    for name, text in configs(args, session, predictor.labels).items():
+        (folder / name / "config.pbtxt").write_bytes(text.encode("utf-8"))
+    shutil.copyfile(HERE / "tokenizer_model.py", version["tokenizer"] / "model.py")
+    shutil.copyfile(HERE / "postprocess_model.py", version["seqcls_postprocess"] / "model.py")
+    shutil.copyfile(predictor.path, version["seqcls_model"] / "model.onnx")
+    labels = "".join(f"{label}\n" for label in predictor.labels)
+    (folder / "seqcls_postprocess" / "labels.txt").write_bytes(labels.encode("utf-8"))
+    (version["seqcls"] / ".keep").write_bytes(b"")  # Git and archives drop empty folders, and Triton wants this one
+    needs = write_tokenizer(version["tokenizer"], predictor, AutoTokenizer.from_pretrained(str(args.export_dir)))
+    return {
+        "format": args.format,
+        "graph": predictor.path.name,
+        "max_length": predictor.max_length,
+        "labels": predictor.labels,
+        "pip_install": needs,
+    }

@@ -1,0 +1,60 @@
+# Speed and accuracy: make bench-…; a part of the Makefile, whose variables it uses.
+
+.PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot bench-retrieval
+
+# Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
+DATA := ../shared/kuake_qic
+bench-train: $(VENV)/.installed $(ENCODER)/config.json .venv-torch/.installed
+	$(PYTHON) tests/bench/bench_train.py speed --data_dir $(DATA) --torch_python .venv-torch/bin/python
+
+# Accuracy of three seeds beside TF-IDF + LinearSVC.
+bench-quality: $(VENV)/.installed $(ENCODER)/config.json
+	$(PYTHON) tests/bench/bench_train.py quality --data_dir $(DATA)
+
+# Accuracy and latency of every model, width and format; writes tests/bench/bench_models.json and .png.
+bench-models: $(VENV)/.installed-bench $(ENCODER)/config.json
+	$(PYTHON) tests/bench/bench_models.py --data_dir $(DATA) --work_dir .bench
+
+# Accuracy with what analysis/sparse.py and analysis/dirty.py give, on 500 training samples.
+bench-analysis: $(VENV)/.installed-bench $(ENCODER)_6/config.json
+	$(PYTHON) tests/bench/bench_analysis.py --data_dir $(DATA)
+
+# Label names, votes, classifier and hybrid; new labels; unknown texts; build and query time of the indexes.
+bench-retrieval: $(VENV)/.installed-bench $(ENCODER)/config.json $(MILVUS)
+	$(PYTHON) tests/bench/bench_retrieval.py --data_dir $(DATA) --parts accuracy \
+		--dual_flags "--positives label --margin 0 --scale 20 --epochs 3"
+	$(PYTHON) tests/bench/bench_retrieval.py --data_dir $(DATA)
+	$(PYTHON) tests/bench/bench_index.py --data_dir $(DATA)
+
+# Accuracy with few labels: fine-tuning, prompts and sentence vectors.
+bench-few-shot: $(VENV)/.installed-bench $(ENCODER)/config.json $(ENCODER)_mlm/config.json
+	$(PYTHON) tests/bench/bench_few_shot.py --data_dir ../shared
+
+# Load and faults of the servers in deploy/ beside PaddleNLP's own; EXPORT may be any export folder with ONNX and INT8.
+EXPORT := checkpoint/export
+bench-serving: $(VENV)/.installed-bench $(TRITON)
+	$(PYTHON) tests/bench/bench_serving.py --export_dir $(EXPORT)
+
+# Time and memory of the data tools on a million lines, on one core.
+bench-data: $(VENV)/.installed $(ENCODER)/config.json
+	$(PYTHON) tests/bench/bench_data.py --model_name_or_path $(ENCODER)
+
+$(ENCODER)_6/config.json: data/build_encoder.py | $(VENV)/.installed
+	$(PYTHON) data/build_encoder.py --output_dir $(ENCODER)_6 --num_hidden_layers 6
+	@touch $@
+
+# A head for masked words, which prompts need, from the texts of both sets of bench-few-shot, none of which it tests on.
+MLM_TEXTS := $(DATA)/train.txt $(wildcard ../shared/tnews_fewshot/train.txt ../shared/tnews_fewshot/dev.txt)
+$(ENCODER)_mlm/config.json: data/build_encoder.py data/mlm_head.py $(ENCODER)/config.json | $(VENV)/.installed
+	$(PYTHON) data/build_encoder.py --encoder $(ENCODER) --output_dir $(ENCODER)_mlm --mlm_texts $(MLM_TEXTS)
+	@touch $@
+
+$(VENV)/.installed-bench: $(EXTRAS) $(VENV)/.installed
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check $(EXTRAS:%=-r %)
+	@touch $@
+
+.venv-torch/.installed:
+	test -x .venv-torch/bin/python || $(BASE_PYTHON) -m venv .venv-torch
+	.venv-torch/bin/python -m pip install --quiet --disable-pip-version-check \
+	    torch==2.13.0 transformers==5.23.0 "numpy<2"
+	@touch $@

@@ -1,0 +1,87 @@
+"""Exports, measurements and the picture of bench_models.py."""
+
+import contextlib
+import time
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from core import export
+from core.checkpoints import stored_labels
+from core.export import graph_bytes
+from core.loading import load_config_and_tokenizer, load_model
+from core.predictor import Predictor
+from tests.bench.machine import BATCH_SIZE
+from utils import UsageError
+
+
+def can_be_loaded(name):
+    """Whether a model is at hand or can be downloaded."""
+    try:
+        load_config_and_tokenizer(name)
+        return True
+    except UsageError:
+        return False
+
+
+def export_plain(checkpoint, target):
+    """The model as paddle2onnx gives it, with the whole last layer: what ONNX Runtime is compared on."""
+    config, tokenizer = load_config_and_tokenizer(str(checkpoint))
+    labels = stored_labels(config.to_dict())
+    model = load_model(str(checkpoint), config, labels)
+    kept, export.first_token_only = export.first_token_only, lambda *args: contextlib.nullcontext()
+    try:
+        export.export_classifier(model, tokenizer, labels, 128, target, types=["onnx"])
+    finally:
+        export.first_token_only = kept
+
+
+def measure(folder, format, texts, truth, repeats):
+    """One row: accuracy, and milliseconds a sample with and without tokenisation."""
+    predictor = Predictor(folder, format, batch_size=BATCH_SIZE)
+    features = predictor.encode(texts)
+    predictor.logits(features[::8])
+    without, tokens = [], []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        logits = predictor.logits(features)
+        without.append((time.perf_counter() - start) / len(texts) * 1000)
+        start = time.perf_counter()
+        predictor.encode(texts)
+        tokens.append((time.perf_counter() - start) / len(texts) * 1000)
+    return {
+        "file_mb": graph_bytes(predictor.path) / 1e6,
+        "accuracy": float((logits.argmax(axis=1) == np.array(truth)).mean()),
+        "ms": min(without),
+        "ms_with_tokenisation": min(without) + min(tokens),
+    }
+
+
+def draw(rows, path, title):
+    """Accuracy against latency: a line a model and format, a point a width."""
+    figure = Figure(figsize=(9, 5.5))
+    axes = figure.subplots()
+    colours = {"paddle": "tab:blue", "paddle_bf16": "tab:cyan", "onnx": "tab:orange", "onnx_int8": "tab:green"}
+    markers = dict(zip(dict.fromkeys(row["model"] for row in rows), "os^vD*"))
+    groups = {}
+    for row in rows:
+        if row["format"] in colours:
+            groups.setdefault((row["model"], row["format"]), []).append(row)
+    for (model, format), points in groups.items():
+        style = {"color": colours[format], "marker": markers[model], "linewidth": 1}
+        places = [(row["ms"], row["accuracy"] * 100) for row in points]
+        axes.plot(*zip(*places), label=f"{model}, {format}", **style)
+        if format == "onnx_int8":
+            for row, place in zip(points, places):
+                axes.annotate(row["width"], place, fontsize=8, xytext=(3, 4), textcoords="offset points")
+    axes.set_xscale("log")
+    ticks = [0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_xlabel("ms per sample (batch 32, sorted, tokenisation excluded; log scale)")
+    axes.set_ylabel("dev accuracy, %")
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
