@@ -1,11 +1,18 @@
-"""The READMEs' commands run as they stand, but for the device and the model path."""
+"""The READMEs: both languages say the same, what they name is there, and their commands run as they stand.
+
+What the commands need changed is the device and the model, which the tests have no network for.
+"""
 
 import ast
+import functools
 import importlib
+import itertools
 import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,19 +21,92 @@ import train
 from core.arguments import load_argument_classes
 from tests.helpers import ROOT, load_script, write_few_shot_data
 
-READMES = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "README_en.md")}
-DATA_README = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
-FEW_SHOT_README = (ROOT / "few-shot" / "README.md").read_text(encoding="utf-8")
+# Folders with a README.md in Chinese and a README_en.md.
+FOLDERS = [
+    ".",
+    "analysis",
+    "data",
+    "deploy",
+    "deploy/simple_serving",
+    "deploy/triton_serving",
+    "few-shot",
+    "retrieval_based",
+    "tests/bench",
+]
+READMES = [f"{folder}/{name}".removeprefix("./") for folder in FOLDERS for name in ("README.md", "README_en.md")]
+TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in READMES}
+
+# Flags of other programs: pip, docker, tritonserver, paddle.distributed.launch, uvicorn, doccano, visualdl.
+FOREIGN_FLAGS = set(
+    "restart name shm-size gpus nproc_per_node model-repository model-control-mode load-model exit-timeout-secs "
+    "host port workers logdir username password email help".split()
+)
+
+# Files that a command writes, or that the reader has; names without a folder.
+PRODUCED = set(
+    """all.txt again.jsonl aug.txt bad_case.txt changed.txt config.json confusion_matrix.png
+    corpus.tsv corrected.jsonl coverage.png doccano.jsonl dual_encoder.json evaluate.html export.json id2label.json
+    labels.txt model.py new.txt other.txt pairs.txt parity.json predictions.txt raw.txt
+    reliability.png report.html report.json result.jsonl sent_interpret.txt
+    special_tokens_map.json sparse.txt support.txt template_config.json test.txt to_annotate.jsonl
+    tokenizer.json tokenizer_config.json train_dirty.txt train_dirty_rest.txt verbalizer_config.json vocab.txt
+    word_interpret.html word_interpret.txt zero_shot.txt""".split()
+)
+PRODUCED_FOLDERS = ("checkpoint", "checkpoints", "my_data", "my_clean", "my_folds", "recall_result", "features")
 
 
-def blocks(language, name="README.md"):
-    return re.findall(rf"```{language}\n(.*?)```", READMES[name], re.DOTALL)
+# ------------------------------------------------------------------------------------------------------ reading them
 
 
-def train_commands():
-    """The argument lists of the one-process train.py commands, in order."""
-    texts = [block.replace("\\\n", " ").strip() for block in blocks("shell")]
-    return [shlex.split(text)[2:] for text in texts if text.startswith("python train.py")]
+def blocks(name, *languages):
+    """The contents of a README's fenced blocks in these languages, in order."""
+    return re.findall(rf"```(?:{'|'.join(languages)})\n(.*?)```", TEXTS[name], re.DOTALL)
+
+
+def python_lines(name):
+    """The argument lists behind `python` in a README's shell blocks, in order."""
+    text = "\n".join(blocks(name, "shell")).replace("\\\n", " ")
+    return [shlex.split(line, comments=True)[1:] for line in re.findall(r"^python .*", text, re.MULTILINE)]
+
+
+def code_spans(name):
+    """All that a README sets as code: spans in a line, and the logical lines of its shell blocks."""
+    prose = re.sub(r"```.*?```", "", TEXTS[name], flags=re.DOTALL)
+    shell = "\n".join(blocks(name, "shell", "bat")).replace("\\\n", " ")
+    return [*re.findall(r"`([^`\n]+)`", prose), *shell.splitlines()]
+
+
+def find_file(readme, path):
+    """Where a path in a README leads: from its folder, from where a `cd` goes, or from the root; None if nowhere."""
+    folders = [Path(readme).parent, *re.findall(r"^cd (\S+)$", TEXTS[readme], re.MULTILINE), *FOLDERS]
+    return next((ROOT / folder / path for folder in folders if (ROOT / folder / path).exists()), None)
+
+
+def documented_flags():
+    """Script -> words before its flags, such as a subcommand -> names of the flags that READMEs give it."""
+    found = {}
+    for readme in READMES:
+        for span in code_spans(readme):
+            match = re.search(r"(?<![\w.-])((?:[\w.-]+/)*\w+\.py) (.*)", span.split(" #")[0])
+            script = find_file(readme, match[1]) if match else None
+            words = shlex.split(match[2]) if script else []
+            names = {word[2:] for word in words if re.fullmatch(r"--\w+", word)}
+            if names:
+                first = tuple(itertools.takewhile(lambda word: not word.startswith("-"), words))
+                found.setdefault((str(script.resolve().relative_to(ROOT)), first), set()).update(names)
+    return found
+
+
+DOCUMENTED = documented_flags()
+
+
+@functools.cache
+def known_flags(script, words):
+    """The flags of a script's --help, run as a user runs it."""
+    command = [sys.executable, script, *words, "--help"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=60)
+    assert result.returncode == 0, result.stderr
+    return set(re.findall(r"(?<![\w-])--(\w+)", result.stdout))
 
 
 def replaced(flags, **values):
@@ -35,20 +115,117 @@ def replaced(flags, **values):
     return flags
 
 
+# --------------------------------------------------------------------------------------------- what they say and name
+
+
+def test_every_readme_is_in_both_languages():
+    """And none is forgotten above."""
+    paths = [path for pattern in ("*", "*/*", "*/*/*") for path in ROOT.glob(f"{pattern}.md")]
+    found = {str(path.relative_to(ROOT)) for path in paths if path.stem.startswith("README")}
+    assert {name for name in found if not name.startswith((".", "checkpoint"))} == set(READMES)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_both_languages_show_the_same_commands(folder):
+    names = f"{folder}/README.md".removeprefix("./"), f"{folder}/README_en.md".removeprefix("./")
+    for languages in (("shell", "bat"), ("python",), ("json", "ini")):
+        chinese, english = (
+            [re.sub(r"(^|\s)(#|::).*", "", block).split() for block in blocks(name, *languages)] for name in names
+        )
+        assert chinese == english
+    chinese, english = ([len(level) for level in re.findall(r"^(#+) ", prose(name), re.MULTILINE)] for name in names)
+    assert chinese == english, "other sections"
+    chinese, english = (re.findall(r"^#+ (\d[\d.]*)", prose(name), re.MULTILINE) for name in names)
+    assert chinese == english, "other section numbers"
+    chinese, english = (sorted(set(re.findall(r"`(--\w+)", TEXTS[name]))) for name in names)
+    assert chinese == english, "other flags"
+
+
+def prose(name):
+    return re.sub(r"```.*?```", "", TEXTS[name], flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("script, words", DOCUMENTED)
+def test_every_flag_of_a_documented_command_exists(script, words):
+    assert DOCUMENTED[script, words] <= known_flags(script, words)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_flag_named_is_some_script_s(name):
+    known = set().union(FOREIGN_FLAGS, *(known_flags(*key) for key in DOCUMENTED))
+    assert set(re.findall(r"(?<![\w-])--([a-z][\w-]*)", TEXTS[name])) <= known
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_link_leads_somewhere(name):
+    for path, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", TEXTS[name]):
+        if path.startswith("http"):
+            continue
+        target = (ROOT / name).parent / path if path else ROOT / name
+        assert target.exists(), path
+        if anchor:
+            text = target.read_text(encoding="utf-8")
+            titles = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+            slugs = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+            assert f'<a name="{anchor}">' in text or anchor in slugs, f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_links_stay_in_the_language(name):
+    other = "README.md" if name.endswith("_en.md") else "README_en.md"
+    assert len(re.findall(rf"\]\([^)]*\b{other}", TEXTS[name])) == 1, "only the one to the other language"
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_file_named_is_there(name):
+    """But those that a command writes."""
+    spans = [*code_spans(name), *re.findall(r"\[([\w./-]+)\]\(", TEXTS[name])]
+    paths = {path for span in spans for path in re.findall(r"(?<![\w/.<*@-])((?:[\w.-]+/)*[\w-]+\.[a-z]\w+)", span)}
+    endings = (".py", ".ipynb", ".mk", ".md", ".txt", ".json", ".png", ".html", ".jsonl")
+    for path in sorted(path for path in paths if path.endswith(endings)):
+        written = Path(path).name in PRODUCED or path.lstrip("./").startswith(PRODUCED_FOLDERS)
+        assert written or find_file(name, path), path
+
+
+@pytest.mark.parametrize("name", ["README.md", "README_en.md"])
+def test_the_tree_is_the_tree(name):
+    tree = next(block for block in blocks(name, "text") if block.startswith(".\n"))
+    entries = " ".join(re.findall(r"^[├└]── ([^#\n]*)", tree, re.MULTILINE)).split()
+    assert {"core/", "tests/", "train.py"} <= set(entries)
+    for entry in entries:
+        assert (ROOT / entry).exists(), entry
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout
+    folders = {line.split("/")[0] + "/" for line in files.splitlines() if "/" in line and not line.startswith(".")}
+    assert folders <= set(entries)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_make_targets_exist(name):
+    rules = "".join(path.read_text("utf-8") for path in (ROOT / "Makefile", *(ROOT / "tests").glob("bench/*.mk")))
+    for target in re.findall(r"(?:^|`)make ([a-z][a-z-]*)(?=[\s`]|$)", TEXTS[name], re.MULTILINE):
+        assert re.search(rf"^{target}:", rules, re.MULTILINE), target
+
+
+# ------------------------------------------------------------------------------------------------------ the top README
+
+
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory, tiny_model):
+def workplace(tmp_path_factory):
     """A folder with the shipped data, where the README's relative paths work."""
     folder = tmp_path_factory.mktemp("readme")
-    (folder / "data").mkdir()
-    for path in (ROOT / "data").glob("*.txt"):
-        shutil.copy(path, folder / "data")
+    copy_data(folder)
     return folder
 
 
-def test_both_languages_show_the_same_commands():
-    for language in ("shell", "bat", "python"):
-        chinese, english = ([re.sub(r"(#|::).*", "", block) for block in blocks(language, name)] for name in READMES)
-        assert [block.split() for block in chinese] == [block.split() for block in english]
+def copy_data(folder):
+    (folder / "data").mkdir()
+    for path in (ROOT / "data").glob("*.txt"):
+        shutil.copy(path, folder / "data")
+
+
+def train_commands():
+    """The argument lists of the one-process train.py commands, in order."""
+    return [flags for script, *flags in python_lines("README.md") if script == "train.py"]
 
 
 def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
@@ -69,16 +246,25 @@ def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
     train.main(replaced(parity, model_name_or_path="checkpoint/prune/width_mult_0.67"))
 
     namespace = {}
-    for block in blocks("python"):
+    labels = (workplace / "data" / "label.txt").read_text(encoding="utf-8").split()
+    for block in blocks("README.md", "python"):
         code = re.sub(r"\n# \[.*", "", block, flags=re.DOTALL)
         exec(compile(ast.parse(code), "README.md", "exec"), namespace)
         result = namespace["cls"](["黑苦荞茶的功效与作用及食用方法", "幼儿挑食的生理原因是"])
-        labels = (workplace / "data" / "label.txt").read_text(encoding="utf-8").split()
         if "Predictor" in block:
             assert all(label in labels and 0 < score < 1 for label, score in result) and len(result) == 2
             continue
         assert [set(row) for row in result] == [{"predictions", "text"}] * 2
         assert all(row["predictions"][0]["label"] in labels for row in result)
+
+
+def test_several_cards_use_the_flags_of_one():
+    launch = next(flags for flags in python_lines("README.md") if flags[0] == "-m")
+    assert launch[:5] == ["-m", "paddle.distributed.launch", "--gpus", "0,1", "train.py"]
+    assert launch[5:] == train_commands()[0]
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
 
 
 def annotate(texts_file, export_file, label_of):
@@ -90,16 +276,13 @@ def annotate(texts_file, export_file, label_of):
 
 def test_the_data_example(tmp_path, tiny_model, monkeypatch, capsys):
     """The worked example of data/README.md, in order, with the annotator's part played."""
-    import check
-    import doccano
+    from data import check, doccano
 
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
-    for path in (ROOT / "data").glob("*.txt"):
-        shutil.copy(path, tmp_path / "data")
-    example = DATA_README[DATA_README.index('<a name="6">') :]
-    commands = [shlex.split(line) for block in re.findall(r"```shell\n(.*?)```", example, re.DOTALL)
-                for line in block.strip().splitlines()]  # fmt: skip
+    copy_data(tmp_path)
+    text = TEXTS["data/README.md"]
+    example = re.findall(r"```shell\n(.*?)```", text[text.index('<a name="6">') :], re.DOTALL)
+    commands = [shlex.split(line) for block in example for line in block.strip().splitlines()]
     truth = dict(line.split("\t") for line in (tmp_path / "data/train.txt").read_text(encoding="utf-8").splitlines())
     done = []
     for command in commands:
@@ -124,38 +307,44 @@ def test_the_data_example(tmp_path, tiny_model, monkeypatch, capsys):
     assert capsys.readouterr().out.count(": added '其他' | ") == 80
     assert len((tmp_path / "my_clean" / "train.txt").read_text(encoding="utf-8").splitlines()) == 704 + 80
 
-    # The READMEs show the same commands, in shorter words.
+
+def test_the_top_readme_shows_commands_of_the_data_s():
     pattern = re.compile(r"^python data/(?:check|doccano|split)\.py .*", re.MULTILINE)
-    for text in READMES.values():
-        assert len(pattern.findall(text)) == 6 and set(pattern.findall(text)) <= set(pattern.findall(DATA_README))
+    for name in ("README.md", "README_en.md"):
+        shown = pattern.findall(TEXTS[name])
+        assert len(shown) == 6 and set(shown) <= set(pattern.findall(TEXTS["data/README.md"]))
 
 
-def test_the_analysis_commands(trained, tiny_model, monkeypatch, tmp_path, capsys):
+# ------------------------------------------------------------------------------------------------------------ analysis
+
+
+def test_the_analysis_commands(trained, tiny_mlm, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     data, checkpoint = trained
     shutil.copy(ROOT / "data" / "data.txt", data)
-    text = (ROOT / "analysis" / "README.md").read_text(encoding="utf-8")
-    commands = [shlex.split(line)[1:] for line in re.findall(r"^python .*", text, re.MULTILINE)]
+    commands = python_lines("analysis/README.md")
     assert " ".join(command[0] for command in commands) == (
         "evaluate.py evaluate.py sent_interpret.py word_interpret.py dirty.py sparse.py sparse.py aug.py aug.py"
     )
-    values = {"dataset_dir": data, "params_path": checkpoint, "compare": checkpoint, "train_path": data / "train.txt",
-              "aug_path": data / "aug.txt", "model_name_or_path": tiny_model}  # fmt: skip
+    values = {
+        "dataset_dir": data,
+        "params_path": checkpoint,
+        "compare": checkpoint,
+        "train_path": data / "train.txt",
+        "aug_path": data / "aug.txt",
+        "model_name_or_path": tiny_mlm,
+    }
     for script, *flags in commands:
         given = {name: value for name, value in values.items() if f"--{name}" in flags}
-        importlib.import_module(script.removesuffix(".py")).main(replaced(flags, **given))
-    for name in ("bad_case", "sent_interpret", "word_interpret", "train_dirty", "train_dirty_rest", "sparse",
-                 "support", "aug"):  # fmt: skip
+        importlib.import_module(f"analysis.{script.removesuffix('.py')}").main(replaced(flags, **given))
+    for name in "bad_case sent_interpret word_interpret train_dirty train_dirty_rest sparse support aug".split():
         assert (data / f"{name}.txt").is_file()
     for name in ("evaluate_report/evaluate.html", "word_interpret.html"):
         assert (tmp_path / name).is_file()
     assert "+0.00 points" in capsys.readouterr().out
 
 
-def few_shot_commands():
-    """The argument lists behind python in few-shot/README.md, in order, several cards' without -m and its own."""
-    text = FEW_SHOT_README.replace("\\\n", " ")
-    return [shlex.split(line)[1:] for line in re.findall(r"^python .*", text, re.MULTILINE)]
+# ------------------------------------------------------------------------------------------------------------ few-shot
 
 
 def test_the_few_shot_commands(tmp_path, tiny_mlm, tiny_utc, sample_lines, monkeypatch, capsys):
@@ -166,7 +355,7 @@ def test_the_few_shot_commands(tmp_path, tiny_mlm, tiny_utc, sample_lines, monke
     (tmp_path / "data" / "test.txt").rename(tmp_path / "data" / "data.txt")
     monkeypatch.chdir(folder)
     done = []
-    for script, *flags in few_shot_commands():
+    for script, *flags in python_lines("few-shot/README.md"):
         if script == "-u":
             continue
         if "--device" in flags:
@@ -189,48 +378,25 @@ def test_the_few_shot_commands(tmp_path, tiny_mlm, tiny_utc, sample_lines, monke
         assert (folder / name).is_file()
     assert " of 19 texts)" in capsys.readouterr().err
 
-    code = next(block for block in re.findall(r"```python\n(.*?)```", FEW_SHOT_README, re.DOTALL))
+    code = blocks("few-shot/README.md", "python")[0]
     namespace = {}
     exec(compile(ast.parse(code), "few-shot/README.md", "exec"), namespace)
     assert len(namespace["cls"](["多少钱"])) == 1
 
 
 def test_few_shot_s_several_cards_use_the_flags_of_one():
-    one, launch, *_ = few_shot_commands()
+    one, launch, *_ = python_lines("few-shot/README.md")
     assert launch[:6] == ["-u", "-m", "paddle.distributed.launch", "--gpus", "0,1", "train.py"]
     assert launch[6:] == one[1:]
 
 
-def test_the_few_shot_readme_lists_every_flag_of_its_own():
+@pytest.mark.parametrize("name", ["few-shot/README.md", "few-shot/README_en.md"])
+def test_the_few_shot_readme_lists_every_flag_of_its_own(name):
     _, prompt_arguments = load_argument_classes("PromptTuningArguments")
     _, general = load_argument_classes()
     script = load_script("few-shot/train.py")
     own = {*script.DataArguments.__dataclass_fields__, *script.ModelArguments.__dataclass_fields__}
     prompt = prompt_arguments.__dataclass_fields__.keys() - general.__dataclass_fields__.keys()
     assert len(prompt) > 8
-    for name in own | prompt:
-        assert f"`--{name}`" in FEW_SHOT_README, name
-
-
-def test_several_cards_use_the_flags_of_one():
-    text = next(block for block in blocks("shell") if "paddle.distributed.launch" in block).replace("\\\n", " ")
-    launch = shlex.split(text.splitlines()[1])
-    assert launch[:6] == ["python", "-m", "paddle.distributed.launch", "--gpus", "0,1", "train.py"]
-    assert launch[6:] == train_commands()[0]
-
-
-def test_make_targets_exist():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for text in READMES.values():
-        for target in re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE):
-            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-
-
-def test_every_file_named_exists():
-    for text in (*READMES.values(), DATA_README):
-        folders = [".", *re.findall(r"^cd (\S+)$", text, re.MULTILINE)]
-        for name in re.findall(r"python ((?:data/|tests/)?\w+\.py)", text):
-            assert any((ROOT / folder / name).is_file() for folder in folders), name
-    for name in re.findall(r"python (?:data/|tests/)?\w+\.py", FEW_SHOT_README):
-        name = name.split()[1]
-        assert (ROOT / name if "/" in name else ROOT / "few-shot" / name).is_file(), name
+    for flag in own | prompt:
+        assert f"`--{flag}`" in TEXTS[name], flag
