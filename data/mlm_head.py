@@ -15,7 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import UsageError, prepare_cpu, read_cases, staged_files  # noqa: E402
+from core.cpu import prepare_cpu
+from utils import UsageError, read_cases, staged_files
 
 # Of a text's tokens; of these 80 % become [MASK], 10 % another token, 10 % stay, as in BERT.
 MASKED_SHARE = 0.15
@@ -73,7 +74,8 @@ class MaskedTexts:
         Yields:
             tuple of int64 arrays: ids [texts, longest]; masked places [n] in the flattened ids; tokens there [n].
         """
-        from trainer import LengthGroupedBatchSampler, pad_batch
+        from core.batches import LengthGroupedBatchSampler
+        from core.encoders import pad_batch
 
         sampler = LengthGroupedBatchSampler([len(row["input_ids"]) for row in self.features], BATCH_SIZE, self.seed)
         sampler.set_epoch(number)

@@ -42,14 +42,8 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from utils import (  # noqa: E402
-    MAX_NAMES_IN_MESSAGE,
-    UsageError,
-    check_save_dir,
-    describe_encoding,
-    exit_on_usage_error,
-    write_lines,
-)
+from core.encodings import describe_encoding
+from utils import MAX_NAMES_IN_MESSAGE, UsageError, check_save_dir, exit_on_usage_error, write_lines
 
 # Seconds without a byte, connecting included, after which a download is given up.
 TIMEOUT = 30

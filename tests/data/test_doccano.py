@@ -256,7 +256,7 @@ def test_the_model_labels_texts_beforehand(trained_once, tmp_path):
     out = tmp_path / "out.jsonl"
     flags = ["--text_file", str(tmp_path / "data.txt"), "--export_model_dir", str(checkpoint / "export")]
     doccano.main([*flags, "--export_file", str(out)])
-    from predictor import Predictor
+    from core.predictor import Predictor
 
     expected = Predictor(checkpoint / "export").classify(texts)
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
