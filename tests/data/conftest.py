@@ -1,10 +1,11 @@
-"""Fixtures of data/prepare.py's tests."""
+"""Fixtures of data/: few rows for prepare.py, samples with near copies for splitting."""
 
 import pytest
 
 from data import prepare
 from tests.data.kuake import DEV, TRAIN
-from utils import UsageError
+from tests.helpers import ROOT
+from utils import UsageError, read_examples, read_labels
 
 
 @pytest.fixture
@@ -24,3 +25,12 @@ def refused(tmp_path):
         return str(error.value)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """The shipped sample data with near copies of some texts."""
+    labels = read_labels(ROOT / "data" / "label.txt")
+    texts, ids = read_examples(ROOT / "data" / "train.txt", labels)
+    copies = list(range(0, 880, 11))
+    return texts + [f"请问{texts[row]}呢" for row in copies], ids + [ids[row] for row in copies], labels

@@ -7,8 +7,8 @@ import struct
 
 import numpy as np
 import pytest
-from tests.helpers import load_script
 
+from tests.helpers import load_script
 from utils import UsageError
 
 build_encoder = load_script("data/build_encoder.py")

@@ -9,8 +9,8 @@ from pathlib import Path
 import check
 import doccano
 import pytest
-from tests.helpers import ROOT
 
+from tests.helpers import ROOT
 from utils import UsageError, read_examples, read_labels
 
 VENV = ROOT / ".venv-doccano"

@@ -7,8 +7,8 @@ import sys
 import mlm_head
 import numpy as np
 import pytest
-from tests.helpers import ROOT, load_script
 
+from tests.helpers import ROOT, load_script
 from utils import UsageError
 
 build_encoder = load_script("data/build_encoder.py")
