@@ -1,8 +1,10 @@
-"""Fixtures of data/: few rows for prepare.py, samples with near copies for splitting."""
+"""Fixtures of data/: few rows for prepare.py, samples with near copies for splitting, a
+small file of weights."""
 
 import pytest
 
 from data import prepare
+from tests.data.e5 import small_file
 from tests.data.kuake import DEV, TRAIN
 from tests.helpers import ROOT
 from utils import UsageError, read_examples, read_labels
@@ -34,3 +36,9 @@ def samples():
     texts, ids = read_examples(ROOT / "data" / "train.txt", labels)
     copies = list(range(0, 880, 11))
     return texts + [f"请问{texts[row]}呢" for row in copies], ids + [ids[row] for row in copies], labels
+
+
+@pytest.fixture(scope="session")
+def small():
+    """Bytes of an E5S1 file, and the float32 values that it holds after quantisation."""
+    return small_file()
