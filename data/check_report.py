@@ -1,10 +1,6 @@
 """The HTML page that `check.py --html FILE` writes: plots, numbers and findings in one file without outside parts."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from report import escape, new_figure, show_legend, table, text_width, to_svg, write_page  # noqa: E402
+from analysis.report import escape, new_figure, show_legend, table, text_width, to_svg, write_page
 
 COLOURS = {"train.txt": "#3b6ea8", "dev.txt": "#e0883a", "test.txt": "#5a9e6f", "data.txt": "#8a8a8a"}
 
@@ -41,8 +37,9 @@ def plot_lengths(summary):
     axes.axvline(summary["max_length"], color="#b3261e", linestyle="--", linewidth=1)
     longest = max([axes.get_xlim()[1], 1.05 * summary["max_length"]])
     side, gap = ("right", -1) if summary["max_length"] > longest / 2 else ("left", 1)
-    axes.text(summary["max_length"] + gap * longest / 150, axes.get_ylim()[1], f"--max_length {summary['max_length']}",
-              color="#b3261e", va="top", ha=side, fontsize=9)  # fmt: skip
+    place, top = summary["max_length"] + gap * longest / 150, axes.get_ylim()[1]
+    style = {"color": "#b3261e", "va": "top", "ha": side, "fontsize": 9}
+    axes.text(place, top, f"--max_length {summary['max_length']}", **style)
     axes.set_xlim(0, longest)
     axes.set_xlabel(f"tokens a text ({summary['tokens']})")
     axes.set_ylabel("share of the file's samples, %")
@@ -68,13 +65,14 @@ def finding_section(finding):
     rest = finding["count"] - len(rows)
     severity = finding["severity"]
     heading = f"{finding['kind']} ({finding['count']:,}): {escape(finding['meaning'])}"
-    return "".join([
+    parts = [
         "<details open>" if severity == "error" else "<details>",
         f'<summary><span class="{severity}">{severity}</span> {heading}</summary>',
         table(["place", "what", "text", "compared with"][:columns], [row[:columns] for row in rows]),
         f"<p>and {rest:,} more, not listed</p>" if rest else "",
         "</details>",
-    ])  # fmt: skip
+    ]
+    return "".join(parts)
 
 
 def write_html(summary, path):
@@ -104,7 +102,8 @@ def write_html(summary, path):
         *map(finding_section, summary["findings"]),
     ]
     if has_samples and summary["labels"]:
-        parts += ["<h2>Labels</h2>", plot_labels(summary), "<details><summary>numbers</summary>",
-                  table(["label", *names], counts, numbers=range(1, 4)), "</details>",
-                  "<h2>Length of the texts</h2>", plot_lengths(summary)]  # fmt: skip
+        numbers = table(["label", *names], counts, numbers=range(1, 4))
+        parts += ["<h2>Labels</h2>", plot_labels(summary)]
+        parts += ["<details><summary>numbers</summary>", numbers, "</details>"]
+        parts += ["<h2>Length of the texts</h2>", plot_lengths(summary)]
     write_page(path, f"Data check: {summary['dataset_dir']}", parts)

@@ -11,9 +11,8 @@ import collections
 import csv
 from pathlib import Path
 
-from check import CONTROL, REPORT_ORDER, SPLITS, LabelsAsFound, character_classes, read_chunks
-from near_duplicates import normalise
-
+from data.near_duplicates import normalise
+from data.reading import CONTROL, REPORT_ORDER, SPLITS, LabelsAsFound, character_classes, read_chunks
 from utils import UsageError, example_problem, parse_labels, split_label, staged_files
 
 CHANGES_FILE = "changes.csv"

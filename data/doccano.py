@@ -15,19 +15,19 @@ Texts without a label go to data.txt. White space inside a text, line breaks too
 
 import argparse
 import json
+import shlex
 import sys
-import zipfile
-from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from split import PART_FILES, boolean, check_splits, check_threshold, write_parts  # noqa: E402
-
-from utils import (  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from core.arguments import boolean
+from core.encodings import describe_encoding
+from data.annotations import listed, merge_copies, not_in, one_line, read_records
+from data.near_duplicates import check_threshold
+from data.splitting import PART_FILES, check_splits, write_parts
+from utils import (
     UsageError,
     check_save_dir,
-    describe_encoding,
     exit_on_usage_error,
     read_cases,
     read_labels,
@@ -39,210 +39,6 @@ from utils import (  # noqa: E402
 
 # May stand before the first line of a file, and stays there.
 BYTE_ORDER_MARK = "\ufeff"
-# Problems that are told at once; a file of another kind has one in every record.
-MAX_PROBLEMS = 20
-# What export_texts adds to a record; doccano keeps it as meta data and exports it again.
-META_KEYS = ("score", "given_label", "origin")
-# Keys of Label Studio's JSON-MIN that are neither the text nor the answer.
-LABEL_STUDIO_KEYS = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", *META_KEYS}
-
-
-@dataclass
-class Record:
-    """One annotated text: where it stands, what it says, its label (None: not annotated) and its meta data."""
-
-    place: str
-    text: str
-    label: str = None
-    meta: dict = field(default_factory=dict)
-
-
-class RecordError(Exception):
-    """What is wrong with one record, without its place."""
-
-
-def one_line(text):
-    """The text with every run of white space as one space."""
-    return " ".join(text.split())
-
-
-# -------------------------------------------------------------------------------------------- reading exports
-
-
-def read_records(path):
-    """Read an export of doccano or Label Studio.
-
-    Args:
-        path (Path): .jsonl or .json, or a .zip with one such file.
-
-    Returns:
-        list[Record]: in the order of the file.
-
-    Raises:
-        UsageError: not such a file, or, all at once, the records that are no text with at most one label.
-    """
-    where, data = _read_export(Path(path))
-    records, problems = [], []
-    for place, value in _parse_json(where, data):
-        try:
-            records.append(_to_record(place, value))
-        except RecordError as error:
-            problems.append(f"{place}: {error}")
-    if problems:
-        raise UsageError(_listed(problems))
-    if not records:
-        raise UsageError(f"{where}: no records; export the project again")
-    return records
-
-
-def not_in(path, record):
-    """What is wrong with a record whose label is unknown."""
-    return f"label {record.label!r} is not in {path}; add it there, or correct the record"
-
-
-def _listed(problems):
-    more = len(problems) - MAX_PROBLEMS
-    return "\n".join(problems[:MAX_PROBLEMS] + ([f"… and {more:,} more of this kind"] if more > 0 else []))
-
-
-def _read_export(path):
-    """The name for messages and the bytes of an export; a zip must have one file of records."""
-    try:
-        if not zipfile.is_zipfile(path):
-            return path, path.read_bytes()
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.lower().endswith((".json", ".jsonl"))]
-            if len(names) != 1:
-                found = " ".join(names) or "none"
-                raise UsageError(
-                    f"{path}: {len(names)} files of records ({found}); doccano writes one file an annotator unless "
-                    "they share the annotation: unpack it and give the one to use"
-                )
-            return f"{path}:{names[0]}", archive.read(names[0])
-    except (OSError, zipfile.BadZipFile, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{path}: cannot be read ({reason}); give an export of doccano or Label Studio") from None
-
-
-def _parse_json(where, data):
-    """Yield (place, value) of each record: the lines of JSONL, the items of a JSON list."""
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(describe_encoding(where, data, error.start)) from None
-    if text.lstrip().startswith("["):
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise UsageError(f"{where}: not readable as JSON ({error}); export the project again") from None
-        yield from ((f"{where}: record {number}", value) for number, value in enumerate(values, 1))
-        return
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                yield f"{where}:{number}", json.loads(line)
-            except ValueError as error:
-                raise UsageError(
-                    f"{where}:{number}: not readable as JSON ({error}); export the project as JSONL or JSON"
-                ) from None
-
-
-def _to_record(place, value):
-    """A Record of one JSON value.
-
-    Raises:
-        RecordError: the message says what it is and what to do.
-    """
-    if not isinstance(value, dict):
-        raise RecordError("not a JSON object; export the project as JSONL or JSON")
-    if isinstance(value.get("data"), dict):
-        text, label, meta = _from_label_studio(value)
-    elif {"annotator", "annotation_id", "lead_time"} & set(value):
-        text, label, meta = _from_label_studio_min(value)
-    else:
-        text, label, meta = _from_doccano(value)
-    if not isinstance(text, str) or not text.strip():
-        raise RecordError('no text; every record needs one under "text"')
-    if label is not None and (not isinstance(label, str) or not label.strip()):
-        raise RecordError(f"the label {label!r} is not a name; give the labels names")
-    return Record(place, one_line(text), None if label is None else one_line(label), meta)
-
-
-def _from_doccano(value):
-    """Text, label and meta data of a doccano record, of any version."""
-    if "entities" in value or "relations" in value or "cats" in value:
-        raise RecordError("spans, as a sequence labelling or intent project exports them; this needs a text "
-                          "classification project")  # fmt: skip
-    if "annotations" in value:
-        raise RecordError('label numbers instead of names ("annotations"), as doccano before 1.3 writes them; update '
-                          "doccano and export again")  # fmt: skip
-    labels = value.get("label", value.get("labels"))
-    meta = {key: value[key] for key in META_KEYS if isinstance(value.get(key), (str, int, float))}
-    # Versions 1.5 and 1.6 call the text "data".
-    return value.get("text", value.get("data")), _only_label(labels), meta
-
-
-def _only_label(labels):
-    """The label of a record, None for none."""
-    labels = [] if labels is None or labels == "" else labels if isinstance(labels, list) else [labels]
-    if any(isinstance(label, (list, dict)) for label in labels):
-        raise RecordError("spans instead of a label, as a sequence labelling project exports them; this needs a text "
-                          "classification project")  # fmt: skip
-    # Numbers are names too (0 and 1 of two classes); several annotators may have given the same label.
-    names = [str(label) if isinstance(label, int) and not isinstance(label, bool) else label for label in labels]
-    names = list(dict.fromkeys(names))
-    if len(names) > 1:
-        raise RecordError(
-            f"{len(names)} labels ({', '.join(map(str, names))}); multi_class needs exactly one, choose it"
-        )
-    return names[0] if names else None
-
-
-def _from_label_studio(value):
-    """Text, label and meta data of a record of Label Studio's JSON."""
-    annotations = value.get("annotations", value.get("completions")) or []
-    labels = []
-    for annotation in annotations if isinstance(annotations, list) else ():
-        results = annotation.get("result", []) if isinstance(annotation, dict) else []
-        if isinstance(annotation, dict) and not annotation.get("was_cancelled"):
-            for result in results:
-                content = result.get("value") if isinstance(result, dict) else None
-                if not isinstance(content, dict) or "start" in content or "labels" in content:
-                    raise RecordError("spans instead of choices; this needs a project with <Choices>")
-                labels += content.get("choices") or []
-    meta = {key: value["data"][key] for key in META_KEYS if key in value["data"]}
-    return value["data"].get("text"), _only_label(labels), meta
-
-
-def _from_label_studio_min(value):
-    """Text, label and meta data of a record of JSON-MIN, where the control's name is the answer's key."""
-    answers = {key: answer for key, answer in value.items() if key != "text" and key not in LABEL_STUDIO_KEYS}
-    if len(answers) > 1:
-        raise RecordError(f"several answers ({', '.join(answers)}); export it as JSON instead of JSON-MIN")
-    answer = next(iter(answers.values()), None)
-    label = answer.get("choices") if isinstance(answer, dict) else answer
-    return value.get("text"), _only_label(label), {key: value[key] for key in META_KEYS if key in value}
-
-
-def merge_copies(records):
-    """The records without repeated texts.
-
-    Returns:
-        tuple[list[Record], list[str]]: one record a text, a labelled one where there is one, without the texts that
-        have different labels; and a message for each of those.
-    """
-    kept, problems = {}, {}
-    for record in records:
-        first = kept.setdefault(record.text, record)
-        if first.label is None:
-            kept[record.text] = record
-        elif record.label not in (None, first.label):
-            problems[record.text] = (
-                f"{record.place}: {shortened(record.text)!r} has the label {record.label!r}, but {first.label!r} in "
-                f"{first.place}; decide which one is right"
-            )
-    return [record for text, record in kept.items() if text not in problems], list(problems.values())
-
 
 # ------------------------------------------------------------------------------------------------ to training data
 
@@ -254,7 +50,7 @@ def convert(args):
     shares = check_splits(args.splits)
     records, problems = merge_copies(records_read := read_records(args.doccano_file))
     if problems:
-        raise UsageError(_listed(problems))
+        raise UsageError(listed(problems))
     labelled = [record for record in records if record.label is not None]
     unlabelled = [record.text for record in records if record.label is None]
     labels = read_labels(args.label_file) if args.label_file else list(dict.fromkeys(r.label for r in labelled))
@@ -263,7 +59,7 @@ def convert(args):
         f"{record.place}: {not_in(args.label_file, record)}" for record in labelled if record.label not in label2id
     ]
     if unknown:
-        raise UsageError(_listed(unknown))
+        raise UsageError(listed(unknown))
     if len(labels) < 2:
         problem = f"{len(labels)} labels in {len(labelled)} labelled records"
         raise UsageError(f"{args.doccano_file}: {problem}; a classifier needs at least two")
@@ -272,10 +68,18 @@ def convert(args):
     more = {"label.txt": read_lines(args.label_file)} if args.label_file else {}  # label==word stays
     if unlabelled:
         more["data.txt"] = unlabelled
-    write_parts(args.save_dir, texts, ids, labels, shares, args.seed, args.near_duplicate_threshold, args.is_shuffle,
-                more)  # fmt: skip
-    print(f"{len(records_read):,} records: {len(labelled):,} labelled texts, {len(unlabelled):,} without a label "
-          f"(data.txt), {len(records_read) - len(records):,} repeated")  # fmt: skip
+    options = {"seed": args.seed, "threshold": args.near_duplicate_threshold, "shuffle": args.is_shuffle, "more": more}
+    write_parts(args.save_dir, texts, ids, labels, shares, **options)
+    print(
+        f"{len(records_read):,} records: {len(labelled):,} labelled texts, {len(unlabelled):,} without a label "
+        f"(data.txt), {len(records_read) - len(records):,} repeated"
+    )
+    print_check(args.save_dir)
+
+
+def print_check(folder):
+    """Print the command that comes next for a data folder."""
+    print(f"next: python data/check.py --dataset_dir {shlex.quote(str(folder))}")
 
 
 # ------------------------------------------------------------------------------------------------- to the annotator
@@ -287,13 +91,12 @@ def export_texts(args):
     rows = {}
     for path in args.text_file:
         for number, text, given_label, label, score in read_cases(path):
-            row = {"text": text, "label": label, "score": score, "given_label": given_label,
-                   "origin": f"{path.name}:{number}"}  # fmt: skip
-            rows.setdefault(one_line(text), row)
+            row = {"text": text, "label": label, "score": score, "given_label": given_label}
+            rows.setdefault(one_line(text), {**row, "origin": f"{path.name}:{number}"})
     rows = list(rows.values())
     open_rows = [row for row in rows if not row["label"]]
     if args.export_model_dir and open_rows:
-        from predictor import Predictor  # needs paddle, which takes seconds
+        from core.predictor import Predictor
 
         predictor = Predictor(args.export_model_dir)
         for row, (label, score) in zip(open_rows, predictor.classify([row["text"] for row in open_rows])):
@@ -306,6 +109,9 @@ def export_texts(args):
     write_lines(args.export_file.parent, {args.export_file.name: lines}, "--export_file")
     labelled = sum(bool(row["label"]) for row in rows)
     print(f"{args.export_file}: {len(lines):,} texts, {labelled:,} with a label of the model")
+    print(
+        f"next: import {args.export_file.name} into doccano as JSONL, label it, and give the export as --doccano_file"
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- merging
@@ -329,8 +135,9 @@ def merge(args):
     for line in (*changes, *(f"conflict: {conflict}" for conflict in conflicts)):
         print(line)
     labelled = sum(record.label is not None for record in records)
-    print(f"{labelled:,} labelled texts: {len(changes):,} changes, {len(conflicts):,} conflicts; "
-          f"{len(records) - labelled:,} texts without a label")  # fmt: skip
+    counts = f"{labelled:,} labelled texts: {len(changes):,} changes, {len(conflicts):,} conflicts"
+    print(f"{counts}; {len(records) - labelled:,} texts without a label")
+    print_check(folder)
     return 1 if conflicts else 0
 
 
@@ -380,8 +187,8 @@ def plan_merge(folder, records, labels):
         lines = contents.get("train.txt") or raw_lines(folder / "train.txt")
         if lines and not lines[-1]:
             lines.pop()
-        changes += [f"{folder / 'train.txt'}:{number}: added {record.label!r} | {shortened(record.text)}"
-                    for number, record in enumerate(added, len(lines) + 1)]  # fmt: skip
+        for number, record in enumerate(added, len(lines) + 1):
+            changes.append(f"{folder / 'train.txt'}:{number}: added {record.label!r} | {shortened(record.text)}")
         contents["train.txt"] = [*lines, *(f"{record.text}\t{record.label}" for record in added), ""]
     unlabelled = raw_lines(folder / "data.txt")
     left = [line for line in unlabelled if one_line(line.lstrip(BYTE_ORDER_MARK)) not in corrections]
@@ -405,19 +212,19 @@ def raw_lines(path):
 # ------------------------------------------------------------------------------------------------------------ main
 
 
-def parse(argv):
+def parse_flags(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--doccano_file", type=Path, help="an export of doccano (JSONL, JSON, zip) or Label Studio (JSON, JSON-MIN)")
     add("--save_dir", type=Path, default=Path("./data"), help="the folder for the files (default: ./data)")
     add("--splits", type=float, nargs="*", default=[0.8, 0.1, 0.1], help="shares of train, dev, test (0.8 0.1 0.1)")
     add("--task_type", default="multi_class", help="multi_class: exactly one label a text")
-    add("--is_shuffle", type=boolean, default=True, metavar="BOOL", help="False: fill train, dev, test in the file's "
-        "order (default: True)")  # fmt: skip
+    shuffle = "False: fill train, dev, test in the file's order (default: True)"
+    add("--is_shuffle", type=boolean, default=True, metavar="BOOL", help=shuffle)
     add("--seed", type=int, default=1000, help="of the order and the draws (default: 1000)")
     add("--label_file", type=Path, help="label.txt whose order to keep; default: the order of appearance")
-    add("--near_duplicate_threshold", type=float, default=0.8,
-        help="similarity, 0 to 1, from which texts stay in one file; 0: only equal ones (default: 0.8)")  # fmt: skip
+    near = "similarity, 0 to 1, from which texts stay in one file; 0: only equal ones (default: 0.8)"
+    add("--near_duplicate_threshold", type=float, default=0.8, help=near)
     add("--merge_into", type=Path, metavar="DIR", help="bring the labels of --doccano_file into this data folder")
     add("--text_file", type=Path, nargs="+", help="texts to annotate: bad_case.txt, sparse.txt, data.txt, …")
     add("--export_file", type=Path, help="with --text_file: the JSONL file to import into doccano")
@@ -435,7 +242,7 @@ def parse(argv):
 
 
 def main(argv=None):
-    args = parse(argv)
+    args = parse_flags(argv)
     if args.text_file:
         return export_texts(args)
     return merge(args) if args.merge_into else convert(args)

@@ -8,21 +8,23 @@ has none. `python data/build_encoder.py --mlm_texts FILE …` runs this; the tex
 """
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
+import paddle
+from paddlenlp.transformers import ErnieForMaskedLM
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import UsageError, prepare_cpu, read_cases, staged_files  # noqa: E402
+from core.batches import LengthGroupedBatchSampler
+from core.encoders import make_encoder, pad_batch
+from core.loading import load_config_and_tokenizer, load_weights, max_positions
+from core.progress import progress_bar
+from core.trainer import adamw
+from data.reading import MIN_TEXTS
+from utils import UsageError, staged_files
 
 # Of a text's tokens; of these 80 % become [MASK], 10 % another token, 10 % stay, as in BERT.
 MASKED_SHARE = 0.15
 # Of the texts: they are not trained on.
 HELD_OUT_SHARE = 0.05
-# Fewer teach a head nothing, and leave too few to measure it on.
-MIN_TEXTS = 100
 # Times that each held-out text is masked anew.
 HELD_OUT_MASKINGS = 4
 # Texts of a step of the encoder; masked places of a step of the head alone, which costs far less.
@@ -34,20 +36,6 @@ EPOCHS = {"head": 3, "all": 2}
 LINEAR_FROM = 4
 # Of the scores that the head starts with, in cosines: about as sharp as a trained head is.
 START_SCALE = 12
-
-
-def read_corpus(paths):
-    """The texts of the files, each once, in their order.
-
-    Raises:
-        UsageError: a file cannot be read, or there are fewer than MIN_TEXTS texts.
-    """
-    texts = list(dict.fromkeys(text for path in paths for _, text, *_ in read_cases(path)))
-    if len(texts) < MIN_TEXTS:
-        raise UsageError(
-            f"--mlm_texts {' '.join(map(str, paths))}: {len(texts)} different texts; give {MIN_TEXTS} or more"
-        )
-    return texts
 
 
 class MaskedTexts:
@@ -73,8 +61,6 @@ class MaskedTexts:
         Yields:
             tuple of int64 arrays: ids [texts, longest]; masked places [n] in the flattened ids; tokens there [n].
         """
-        from trainer import LengthGroupedBatchSampler, pad_batch
-
         sampler = LengthGroupedBatchSampler([len(row["input_ids"]) for row in self.features], BATCH_SIZE, self.seed)
         sampler.set_epoch(number)
         random = np.random.default_rng([self.seed, number, 1])
@@ -102,25 +88,39 @@ class MaskedTexts:
 
 def states_at(model, ids, places):
     """The encoder's states at masked places: Tensor [places, hidden]."""
-    import paddle
-
     states = model.ernie(paddle.to_tensor(ids))[0]
     return paddle.gather(states.reshape([-1, states.shape[-1]]), paddle.to_tensor(places))
 
 
 def collect_states(model, texts, passes, desc, only_masks=False):
     """The encoder's states at masked places, and the tokens that were there: float32 [n, hidden], int64 [n]."""
-    import paddle
-
     model.eval()
     states, targets = [], []
-    with paddle.no_grad(), tqdm(total=passes * len(texts), desc=desc, disable=None) as bar:
+    with paddle.no_grad(), progress_bar(total=passes * len(texts), desc=desc) as bar:
         for number in range(passes):
             for ids, places, tokens in texts.batches(number, only_masks):
                 states.append(states_at(model, ids, places).numpy())
                 targets.append(tokens)
                 bar.update()
     return np.concatenate(states), np.concatenate(targets)
+
+
+def fit_masked_words(states, targets, embeddings):
+    """Ridge regression from a model's states at masked places to the unit embeddings of the tokens that were there.
+
+    Args:
+        states (np.ndarray): [places, hidden].
+        targets (np.ndarray): token ids, [places].
+        embeddings (np.ndarray): the model's word embeddings, [vocabulary, hidden].
+
+    Returns:
+        np.ndarray: weights [hidden + 1, hidden], the last row being the bias.
+    """
+    embeddings = embeddings - embeddings.mean(axis=0)
+    embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    states = np.pad(states.astype(np.float64), ((0, 0), (0, 1)), constant_values=1)
+    squares = states.T @ states + np.eye(states.shape[1])
+    return np.linalg.solve(squares, states.T @ embeddings[targets])
 
 
 def start_head(model, states, targets, counts):
@@ -134,10 +134,8 @@ def start_head(model, states, targets, counts):
         states, targets: see collect_states.
         counts (np.ndarray): see count_tokens.
     """
-    import trainer as lib
-
     head, embeddings = model.cls.predictions, model.get_input_embeddings().weight.numpy()
-    weights, _ = lib.fit_masked_words(states, targets, embeddings)
+    weights = fit_masked_words(states, targets, embeddings)
     weights -= weights.mean(axis=1, keepdims=True)
     weights /= (states @ weights[:-1] + weights[-1]).std()
     head.transform.weight.set_value(weights[:-1].astype("float32"))
@@ -151,8 +149,6 @@ def start_head(model, states, targets, counts):
 
 def head_batches(states, targets, epochs, seed):
     """Shuffled batches of cached states, as Tensors."""
-    import paddle
-
     random = np.random.default_rng([seed, 2])
     for _ in range(epochs):
         order = random.permutation(len(targets))
@@ -163,8 +159,6 @@ def head_batches(states, targets, epochs, seed):
 
 def encoder_batches(model, texts, epochs):
     """States at masked places through which the gradient reaches the encoder, and the tokens that were there."""
-    import paddle
-
     for number in range(epochs):
         for ids, places, tokens in texts.batches(1 + number):
             yield states_at(model, ids, places), paddle.to_tensor(tokens)
@@ -177,19 +171,11 @@ def train_on(model, parameters, batches, steps, learning_rate, desc):
     only be pushed away. No LayerNorm is frozen above what is trained: Paddle's gradient would be wrong (it leaves the
     scale out).
     """
-    import paddle
-    from paddlenlp.transformers import LinearDecayWithWarmup
-
     model.get_input_embeddings().weight.stop_gradient = True
-    schedule = LinearDecayWithWarmup(learning_rate, steps, WARMUP_SHARE)
     trained = [parameter for parameter in parameters if not parameter.stop_gradient]
-    matrices = {parameter.name for parameter in trained if parameter.ndim > 1}
-    optimizer = paddle.optimizer.AdamW(
-        schedule, parameters=trained, weight_decay=0.01, apply_decay_param_fun=matrices.__contains__,
-        grad_clip=paddle.nn.ClipGradByGlobalNorm(1.0),
-    )  # fmt: skip
+    optimizer, schedule = adamw(trained, learning_rate, steps, WARMUP_SHARE, weight_decay=0.01)
     model.train()
-    with tqdm(total=steps, desc=desc, disable=None) as bar:
+    with progress_bar(total=steps, desc=desc) as bar:
         for states, tokens in batches:
             loss = paddle.nn.functional.cross_entropy(model.cls.predictions(states), tokens)
             loss.backward()
@@ -213,8 +199,6 @@ def measure(model, texts, counts):
         dict[str, float]: top1 and top5, shares of the masked tokens that are found; perplexity; places, their number;
         floor, the top1 of saying the most frequent token everywhere.
     """
-    import paddle
-
     states, targets = collect_states(model, texts, HELD_OUT_MASKINGS, "held-out texts", only_masks=True)
     ranks, losses = [], []
     with paddle.no_grad():
@@ -236,8 +220,8 @@ def measure(model, texts, counts):
 
 
 def report(when, result):
-    print(f"{when}: top-1 {result['top1']:.1%}, top-5 {result['top5']:.1%}, perplexity {result['perplexity']:,.0f}",
-          flush=True)  # fmt: skip
+    found = f"top-1 {result['top1']:.1%}, top-5 {result['top5']:.1%}"
+    print(f"{when}: {found}, perplexity {result['perplexity']:,.0f}", flush=True)
 
 
 def load_encoder(name):
@@ -246,17 +230,15 @@ def load_encoder(name):
     Raises:
         UsageError: no such folder, another kind of model, or no [MASK].
     """
-    from paddlenlp.transformers import ErnieForMaskedLM
-
-    import trainer as lib
-
-    config, tokenizer = lib.load_config_and_tokenizer(str(name))
+    config, tokenizer = load_config_and_tokenizer(str(name))
     if config.model_type != "ernie" or config.hidden_act not in ("gelu", "relu"):
-        raise UsageError(f"--encoder {name}: {config.model_type} with {config.hidden_act}; give an ERNIE "
-                         "encoder, such as the one that build_encoder.py builds without --mlm_texts")  # fmt: skip
+        raise UsageError(
+            f"--encoder {name}: {config.model_type} with {config.hidden_act}; give an ERNIE encoder, such as the one "
+            "that build_encoder.py builds without --mlm_texts"
+        )
     if tokenizer.mask_token_id is None or tokenizer.mask_token_id == tokenizer.unk_token_id:
         raise UsageError(f"--encoder {name}: its vocabulary has no [MASK]; give another one")
-    return lib.load_weights(ErnieForMaskedLM, str(name)), tokenizer, lib.max_positions(config)
+    return load_weights(ErnieForMaskedLM, str(name)), tokenizer, max_positions(config)
 
 
 def split_texts(texts, tokenizer, max_length, seed):
@@ -265,14 +247,12 @@ def split_texts(texts, tokenizer, max_length, seed):
     Raises:
         UsageError: fewer than MIN_TEXTS with a token of the vocabulary.
     """
-    import trainer as lib
-
     special = set(tokenizer.all_special_ids)
-    encode = lib.make_encoder(tokenizer, max_length, False, texts)
+    encode = make_encoder(tokenizer, max_length, False, texts)
     features = [row for row in encode(texts) if not special.issuperset(row["input_ids"])]
     if len(features) < MIN_TEXTS:
-        raise UsageError(f"--mlm_texts: only {len(features)} texts have characters of the encoder's vocabulary; "
-                         f"give {MIN_TEXTS} or more")  # fmt: skip
+        problem = f"only {len(features)} texts have characters of the encoder's vocabulary"
+        raise UsageError(f"--mlm_texts: {problem}; give {MIN_TEXTS} or more")
     order = np.random.default_rng([seed, 0]).permutation(len(features))
     cut = math.ceil(HELD_OUT_SHARE * len(order))
     return tuple(MaskedTexts([features[row] for row in rows], tokenizer, seed) for rows in (order[cut:], order[:cut]))
@@ -302,9 +282,6 @@ def add_head(encoder, texts, output_dir, train="head", epochs=None, learning_rat
     Raises:
         UsageError: an encoder that does not fit, or texts of which too few have tokens.
     """
-    prepare_cpu()
-    import paddle
-
     epochs = EPOCHS[train] if epochs is None else epochs
     learning_rate = LEARNING_RATES[train] if learning_rate is None else learning_rate
     paddle.utils.unique_name.switch()  # the file holds the parameters' names, which count up in a process
@@ -315,9 +292,11 @@ def add_head(encoder, texts, output_dir, train="head", epochs=None, learning_rat
     states, targets = collect_states(model, trained, 1, "states at masked places")
     start_head(model, states, targets, counts)
     results = {"start": measure(model, held_out, counts)}
-    print(f"{len(trained.features):,} texts to train on, {len(held_out.features):,} held out, in which "
-          f"{results['start']['places']:,} tokens are masked; the most frequent token of all is "
-          f"{results['start']['floor']:.1%} of these")  # fmt: skip
+    print(
+        f"{len(trained.features):,} texts to train on, {len(held_out.features):,} held out, in which "
+        f"{results['start']['places']:,} tokens are masked; the most frequent token of all is "
+        f"{results['start']['floor']:.1%} of these"
+    )
     report("linear head", results["start"])
     if train == "head":
         steps = epochs * math.ceil(len(targets) / HEAD_BATCH_SIZE)

@@ -1,8 +1,8 @@
 """Which texts are nearly the same: MinHash with locality-sensitive hashing, in numpy.
 
-check.py (leaks between files) and split.py (groups that must stay together) share this. Two texts are compared by the
-Jaccard similarity of their shingles: the share of pieces that they have in common, 0 to 1. A shingle is two
-characters of Chinese, Japanese or Korean, four of other scripts. MinHash (Broder 1997, "On the resemblance and
+comparisons.py (leaks between files) and splitting.py (groups that must stay together) share this. Two texts are
+compared by the Jaccard similarity of their shingles: the share of pieces that they have in common, 0 to 1. A shingle
+is two characters of Chinese, Japanese or Korean, four of other scripts. MinHash (Broder 1997, "On the resemblance and
 containment of documents") only proposes pairs; each one that is returned was compared exactly.
 
 The datasketch library does the same, at 37 microseconds a text of 18 characters for 32 hashes (bulk mode) and several
@@ -14,6 +14,8 @@ import sys
 import unicodedata
 
 import numpy as np
+
+from utils import UsageError
 
 NUM_HASHES = 64
 # Texts of one bucket that a text is compared with, at most: keeps time linear where thousands share a template.
@@ -141,6 +143,12 @@ def _mix(values):
     values *= np.uint32(0xC2B2AE35)
     values ^= values >> np.uint32(16)
     return values
+
+
+def check_threshold(threshold):
+    """Raise UsageError unless a similarity from 0 to 1 was given."""
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"--near_duplicate_threshold {threshold}: give a number from 0 to 1")
 
 
 def rows_per_band(threshold):

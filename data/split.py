@@ -10,200 +10,18 @@ its train. The same --seed gives the same files.
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
-import numpy as np
-
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from near_duplicates import group, normalise  # noqa: E402
-
-from utils import (  # noqa: E402
-    UsageError,
-    check_save_dir,
-    exit_on_usage_error,
-    format_table,
-    read_examples,
-    read_labels,
-    read_lines,
-    write_lines,
-)
-
-PARTS = ("train", "dev", "test")
-PART_FILES = ("train.txt", "dev.txt", "test.txt", "label.txt")
-FOLD_FILES = ("train.txt", "dev.txt", "label.txt")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from core.arguments import at_least
+from data.near_duplicates import check_threshold
+from data.splitting import FOLD_FILES, PART_FILES, check_splits, labels_in_order, write_folds, write_parts
+from utils import UsageError, check_save_dir, exit_on_usage_error, read_examples, read_labels, read_lines
 
 
-def similar_groups(texts, threshold=0.8):
-    """Number the groups of texts that must stay together.
-
-    Args:
-        texts (list[str]): the samples.
-        threshold (float): similarity from which texts are near-duplicates; 0 keeps only equal texts together.
-
-    Returns:
-        np.ndarray: int64 [n], the group of each text.
-    """
-    return group(texts, threshold) if threshold else np.unique(normalise(texts), return_inverse=True)[1]
-
-
-def assign(groups, ids, shares, seed, shuffle=True):
-    """Distribute samples over parts: each label in the same proportions, near-duplicates together.
-
-    Groups of near-duplicates are placed first, each into a part drawn with a probability in proportion to the room
-    that the part has for the group's labels. Single texts then fill every label's quota exactly, but for rounding.
-    A label with as many samples as there are parts has at least one in each, groups permitting.
-
-    Args:
-        groups (np.ndarray): int64 [n], see similar_groups.
-        ids (list[int]): class ids of the samples.
-        shares (list[float]): of each part, in sum 1.
-        seed (int): of the order and of the draws.
-        shuffle (bool): False fills the parts in the order of the samples.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: int64 [n], the part of each sample; and the order in which to write them.
-    """
-    random = np.random.RandomState(seed)
-    ids, shares = np.asarray(ids), np.asarray(shares, dtype=float)
-    order = random.permutation(len(ids)) if shuffle else np.arange(len(ids))
-    room = np.bincount(ids)[:, None] * shares
-    parts = np.full(len(ids), -1)
-
-    sizes = np.bincount(groups)
-    members = {number: [] for number in np.flatnonzero(sizes > 1)}
-    for row in order[sizes[groups[order]] > 1].tolist():
-        members[groups[row]].append(row)
-    for rows in sorted(members.values(), key=len, reverse=True):
-        counts = np.bincount(ids[rows], minlength=len(room))
-        fits = (counts @ np.maximum(room, 0)) * (room.sum(axis=0) >= len(rows))
-        if not fits.any():
-            fits = np.where(np.arange(len(shares)) == room.sum(axis=0).argmax(), 1.0, 0.0)
-        parts[rows] = random.choice(len(shares), p=fits / fits.sum())
-        room[:, parts[rows[0]]] -= counts
-
-    single = order[parts[order] < 0]
-    for label in np.unique(ids[single]):
-        rows = single[ids[single] == label]
-        missing = len(ids) * shares - np.bincount(parts[parts >= 0], minlength=len(shares))
-        counts = quotas(len(rows), np.maximum(room[label], 0), shares > 0, missing)
-        parts[rows] = np.repeat(np.arange(len(shares)), counts)
-    return parts, order
-
-
-def quotas(total, room, wanted, missing):
-    """Whole numbers in proportion to `room` that add up to `total`, by largest remainders.
-
-    Args:
-        total (int): samples to distribute.
-        room (np.ndarray): float [parts], at least 0.
-        wanted (np.ndarray): bool [parts], parts that should get at least one where there is one to spare.
-        missing (np.ndarray): float [parts], what each part still lacks over all labels: it settles ties.
-
-    Returns:
-        np.ndarray: int64 [parts].
-    """
-    exact = total * (room / room.sum() if room.any() else wanted / wanted.sum())
-    result = np.floor(exact).astype(np.int64)
-    rest = np.lexsort((-missing, (result - exact).round(6)))[: total - result.sum()]
-    result[rest] += 1
-    for part in np.flatnonzero(wanted & (result == 0)):
-        if room[part] > 0 and result.max() > 1:
-            result[result.argmax()] -= 1
-            result[part] += 1
-    return result
-
-
-def check_splits(splits):
-    """Complete and check --splits: shares of train, dev and, where given, test.
-
-    Returns:
-        list[float]: three shares.
-
-    Raises:
-        UsageError: not two or three shares that add up to 1, or nothing for train.
-    """
-    given = " ".join(f"{share:g}" for share in splits)
-    if len(splits) not in (2, 3) or any(not 0 <= share <= 1 for share in splits) or abs(sum(splits) - 1) > 1e-6:
-        raise UsageError(f"--splits {given}: give the shares of train, dev and test, in sum 1, such as 0.8 0.1 0.1")
-    if splits[0] == 0:
-        raise UsageError(f"--splits {given}: train gets nothing; the first share is that of train")
-    return [*splits, 0.0][:3]
-
-
-def boolean(text):
-    """True or False as the flags of train.py take them."""
-    if text.lower() in ("true", "yes", "1", "t", "y"):
-        return True
-    if text.lower() in ("false", "no", "0", "f", "n"):
-        return False
-    raise argparse.ArgumentTypeError(f"{text!r} is not True or False")
-
-
-def check_threshold(threshold):
-    """Raise UsageError unless a similarity from 0 to 1 was given."""
-    if not 0 <= threshold <= 1:
-        raise UsageError(f"--near_duplicate_threshold {threshold}: give a number from 0 to 1")
-
-
-def labels_in_order(path):
-    """The labels of a file of samples in the order of their first appearance."""
-    fields = (line.split("\t") for line in read_lines(path))
-    return list(dict.fromkeys(row[1].strip() for row in fields if len(row) == 2 and row[1].strip()))
-
-
-def write_parts(save_dir, texts, ids, labels, shares, seed, threshold, shuffle=True, more=()):
-    """Split samples and write label.txt, train.txt, dev.txt and, unless it would be empty, test.txt.
-
-    Args:
-        save_dir (Path): the folder; its files of these names are replaced.
-        texts, ids, labels: samples, their class ids, and the names of the classes.
-        shares (list[float]): of train, dev and test.
-        seed, threshold, shuffle: see `assign`.
-        more (dict[str, list[str]]): further files to write, with their lines.
-    """
-    groups = similar_groups(texts, threshold)
-    parts, order = assign(groups, ids, shares, seed, shuffle)
-    contents = {"label.txt": labels, **dict(more)}
-    for number, name in enumerate(PARTS):
-        lines = [f"{texts[row]}\t{labels[ids[row]]}" for row in order[parts[order] == number].tolist()]
-        if lines:
-            contents[f"{name}.txt"] = lines
-    write_lines(save_dir, contents)
-    print_counts(save_dir, ids, groups, parts, labels, PARTS)
-
-
-def print_counts(save_dir, ids, groups, parts, labels, names):
-    """Print the samples of each part and label, and the groups that stayed together."""
-    counts = np.zeros((len(labels), len(names)), dtype=int)
-    np.add.at(counts, (np.asarray(ids), parts), 1)
-    rows = [{**dict(zip(names, row)), "label": f" {label}"} for label, row in zip(labels, counts.tolist())]
-    rows.append({**dict(zip(names, counts.sum(axis=0).tolist())), "label": f" in {save_dir}"})
-    print("\n".join(format_table(rows)))
-    sizes = np.bincount(groups)
-    if sizes.max() > 1:
-        together = f"{(sizes > 1).sum():,} groups of equal or nearly equal texts stayed together"
-        print(f"{together}; the largest has {sizes.max():,} texts")
-
-
-def write_folds(save_dir, texts, ids, labels, folds, seed, threshold, more=()):
-    """Write fold_1 to fold_<folds>, each with label.txt, train.txt and dev.txt; `more` as in write_parts."""
-    if folds > len(texts):
-        raise UsageError(f"--folds {folds}: too many for {len(texts)} samples; give fewer")
-    groups = similar_groups(texts, threshold)
-    parts, order = assign(groups, ids, [1 / folds] * folds, seed)
-    for fold in range(folds):
-        lines = [[f"{texts[row]}\t{labels[ids[row]]}" for row in order[chosen].tolist()]
-                 for chosen in (parts[order] != fold, parts[order] == fold)]  # fmt: skip
-        if not all(lines):
-            raise UsageError(f"--folds {folds}: too many, since near-duplicates stay together; give fewer")
-        contents = {"label.txt": labels, "train.txt": lines[0], "dev.txt": lines[1], **dict(more)}
-        write_lines(save_dir / f"fold_{fold + 1}", contents)
-    print_counts(save_dir, ids, groups, parts, labels, [f"fold_{fold + 1}" for fold in range(folds)])
-
-
-def main(argv=None):
+def parse_flags(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--input_file", type=Path, required=True, help="labelled samples: <text>, a tab, <label> a line")
@@ -211,30 +29,38 @@ def main(argv=None):
     add("--splits", type=float, nargs="*", default=[0.8, 0.1, 0.1], help="shares of train, dev, test (0.8 0.1 0.1)")
     add("--folds", type=int, help="write this many folds instead")
     add("--label_file", type=Path, help="label.txt whose order to keep; default: the order of appearance")
-    add("--near_duplicate_threshold", type=float, default=0.8,
-        help="similarity, 0 to 1, from which texts stay together; 0: only equal ones (default: 0.8)")  # fmt: skip
+    near = "similarity, 0 to 1, from which texts stay together; 0: only equal ones (default: 0.8)"
+    add("--near_duplicate_threshold", type=float, default=0.8, help=near)
     add("--seed", type=int, default=1000, help="of the order and the draws (default: 1000)")
     add("--force", action="store_true", help="replace files that --save_dir already has")
-    args = parser.parse_args(argv)
+    flags = parser.parse_args(argv)
+    flags.splits = check_splits(flags.splits)
+    check_threshold(flags.near_duplicate_threshold)
+    problems = at_least(flags, folds=2)
+    if problems:
+        raise UsageError(problems[0])
+    return flags
 
-    shares = check_splits(args.splits)
-    check_threshold(args.near_duplicate_threshold)
-    if args.folds is not None and args.folds < 2:
-        raise UsageError(f"--folds {args.folds}: give 2 or more")
-    if args.folds:
-        for fold in range(args.folds):
-            check_save_dir(args.save_dir / f"fold_{fold + 1}", FOLD_FILES, args.force)
-    else:
-        check_save_dir(args.save_dir, PART_FILES, args.force)
-    labels = read_labels(args.label_file) if args.label_file else labels_in_order(args.input_file)
-    texts, ids = read_examples(args.input_file, labels)
+
+def main(argv=None):
+    flags = parse_flags(argv)
+    folders = [flags.save_dir / f"fold_{fold + 1}" for fold in range(flags.folds or 0)]
+    for folder in folders:
+        check_save_dir(folder, FOLD_FILES, flags.force)
+    if not folders:
+        check_save_dir(flags.save_dir, PART_FILES, flags.force)
+    labels = read_labels(flags.label_file) if flags.label_file else labels_in_order(flags.input_file)
+    texts, ids = read_examples(flags.input_file, labels)
     if len(labels) < 2:
-        raise UsageError(f"{args.input_file}: only one label; a classifier needs at least two")
-    more = {"label.txt": read_lines(args.label_file)} if args.label_file else {}  # label==word stays
-    if args.folds:
-        write_folds(args.save_dir, texts, ids, labels, args.folds, args.seed, args.near_duplicate_threshold, more)
+        raise UsageError(f"{flags.input_file}: only one label; a classifier needs at least two")
+    options = {"seed": flags.seed, "threshold": flags.near_duplicate_threshold}
+    if flags.label_file:
+        options["more"] = {"label.txt": read_lines(flags.label_file)}  # label==word stays
+    if folders:
+        write_folds(flags.save_dir, texts, ids, labels, flags.folds, **options)
     else:
-        write_parts(args.save_dir, texts, ids, labels, shares, args.seed, args.near_duplicate_threshold, more=more)
+        write_parts(flags.save_dir, texts, ids, labels, flags.splits, **options)
+    print(f"next: python data/check.py --dataset_dir {shlex.quote(str(folders[0] if folders else flags.save_dir))}")
 
 
 if __name__ == "__main__":

@@ -39,8 +39,8 @@ def running_doccano(venv, folder, deadline=120):
     }
     user = ["createuser", "--username", USER, "--password", PASSWORD, "--email", "admin@example.com"]
     for command in (["init"], user):
-        subprocess.run([venv / "bin" / "doccano", *command], env=environment, check=True, stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL)  # fmt: skip
+        silent = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        subprocess.run([venv / "bin" / "doccano", *command], env=environment, check=True, **silent)
     port = free_port()
     # doccano's own `webserver` listens on every address; this is the same server on the loopback one.
     server = [python, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "1", "config.wsgi"]
@@ -49,8 +49,8 @@ def running_doccano(venv, folder, deadline=120):
     try:
         for name, command in (("server", server), ("worker", worker)):
             with (folder / f"{name}.log").open("wb") as log:
-                processes.append(subprocess.Popen(command, env=environment, cwd=backend, stdout=log, stderr=log,
-                                                  stdin=subprocess.DEVNULL))  # fmt: skip
+                streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+                processes.append(subprocess.Popen(command, env=environment, cwd=backend, **streams))
         yield Client(f"http://127.0.0.1:{port}/v1", time.monotonic() + deadline)
     finally:
         for process in processes:
@@ -88,20 +88,27 @@ class Client:
     def create_project(self, name, project_type="DocumentClassification", **options):
         """Make a project; its id."""
         body = {
-            "name": name, "description": name, "guideline": "", "tags": [], "random_order": False,
-            "project_type": project_type, "resourcetype": f"{RESOURCES[project_type]}Project",
-            "collaborative_annotation": True, "single_class_classification": True, **options,
-        }  # fmt: skip
+            "name": name,
+            "description": name,
+            "guideline": "",
+            "tags": [],
+            "random_order": False,
+            "project_type": project_type,
+            "resourcetype": f"{RESOURCES[project_type]}Project",
+            "collaborative_annotation": True,
+            "single_class_classification": True,
+            **options,
+        }
         return self.call("POST", "projects", json=body).json()["id"]
 
     def upload(self, project, path, file_format="JSONL", task="DocumentClassification"):
         """Import a file with its labels; what the server found wrong with it."""
         with Path(path).open("rb") as file:
-            upload_id = self.call("POST", "fp/process/", files={"filepond": (Path(path).name, file)},
-                                  data={"filepond": "{}"}).text  # fmt: skip
-        body = {"format": file_format, "task": task, "uploadIds": [upload_id], "column_data": "text",
-                "column_label": "label", "encoding": "utf_8", "delimiter": ""}  # fmt: skip
-        task_id = self.call("POST", f"projects/{project}/upload", json=body).json()["task_id"]
+            files = {"filepond": (Path(path).name, file)}
+            upload_id = self.call("POST", "fp/process/", files=files, data={"filepond": "{}"}).text
+        body = {"format": file_format, "task": task, "uploadIds": [upload_id]}
+        columns = {"column_data": "text", "column_label": "label", "encoding": "utf_8", "delimiter": ""}
+        task_id = self.call("POST", f"projects/{project}/upload", json={**body, **columns}).json()["task_id"]
         return self.wait(task_id)["error"]
 
     def wait(self, task_id, seconds=60):
@@ -141,5 +148,8 @@ class Client:
         return target
 
 
-RESOURCES = {"DocumentClassification": "TextClassification", "SequenceLabeling": "SequenceLabeling",
-             "Seq2seq": "Seq2seq"}  # fmt: skip
+RESOURCES = {
+    "DocumentClassification": "TextClassification",
+    "SequenceLabeling": "SequenceLabeling",
+    "Seq2seq": "Seq2seq",
+}

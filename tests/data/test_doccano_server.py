@@ -4,13 +4,12 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-import check
-import doccano
 import pytest
-from tests.helpers import ROOT
 
+from data import check, doccano
+from tests.data.doccano_server import running_doccano
+from tests.helpers import ROOT
 from utils import UsageError, read_examples, read_labels
 
 VENV = ROOT / ".venv-doccano"
@@ -22,9 +21,6 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    sys.path.insert(0, str(Path(__file__).parent))
-    from doccano_server import running_doccano
-
     folder = tmp_path_factory.mktemp("doccano")
     with running_doccano(VENV, folder) as client:
         yield client
@@ -141,7 +137,10 @@ def test_the_command_line(server, samples, tmp_path):
     command = "data/doccano.py --doccano_file {} --save_dir {} --splits 0.8 0.1 0.1 --task_type multi_class"
     done = subprocess.run(
         [sys.executable, *command.format(tmp_path / "all.jsonl", tmp_path / "out").split(), "--is_shuffle", "True"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert read_all(tmp_path / "out") == samples

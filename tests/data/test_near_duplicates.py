@@ -5,7 +5,8 @@ import time
 
 import numpy as np
 import pytest
-from near_duplicates import NUM_HASHES, NearDuplicates, group, normalise, shingles, signatures, similarity
+
+from data.near_duplicates import NUM_HASHES, NearDuplicates, group, normalise, shingles, signatures, similarity
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,11 @@ def test_normal_form_ignores_width_case_punctuation_and_space():
     assert len(set(normalise(["血压 +10", "血压 -10", "好", "好😊"]))) == 4
     assert normalise(["？？？", "。。。", "ok"]) == ["???", "。。。", "ok"]
     assert normalise([]) == []
+
+
+def test_normalise_matches_line_by_line(sample_lines):
+    texts = [line.split("\t")[0] for line in sample_lines["train"]]
+    assert normalise(texts) == [normalise([text])[0] for text in texts]
 
 
 def test_shingles_are_two_chinese_or_four_other_characters():
@@ -80,10 +86,8 @@ def test_finds_the_pairs_that_brute_force_finds(texts, threshold):
 
 
 def test_groups_are_connected_and_numbered_by_appearance():
-    texts = [
-        "高血压患者平时能不能喝咖啡和浓茶", "完全不同的一句话", "高血压患者平时能不能喝咖啡和浓茶呢",
-        "请问高血压患者平时能不能喝咖啡和浓茶呢", "完全不同的一句话！",
-    ]  # fmt: skip
+    coffee = "高血压患者平时能不能喝咖啡和浓茶"
+    texts = [coffee, "完全不同的一句话", f"{coffee}呢", f"请问{coffee}呢", "完全不同的一句话！"]
     assert group(texts, 0.8).tolist() == [0, 1, 0, 0, 1]
     assert group([], 0.8).tolist() == []
 

@@ -4,7 +4,6 @@ import itertools
 from collections import Counter
 
 from tests.helpers import ROOT
-
 from utils import read_examples, read_labels, read_lines
 
 DATA = ROOT / "data"
