@@ -64,7 +64,7 @@ def lime(explainer, case, flags, random):
         return scores, None
     # The text itself, and texts without any number of words, each number being as likely.
     removed = random.randint(1, len(seen) + 1, flags.samples)
-    there = random.rand(flags.samples, len(seen)).flagsort(axis=1) >= removed[:, None]
+    there = random.rand(flags.samples, len(seen)).argsort(axis=1) >= removed[:, None]
     there, counts = np.unique(np.vstack([np.ones((1, len(seen)), bool), there]), axis=0, return_counts=True)
     logits = explainer.logits([case.without(seen[~row]) for row in there])[:, case.class_id]
     distances = 1 - np.sqrt(there.mean(axis=1))  # 1 - cosine with the row of ones
