@@ -53,7 +53,7 @@ def main(argv=None):
     texts, truth = read_examples(flags.dataset_dir / flags.dev_file, labels)
 
     from analysis.classifier import Classifier  # needs paddle, which takes seconds
-    from analysis.evaluation_page import compare_models, score_lines, write_report
+    from analysis.evaluation_page import compare_models, score_lines, summary, write_report
     from analysis.scores import Evaluation
 
     logits, _ = Classifier(flags, labels).run(texts, "dev")
@@ -69,7 +69,9 @@ def main(argv=None):
         other_logits, _ = Classifier(other_flags, other_labels).run(texts, "dev, other model")
         other = np.array([labels.index(other_labels[class_id]) for class_id in other_logits.argmax(axis=1)])
         more_parts = compare_models(evaluation, other, flags)
-    print(f"Report: {write_report(evaluation, flags, more_parts)}")
+    page = write_report(evaluation, flags, more_parts)
+    print(f"{summary(evaluation)} on {len(texts):,} samples of {flags.dataset_dir / flags.dev_file}")
+    print(f"Report: {page}")
     if found:
         texts_flag = ("--interpret_input_file", flags.bad_case_file)
         command = next_command("analysis/sent_interpret.py", *for_model(flags), *texts_flag)

@@ -111,6 +111,12 @@ def score_lines(evaluation):
         yield f"Accuracy of at least {accuracy}: {share} % of the samples answered{limit}"
 
 
+def summary(evaluation):
+    """The figures in one line."""
+    share = percent(np.trace(evaluation.matrix) / evaluation.matrix.sum())
+    return f"Accuracy {share} %, macro F1 {percent(class_scores(evaluation.matrix)[:, 2].mean())}"
+
+
 def page_parts(evaluation, flags):
     """HTML of the tables."""
     matrix, bad_cases = evaluation.matrix, evaluation.bad_cases

@@ -77,8 +77,8 @@ def main(argv=None):
     lines = list(explain(cases, predicted, train, labels, rows, scores))
     write_lines(flags.dataset_dir, {flags.interpret_result_file: lines}, "--dataset_dir")
     print(f"{len(cases):,} texts explained in {flags.dataset_dir / flags.interpret_result_file}")
-    print("Next, where the training samples that support a mistake have wrong labels: find more of those with")
-    print(next_command("analysis/dirty.py", *for_model(flags), "--train_file", flags.train_file))
+    command = next_command("analysis/dirty.py", *for_model(flags), "--train_file", flags.train_file)
+    print(f"Next, where a training sample behind a mistake has a wrong label, find more such: {command}")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,10 @@ def test_the_report_is_train_pys(evaluated, trained, log):
     scores = [float(line.rsplit("\t", 1)[1]) for line in bad_cases[1:]]
     assert scores == sorted(scores, reverse=True)
     assert "Top-2 accuracy in dev dataset: " in out and "Calibration error: " in out
-    assert out.splitlines()[-1].endswith("--interpret_input_file bad_case.txt")
+    *_, figures, page, command = out.splitlines()
+    accuracy = next(line for line in wanted if line.startswith("Accuracy in")).split()[-1]
+    assert figures.startswith(f"Accuracy {accuracy[:-1]} %, macro F1 ") and page.endswith("evaluate.html")
+    assert command.endswith("--interpret_input_file bad_case.txt")
 
 
 def test_files_and_page(evaluated, rendered):

@@ -17,13 +17,15 @@ def blocks(path):
     return [block.splitlines() for block in path.read_text(encoding="utf-8").strip().split("\n\n")]
 
 
-def test_the_format(trained):
+def test_the_format(trained, capsys):
     data, _ = trained
     lines = (data / "dev.txt").read_text(encoding="utf-8").splitlines()
     (data / "bad_case.txt").write_bytes(
         ("Text\tLabel\tPrediction\n" + f"{lines[0]}\t就医建议\n{lines[1]}\t就医建议\n").encode()
     )
     run(trained)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"2 texts explained in {data / 'sent_interpret.txt'}" and "dirty.py" in told[1]
     found = blocks(data / "sent_interpret.txt")
     assert len(found) == 2
     train = set((data / "train.txt").read_text(encoding="utf-8").splitlines())
