@@ -1,9 +1,22 @@
 """Fixtures of the tests of analysis/."""
 
+import socket
+
 import numpy as np
 import pytest
 
 from analysis.words import WordList, homonyms, synonyms
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """A connection is an error."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import socket
 
 import pytest
 
@@ -12,14 +11,7 @@ from utils import UsageError
 
 TRAIN = ROOT / "data" / "train.txt"
 
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("a connection was tried")
-
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    monkeypatch.setattr(socket.socket, "connect", refuse)
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 def run(tmp_path, *more, train=TRAIN):

@@ -11,6 +11,8 @@ from tests.helpers import ROOT
 
 TRAIN = ROOT / "data" / "train.txt"
 
+pytestmark = pytest.mark.usefixtures("no_network")
+
 
 @pytest.mark.parametrize("kind", ["synonym", "homonym"])
 @pytest.mark.parametrize("strategy", ["mix", *STRATEGIES])

@@ -9,6 +9,8 @@ from analysis.augmenter import Augmenter
 from analysis.masked_words import MAX_LENGTH, MaskedWords
 from utils import UsageError
 
+pytestmark = pytest.mark.usefixtures("no_network")
+
 TEXT = "感冒发烧怎么治疗"
 
 

@@ -7,6 +7,8 @@ import pytest
 from analysis.words import read_custom
 from utils import UsageError
 
+pytestmark = pytest.mark.usefixtures("no_network")
+
 
 def test_homonyms_sound_alike(sources):
     from pypinyin import lazy_pinyin
