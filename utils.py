@@ -382,9 +382,7 @@ def replaced_folder(target, is_ours, flag="--output_dir"):
     """
     target = Path(target)
     if target.exists() and not is_ours(target):
-        raise UsageError(
-            f"{target}: is there and was not made here; move it away, or choose another {flag}"
-        )
+        raise UsageError(f"{target}: is there and was not made here; move it away, or choose another {flag}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=".writing-", dir=target.parent))
