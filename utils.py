@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from core.encodings import describe_encoding
+from core.endings import end_with_message
 
 # A small number of label names in a message is help, a large one is noise.
 MAX_NAMES_IN_MESSAGE = 20
@@ -29,12 +30,11 @@ class UsageError(Exception):
 
 @contextlib.contextmanager
 def exit_on_usage_error():
-    """Turn a UsageError into its message on stderr and exit code 2, without a traceback."""
+    """Without a traceback: a UsageError or a full disk as a message and exit code 2, Ctrl-C as one and 130."""
     try:
         yield
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    except (UsageError, KeyboardInterrupt, OSError) as error:
+        sys.exit(end_with_message(error, isinstance(error, UsageError)))
 
 
 # --------------------------------------------------------------------------------------------------------- data files
