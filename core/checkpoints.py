@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -31,10 +32,11 @@ def read_model_config(model_dir):
         dict | None: its content; None when there is no such file (a model name, or a directory of another kind).
 
     Raises:
-        UsageError: it is there but is not a JSON object.
+        UsageError: it is there but is not a JSON object; the directory is an export.
     """
     path = Path(model_dir) / "config.json"
     if not path.is_file():
+        refuse_export(model_dir)
         return None
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -43,6 +45,23 @@ def read_model_config(model_dir):
     if not isinstance(config, dict):
         raise UsageError(f"{path}: not a JSON object; save the model again")
     return config
+
+
+def refuse_export(directory):
+    """Say that a directory without config.json is an export, where it is one.
+
+    Raises:
+        UsageError: naming the checkpoint that the export was made from.
+    """
+    directory = Path(directory)
+    if (directory / EXPORT_FILE).is_file() or any(directory.glob("*.pdmodel")):
+        parent = Path(os.path.abspath(directory)).parent
+        checkpoint = directory.parent if directory.parent.name else parent
+        known = (parent / "config.json").is_file()
+        raise UsageError(
+            f"{directory}: an export, which predicts but cannot be trained, evaluated or exported again; give the "
+            + (f"checkpoint that it was made from: {checkpoint}" if known else "checkpoint that it was made from")
+        )
 
 
 def stored_labels(config):
