@@ -160,7 +160,7 @@ def make_template(parts, tokenizer, max_seq_length, model):
         UsageError: the template alone has max_seq_length tokens or more.
     """
     template = AutoTemplate.create_from(copy.deepcopy(parts), tokenizer, max_seq_length, model=model)
-    length = template_length(template, {key: "" for key in template.example_keys})
+    length = template_length(template, dict.fromkeys(template.example_keys, ""))
     if length >= max_seq_length:
         raise UsageError(
             f"--max_seq_length {max_seq_length}: the prompt, [CLS] and [SEP] take {length} tokens, which leaves none "

@@ -112,8 +112,7 @@ def test_the_dynamic_weights_give_the_graph_s_answers(pruned, width):
     assert np.abs(predictor.logits(features) - expected).max() < 1e-4
     train.main(
         (
-            f"--do_parity --device cpu --data_dir {data} --model_name_or_path {folder} --output_dir "
-            f"{folder / 'out'}"
+            f"--do_parity --device cpu --data_dir {data} --model_name_or_path {folder} --output_dir {folder / 'out'}"
         ).split()
     )
 
