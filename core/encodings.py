@@ -211,9 +211,20 @@ def cost(text, candidate):
     return total
 
 
+def least_cost(text):
+    """The cost of a text in the language that explains it best."""
+    return min(cost(text, candidate) for candidate in CANDIDATES)
+
+
 def is_noise(text, data, name):
     """Whether a text that was decoded from `data` is stranger in the encoding's languages than noise would be."""
     return min(cost(text, one) for one in CANDIDATES if one.name == name) > NOISE * high_bytes(data)
+
+
+def is_damaged_utf8(data):
+    """Whether bytes are text in UTF-8 of which some were lost."""
+    text = data.decode("utf-8", "replace")
+    return NOISE * high_bytes(data) - least_cost(text) >= MARGIN
 
 
 def high_bytes(data):
@@ -236,7 +247,7 @@ def likely_encodings(data, context=""):
     language = language_of(context)
     high = high_bytes(data)
     damaged = data.decode("utf-8", "replace")
-    found = [(NOISE * high - min(cost(damaged, candidate) for candidate in CANDIDATES), None, damaged)]
+    found = [(NOISE * high - least_cost(damaged), None, damaged)]
     for candidate in CANDIDATES:
         text = data.decode(candidate.codec, "replace")
         # ASCII bytes that became second halves of characters cost noise and alphabets something, too.
