@@ -1,7 +1,7 @@
 """What the vocabulary of a model cannot read: tokens that became [UNK], by script, and the characters behind them.
 
-Every character that a vocabulary lacks turns the word around it into [UNK], the same for all such words: the model sees
-that something is there, and nothing of what it is.
+Every character that a vocabulary lacks turns the word around it into [UNK], the same for all such words: the model
+sees that something is there, and nothing of what it is.
 """
 
 import bisect
@@ -144,22 +144,27 @@ class UnknownTokens:
 
 
 WHAT_HELPS = (
-    "What helps: a model whose vocabulary has this language, such as ernie-m-base (96 languages) or a HuggingFace BERT "
-    "of it; texts in the script that the model was made for"
+    "What helps: a model whose vocabulary has this language, such as ernie-m-base (96 languages) or a HuggingFace "
+    "BERT of it, or texts in the script that the model was made for"
 )
 
 
-def warn_of_unknown(what, model, texts, features, unk_token_id, encode, warn):
+def warn_of_unknown(what, model, texts, features, tokenizer, encode, warn):
     """Call `warn` with a message where more than NOTABLE of the tokens of some texts are [UNK].
 
     Args:
         what, model (str): see UnknownTokens.warning.
         texts, features: see UnknownTokens.add.
-        unk_token_id, encode: see UnknownTokens.
+        tokenizer: with unk_token_id.
+        encode: see UnknownTokens.
         warn (Callable[[str], None]): such as logger.warning.
+
+    Returns:
+        bool: whether it was called.
     """
-    unknown = UnknownTokens(unk_token_id, encode)
+    unknown = UnknownTokens(tokenizer.unk_token_id, encode)
     unknown.add(texts, features)
     message = unknown.warning(what, model)
     if message:
         warn(message)
+    return message is not None

@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-from core.encodings import shown_name
+from core.encodings import ENCODING_SAMPLE, shown_name, utf16_variant
 from core.progress import progress_bar
 from core.vocabulary import NOTABLE, UNREADABLE, WHAT_HELPS
 from data.columns import Columns
@@ -271,7 +271,9 @@ class Check:
     def look_for_quotes(self, name):
         """Find whether a program that puts fields in quotes wrote a file."""
         lines = [line for _, some in self.read(name) for line in some]
-        rows = read_rows(lines, 1 if name == "data" else 2)
+        with self.path(name).open("rb") as file:
+            is_excel = str(utf16_variant(file.read(ENCODING_SAMPLE))).startswith("UTF-16")
+        rows = read_rows(lines, 1 if name == "data" else 2, is_excel)
         if rows:
             message = f"{len(rows):,} samples in {len(lines):,} lines"
             self.findings.add("quoted", name, 0, message, "")
