@@ -41,7 +41,7 @@ def exit_on_usage_error():
 
 
 def read_lines(path):
-    """Read a UTF-8 text file, with or without BOM, with LF or CRLF ends, into its lines.
+    """Read a UTF-8 text file, with or without BOM, with LF, CRLF or CR ends, into its lines.
 
     Blank lines at the end of the file are dropped, others are kept so that line numbers stay right.
 
@@ -58,7 +58,7 @@ def read_lines(path):
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(describe_encoding(path, data, error.start)) from None
-    lines = [line[:-1] if line.endswith("\r") else line for line in text.split("\n")]
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:

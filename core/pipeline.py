@@ -15,6 +15,7 @@ from core.export import dynamic_logits, export_classifier, is_exact, parity_tabl
 from core.loading import load_config_and_tokenizer, load_model, max_positions, uses_token_types
 from core.predictor import EXACT_FORMATS, graph_name
 from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
+from core.vocabulary import warn_of_unknown
 from utils import UsageError, evaluation_report, prediction_lines, write_lines
 
 
@@ -75,6 +76,9 @@ def make_trainer(model, tokenizer, run):
         split: TextDataset(*examples, encode) if examples else None
         for split, examples in {"train": data.train, "dev": data.dev, "test": data.test}.items()
     }
+    if data.train:
+        model_name, features = run.model_flags.model_name_or_path, datasets["train"].features
+        warn_of_unknown(flags.train_path, model_name, texts[0], features, tokenizer, encode, logger.warning)
     trainer = ClassificationTrainer(
         model=model,
         args=run.args,
