@@ -3,7 +3,7 @@
 # Needs python3 (3.10-3.12) and make; on Windows, and without make, the README has the plain pip and python lines.
 
 .DELETE_ON_ERROR:
-.PHONY: train predict test test-slow lint lock audit
+.PHONY: train predict test test-slow test-paddle3 lint lock audit
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -51,6 +51,15 @@ test: $(VENV)/.installed-dev $(TRITON) $(MILVUS)
 test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed $(TRITON) $(MILVUS)
 	$(PYTHON) -m pytest -m slow --timeout 3600
 
+# The second supported set: Paddle 3 (README.md, 2.1), in an environment of its own.
+test-paddle3: .venv-paddle3/.installed $(TRITON) $(MILVUS)
+	.venv-paddle3/bin/python -m pytest -m "not slow" --ignore tests/test_stack.py
+
+.venv-paddle3/.installed: constraints-paddle3.txt
+	test -x .venv-paddle3/bin/python || $(BASE_PYTHON) -m venv .venv-paddle3
+	.venv-paddle3/bin/python -m pip install --quiet --disable-pip-version-check paddlepaddle==3.1.1 -r $<
+	@touch $@
+
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -95,6 +104,12 @@ lock:
 	echo "milvus-lite<3" | uv pip compile - requirements.txt tests/requirements.txt $(EXTRAS) --universal \
 	    --python-version 3.10 --no-annotate --no-header -o constraints.txt
 	echo "paddlepaddle-gpu==2.6.2" >> constraints.txt
+	grep -v "^paddlepaddle\|^paddle2onnx\|^paddleslim\|^opencv" constraints.txt > .lock
+	grep -hv "^-\|^#\|^paddle2onnx" core/requirements.txt tests/requirements.txt $(EXTRAS) | \
+	    { cat; echo "milvus-lite<3"; echo "paddlepaddle==3.1.1"; echo "paddle2onnx==2.0.1; sys_platform != 'win32'"; } | \
+	    uv pip compile - -c .lock --universal --python-version 3.10 --no-annotate --no-header -o .lock3
+	grep -v "^paddlepaddle==" .lock3 > constraints-paddle3.txt
+	rm .lock .lock3
 
 # Pins with known advisories, in an environment of its own; asks the advisories' databases over the network.
 audit: .venv-audit/.installed

@@ -199,7 +199,7 @@ def labels_of_minimal(value, project):
     return answer.get("choices") if isinstance(answer, dict) else answer
 
 
-# ------------------------------------------------------------------------------------------------------------ the way back
+# -------------------------------------------------------------------------------------------------------- the way back
 
 
 def make_tasks(rows, text_key, choice, to_name, model_version):
