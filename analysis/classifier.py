@@ -14,6 +14,7 @@ from paddlenlp.trainer.trainer_utils import set_seed
 from analysis.flags import max_length
 from analysis.vectors import softmax
 from core.encoders import make_encoder, pad_batch, run_sorted
+from core.heads import final_linear
 from core.loading import load_config_and_tokenizer, load_model, max_positions, set_device, uses_token_types
 from utils import UsageError, staged_files
 
@@ -116,8 +117,7 @@ def find_head(model, num_labels):
     Raises:
         UsageError: the model has none.
     """
-    layers = [layer for layer in model.sublayers() if isinstance(layer, paddle.nn.Linear)]
-    layers = [layer for layer in layers if layer.weight.shape[1] == num_labels]
-    if not layers:
-        raise UsageError(f"{type(model).__name__}: no linear layer with {num_labels} outputs; it cannot be analysed")
-    return layers[-1]
+    try:
+        return final_linear(model, num_labels)
+    except UsageError as error:
+        raise UsageError(f"{error}; it cannot be analysed") from None

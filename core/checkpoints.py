@@ -107,6 +107,11 @@ def trained_max_length(model_dir):
     return trained or read_json(Path(model_dir) / EXPORT_FILE).get("max_length")  # the latter for a pruned model
 
 
+def trained_pooling(model_dir):
+    """What a model's head reads, by its config.json: cls, or mean (core/heads.py)."""
+    return (read_model_config(model_dir) or {}).get("classifier_pooling", "cls")
+
+
 # ---------------------------------------------------------------------------------------------------------- trainings
 
 # In a checkpoint: twice its weights and more, of use only to a training that goes on.

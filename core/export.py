@@ -28,6 +28,7 @@ from paddlenlp.utils.log import logger
 from core.batches import make_collator
 from core.checkpoints import EXPORT_FILE, EXPORT_TYPES, PARITY_FILE
 from core.encoders import make_encoder
+from core.heads import reads_all_tokens
 from core.loading import uses_token_types
 from core.predictor import EXACT_FORMATS, Predictor, available_formats
 from utils import UsageError, format_table, read_json, staged_files, write_json
@@ -81,7 +82,8 @@ def first_token_only(model, example):
     """
     encoder = getattr(model.base_model, "encoder", None)
     layers = getattr(encoder, "layers", None)
-    if not layers or getattr(layers[-1], "normalize_before", True):  # or no layer of Paddle's own kind
+    # Others than Paddle's own kind of layer have no normalize_before.
+    if not layers or getattr(layers[-1], "normalize_before", True) or reads_all_tokens(model):
         yield
         return
     before = model(**example)

@@ -26,6 +26,7 @@ from paddlenlp.utils.log import logger
 from core.checkpoints import stored_labels
 from core.families import FAMILIES, mask_padding
 from core.foreign import MODEL_FILE, loadable_directory, read_family, tokenizer_class_name  # noqa: F401
+from core.heads import set_pooling
 from utils import UsageError
 
 # Seconds until a name that must be downloaded is given up: a proxy that never answers would hang for minutes.
@@ -199,13 +200,14 @@ def uses_token_types(model):
     return "token_type_ids" in inspect.signature(forward).parameters if known is None else known
 
 
-def load_model(name, config, labels):
+def load_model(name, config, labels, pooling=None):
     """Load a classifier for `labels`; weights without a classifier head, or with another one, get a fresh head.
 
     Args:
         name (str): directory or model name.
         config: the model's config.
         labels (list[str]): label names in class order.
+        pooling (str | None): cls or mean, what the head reads; None means as the model was trained.
 
     Returns:
         PretrainedModel: forward(input_ids, …) gives logits of shape [batch, len(labels)].
@@ -225,7 +227,7 @@ def load_model(name, config, labels):
     # Another number of labels leaves LABEL_n names behind.
     model.config.id2label = dict(enumerate(labels))
     model.config.label2id = {label: index for index, label in enumerate(labels)}
-    return model
+    return set_pooling(model, pooling)
 
 
 def load_weights(auto_class, name, **options):

@@ -2,6 +2,7 @@
 
 import paddle
 
+from core.heads import masked_mean
 from core.loading import uses_token_types
 
 
@@ -29,5 +30,4 @@ class PooledEncoder(paddle.nn.Layer):
             states = states[0]
         if self.pooling == "cls":
             return states[:, 0]
-        mask = (input_ids != self.pad_token_id).astype(states.dtype).unsqueeze(-1)
-        return (states * mask).sum(axis=1) / mask.sum(axis=1)
+        return masked_mean(states, input_ids, self.pad_token_id)
