@@ -41,11 +41,13 @@ from core.checkpoints import (
     run_fingerprint,
     trained_labels,
     trained_max_length,
+    trained_pooling,
     weights_digest,
 )
 from core.checks import check_batch, check_writable, data_warnings, read_dev
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
+from core.recipe_flags import RecipeArguments, for_fingerprint, recipe_problems
 from utils import UsageError, exit_on_usage_error, read_examples, read_labels
 
 DATA_DIR = "./data"
@@ -140,10 +142,11 @@ class Data:
 
 @dataclass
 class Run:
-    """All that a run depends on: the three groups of flags, the data, and what makes it this run."""
+    """All that a run depends on: the four groups of flags, the data, and what makes it this run."""
 
     model_flags: ModelArguments
     data_flags: DataArguments
+    recipe_flags: RecipeArguments
     args: "CompressionArguments"  # noqa: F821  (PaddleNLP's)
     data: Data
     max_length: int
@@ -209,19 +212,21 @@ def parse_all(argv):
         UsageError: for the flags and the data before any heavy import.
     """
     parser_class, light_arguments = load_argument_classes()
-    classes, defaults = (ModelArguments, DataArguments), DEFAULTS
-    model_flags, data_flags, light = parse_arguments(parser_class, (*classes, light_arguments), argv, __doc__)
+    classes, defaults = (ModelArguments, DataArguments, RecipeArguments), DEFAULTS
+    model_flags, data_flags, recipe_flags, light = parse_arguments(
+        parser_class, (*classes, light_arguments), argv, __doc__
+    )
     if not light.do_train and Path(model_flags.model_name_or_path).is_dir():
         # What is written of a model goes beside it, not into another one's folder.
         defaults = {**DEFAULTS, "output_dir": model_flags.model_name_or_path}
         *_, light = parse_arguments(parser_class, (*classes, light_arguments), argv, __doc__, defaults)
-    check_flags(model_flags, data_flags, light)
+    check_flags(model_flags, data_flags, recipe_flags, light)
     set_log_level(data_flags.log_level)
     quantises = light.do_compress and "ptq" in light.strategy
     require_onnx([*model_flags.export_type, *(["onnx_int8"] if quantises else [])])
     trained = None if light.do_train else trained_max_length(model_flags.model_name_or_path)
     max_length = data_flags.max_length or trained or MAX_LENGTH
-    data = read_data(model_flags, data_flags, light)
+    data = read_data(model_flags, data_flags, light, needs_dev=recipe_flags.logit_adjustment)
     check_outputs(model_flags, light)
 
     from paddlenlp.trainer import CompressionArguments, PdArgumentParser, TrainingArguments
@@ -243,8 +248,9 @@ def parse_all(argv):
         names = ("group_by_length", "early_stopping", "early_stopping_patience")
         own = {name: getattr(data_flags, name) for name in names}
         own.update(max_length=max_length, model_name_or_path=model_flags.model_name_or_path)
+        own.update(for_fingerprint(recipe_flags, trained_pooling(model_flags.model_name_or_path)))
         fingerprint = run_fingerprint(args, TrainingArguments, [data.labels, data.train, data.dev], **own)
-    return Run(model_flags, data_flags, args, data, max_length, fingerprint)
+    return Run(model_flags, data_flags, recipe_flags, args, data, max_length, fingerprint)
 
 
 def closing_lines(run, metrics):
@@ -291,13 +297,13 @@ def closing_lines(run, metrics):
 # ---------------------------------------------------------------------------------------- before any heavy import
 
 
-def check_flags(model_flags, data_flags, args):
+def check_flags(model_flags, data_flags, recipe_flags, args):
     """Refuse what would fail late, be ignored, or do nothing.
 
     Raises:
         UsageError: naming all that is wrong.
     """
-    problems = training_problems(data_flags, args)
+    problems = training_problems(data_flags, args) + recipe_problems(recipe_flags, args)
     if not (args.do_train or args.do_eval or args.do_export or args.do_compress or model_flags.do_parity):
         problems.append("nothing to do; add --do_train, --do_eval, --do_export, --do_compress or --do_parity")
     if args.do_predict:
@@ -350,8 +356,8 @@ def check_outputs(model_flags, args):
             check_export_target(folder, model, args.overwrite_output_dir, flag)
 
 
-def read_data(model_flags, data_flags, args):
-    """Read the files that this run needs, and no others.
+def read_data(model_flags, data_flags, args, needs_dev=False):
+    """Read the files that this run needs, and no others; dev too where a recipe chooses by it.
 
     Without training, the classes are those that the model was trained on, in its order.
 
@@ -372,7 +378,7 @@ def read_data(model_flags, data_flags, args):
     if needs_train:
         check_batch(len(train[0]), args, data_flags.train_path)
     debug_only = data_flags.debug and not needs_train
-    needs_dev = calibrates or model_flags.do_parity or (uses_dev(args) and not debug_only)
+    needs_dev = needs_dev or calibrates or model_flags.do_parity or (uses_dev(args) and not debug_only)
     return Data(
         labels=labels,
         train=train,

@@ -14,6 +14,8 @@ from core.encoders import make_encoder
 from core.export import dynamic_logits, export_classifier, is_exact, parity_table, verify_export
 from core.loading import load_config_and_tokenizer, load_model, max_positions, uses_token_types
 from core.predictor import EXACT_FORMATS, graph_name
+from core.recipe_flags import changed
+from core.recipes import Recipe
 from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
 from core.vocabulary import warn_of_unknown
 from utils import UsageError, evaluation_report, prediction_lines, write_lines
@@ -63,7 +65,7 @@ def prepare(run, name):
     positions = max_positions(config)
     if positions and run.max_length > positions:
         raise UsageError(f"--max_length {run.max_length}: {name} has positions for {positions}; use at most that")
-    model = load_model(name, config, run.data.labels)
+    model = load_model(name, config, run.data.labels, run.recipe_flags.pooling)
     return make_trainer(model, tokenizer, run)
 
 
@@ -92,9 +94,23 @@ def make_trainer(model, tokenizer, run):
         group_by_length=flags.group_by_length,
         max_length=run.max_length,
         fingerprint=run.fingerprint,
+        recipe=make_recipe(model, run),
     )
     trainer.test_dataset = datasets["test"]
     return trainer
+
+
+def make_recipe(model, run):
+    """What a training does beside plain cross entropy, or None: a model's pooling is its own matter.
+
+    Raises:
+        UsageError: a flag would do nothing on this model.
+    """
+    if not run.args.do_train or not changed(run.recipe_flags).keys() - {"pooling"}:
+        return None
+    recipe = Recipe(run.recipe_flags, run.data.train[1], len(run.data.labels))
+    recipe.check(model)
+    return recipe
 
 
 def evaluate(trainer):

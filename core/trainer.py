@@ -32,6 +32,8 @@ from core.checks import check_batch
 from core.endings import DISK_ERRORS
 from core.locks import locked_folder
 from core.progress import progress_bar
+from core.recipe_flags import epsilon
+from core.recipes import WeightAverages, adjust_logits, adversarial_step, word_embeddings
 from utils import UsageError, read_json, staged_files, write_json
 
 trainer_callback.tqdm = progress_bar  # the library's bars fill a log file with thousands of lines
@@ -100,6 +102,8 @@ class RunCallback(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args, state, control, **kwargs):
+        if self.trainer.averages is not None:
+            self.trainer.averages.begin(self.trainer.model, self.trainer.resumed_from)
         # The best checkpoint is stored with the path of the output_dir as it was called then.
         if state.best_model_checkpoint is not None:
             moved = os.path.join(args.output_dir, Path(state.best_model_checkpoint).name)
@@ -136,16 +140,21 @@ class ClassificationTrainer(Trainer):
         group_by_length (bool): see LengthGroupedBatchSampler.
         max_length (int): tokens kept of a text; stored with what is exported.
         fingerprint (dict | None): what makes a run this run; stored in its checkpoints.
+        recipe (core.recipes.Recipe | None): what a training does beside plain cross entropy.
         **kwargs: the Trainer's own.
     """
 
-    def __init__(self, *args, group_by_length=True, max_length=128, fingerprint=None, **kwargs):
+    def __init__(self, *args, group_by_length=True, max_length=128, fingerprint=None, recipe=None, **kwargs):
         super().__init__(*args, **kwargs)
+        self.recipe, self.averages = recipe, None
         self.max_length = max_length
         self.group_by_length = group_by_length
         self.fingerprint = fingerprint
         self.resumed_from = None
         self.add_callback(RunCallback(self))
+        if recipe is not None and recipe.flags.ema_decay:
+            self.averages = WeightAverages(recipe.flags.ema_decay)
+            self.add_callback(self.averages)
 
     def _get_train_sampler(self):
         check_batch(len(self.train_dataset), self.args, "the training data")
@@ -188,7 +197,26 @@ class ClassificationTrainer(Trainer):
 
     def train(self, resume_from_checkpoint=None, **kwargs):
         self.resumed_from = resume_from_checkpoint
-        return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        changes = contextlib.nullcontext()
+        if self.recipe is not None:
+            changes = self.recipe.applied(self.model, self.args.learning_rate)
+        with changes:
+            return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def compute_loss(self, model, inputs, return_outputs=False):
+        """The recipe's loss in training; an evaluation's is always plain cross entropy."""
+        if self.recipe is None or not self.model.training:
+            return super().compute_loss(model, inputs, return_outputs)
+        inputs = dict(inputs)
+        loss, logits = self.recipe.loss(model, inputs, inputs.pop("labels"))
+        return (loss, (loss, logits)) if return_outputs else loss
+
+    def training_step(self, model, inputs):
+        step = super().training_step
+        if self.recipe is None or self.recipe.flags.adversarial == "none":
+            return step(model, inputs)
+        weight, norm = word_embeddings(self.model), epsilon(self.recipe.flags)
+        return adversarial_step(lambda: step(model, dict(inputs)), weight, norm)
 
     def save_metrics(self, split, metrics, combined=True):
         """Write <split>_results.json and add to all_results.json; the library empties both first, then writes."""
@@ -209,6 +237,8 @@ class ClassificationTrainer(Trainer):
                 (folder / name).unlink(missing_ok=True)
         super()._save_checkpoint(model, metrics=metrics)
         if self.args.should_save:
+            if self.averages is not None and not self.args.ignore_save_lr_and_optim:
+                self.averages.save(self.model, folder)
             files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
             run = {"fingerprint": self.fingerprint, "total_loss": self._total_loss_scalar, "files": files}
             write_run_file(folder, run)
@@ -318,6 +348,8 @@ def train_and_save(trainer, checkpoint, keep_optimizer=True):
         if args.should_save:
             write_run_file(args.output_dir, {"unfinished": trainer.fingerprint})
         result = trainer.train(resume_from_checkpoint=checkpoint)
+        if trainer.recipe is not None and trainer.recipe.flags.logit_adjustment:
+            result.metrics.update(adjust_logits(trainer))
         if args.should_save:
             with staged_files(args.output_dir) as stage:
                 trainer.save_model(str(stage))
