@@ -21,91 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from classifier import Classifier, check_positive, make_parser, read_model_labels  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 
-from utils import (  # noqa: E402
-    UsageError,
-    exit_on_usage_error,
-    read_examples,
-    read_labels,
-    require_packages,
-    shortened,
-    write_lines,
-)
+from analysis.flags import check_flags, make_parser, next_command, read_model_labels
+from core.arguments import require_packages
+from utils import UsageError, exit_on_usage_error, read_examples, read_labels, shortened, write_lines
 
 METHODS = ("confident_learning", "representer_points", "loss")
-FOLDS = 5
-# Inverse strength of the regularisation for representer points; of 0.001 to 1 it found most (README).
-REPRESENTER_C = 0.01
-
-
-def out_of_fold(texts, ids, num_classes, seed):
-    """Class probabilities of each text from a model that was trained on the other folds.
-
-    Args:
-        texts (list[str]): the samples.
-        ids (np.ndarray): int [n], their class ids.
-        num_classes (int): classes in all.
-        seed (int): of the folds.
-
-    Returns:
-        np.ndarray: float64 [n, num_classes].
-
-    Raises:
-        UsageError: all samples have one label, or there are too few.
-    """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold
-    from sklearn.pipeline import make_pipeline
-
-    counts = np.bincount(ids)
-    if (counts > 0).sum() < 2 or counts.max() < 2:
-        raise UsageError(f"{len(ids)} samples of {(counts > 0).sum()} labels: too few to tell which label is wrong")
-    result = np.zeros((len(ids), num_classes))
-    folds = StratifiedKFold(min(FOLDS, int(counts.max())), shuffle=True, random_state=seed)
-    for train, held_out in folds.split(texts, ids):
-        model = make_pipeline(
-            TfidfVectorizer(analyzer="char", ngram_range=(1, 3), sublinear_tf=True),
-            LogisticRegression(C=10, max_iter=1000),
-        )
-        model.fit([texts[row] for row in train], ids[train])
-        found = model.predict_proba([texts[row] for row in held_out])
-        result[np.ix_(held_out, model.classes_)] = found
-    return result
-
-
-def confident_learning(texts, ids, num_classes, seed):
-    """Suspicion by out-of-fold probabilities: 1 minus cleanlab's self-confidence; and the probabilities."""
-    from cleanlab.rank import get_label_quality_scores
-
-    probabilities = out_of_fold(texts, ids, num_classes, seed)
-    return 1 - get_label_quality_scores(ids, probabilities, method="self_confidence"), probabilities
-
-
-def representer_points(features, ids, num_classes):
-    """Suspicion by representer weights, and the probabilities of the refitted last layer.
-
-    With L2 regularisation the last layer is a sum over the training samples, each weighted by minus the gradient of
-    its loss with respect to its logits, up to a constant: for its own label 1 - p(label).
-
-    Args:
-        features (np.ndarray): float [n, hidden], what the classifier layer sees.
-        ids (np.ndarray): int [n].
-        num_classes (int): classes in all.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray]: float64 [n] and [n, num_classes].
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    if len(np.unique(ids)) < 2:
-        raise UsageError("all samples have one label; nothing can be told from them")
-    model = LogisticRegression(C=REPRESENTER_C, max_iter=5000).fit(features, ids)
-    probabilities = np.zeros((len(ids), num_classes))
-    probabilities[:, model.classes_] = model.predict_proba(features)
-    return 1 - probabilities[np.arange(len(ids)), ids], probabilities
 
 
 def find_dirty(suspicion, dirty_num, threshold):
@@ -114,17 +36,12 @@ def find_dirty(suspicion, dirty_num, threshold):
     return order[suspicion[order] > threshold]
 
 
-def estimated_errors(ids, probabilities):
-    """How many labels cleanlab takes for wrong; None where it cannot tell (a class that is never predicted)."""
-    from cleanlab.filter import find_label_issues
+def parse_flags(argv):
+    """The flags, checked.
 
-    try:
-        return int(find_label_issues(ids, probabilities, n_jobs=1).sum())
-    except (ValueError, IndexError):
-        return None
-
-
-def main(argv=None):
+    Raises:
+        UsageError: a flag out of range, one file for two purposes, cleanlab is not installed.
+    """
     parser = make_parser(__doc__, batch_size=16)
     add = parser.add_argument
     add("--method", choices=METHODS, default=METHODS[0], help=f"default: {METHODS[0]}")
@@ -132,44 +49,52 @@ def main(argv=None):
     add("--dirty_threshold", type=float, default=0, help="take out only those more suspicious than this (default: 0)")
     add("--dirty_file", default="train_dirty.txt", help="written into --dataset_dir (default: train_dirty.txt)")
     add("--rest_file", default="train_dirty_rest.txt", help="written into --dataset_dir (train_dirty_rest.txt)")
-    args = parser.parse_args(argv)
-    check_positive(args, "dirty_num")
-    if not 0 <= args.dirty_threshold < 1:
-        raise UsageError(f"--dirty_threshold {args.dirty_threshold}: give a number from 0 to below 1")
-    if args.train_file in (args.dirty_file, args.rest_file) or args.dirty_file == args.rest_file:
+    flags = parser.parse_args(argv)
+    check_flags(flags, dirty_num=1)
+    if not 0 <= flags.dirty_threshold < 1:
+        raise UsageError(f"--dirty_threshold {flags.dirty_threshold}: give a number from 0 to below 1")
+    if flags.train_file in (flags.dirty_file, flags.rest_file) or flags.dirty_file == flags.rest_file:
         raise UsageError("--dirty_file and --rest_file: give two names that are not that of --train_file")
-    needs_model = args.method != "confident_learning"
-    if not needs_model:
-        require_packages(f"--method {args.method}", "cleanlab")
-    labels = read_model_labels(args) if needs_model else read_labels(args.dataset_dir / args.label_file)
-    texts, ids = read_examples(args.dataset_dir / args.train_file, labels)
-    ids = np.array(ids)
+    if flags.method == "confident_learning":
+        require_packages(f"--method {flags.method}", "cleanlab")
+    return flags
 
-    if args.method == "confident_learning":
-        suspicion, probabilities = confident_learning(texts, ids, len(labels), args.seed)
+
+def main(argv=None):
+    flags = parse_flags(argv)
+    needs_model = flags.method != "confident_learning"
+    labels = read_model_labels(flags) if needs_model else read_labels(flags.dataset_dir / flags.label_file)
+    texts, ids = read_examples(flags.dataset_dir / flags.train_file, labels)
+    ids = np.array(ids)
+    if needs_model:
+        from analysis.model_suspicion import suspicion_of_model  # needs paddle, which takes seconds
+
+        suspicion, probabilities = suspicion_of_model(flags, labels, texts, ids)
+    else:
+        from analysis.confident_learning import confident_learning, estimated_errors  # takes seconds too
+
+        suspicion, probabilities = confident_learning(texts, ids, len(labels), flags.seed)
         number = estimated_errors(ids, probabilities)
         if number is not None:
             print(f"cleanlab takes about {number:,} of {len(ids):,} labels for wrong")
-    else:
-        classifier = Classifier(args, labels)
-        if args.method == "representer_points":
-            features = classifier.run(texts, "training texts")[1]
-            suspicion, probabilities = representer_points(features, ids, len(labels))
-        else:
-            probabilities = classifier.probabilities(texts, "training texts")
-            suspicion = 1 - probabilities[np.arange(len(ids)), ids]
 
-    dirty = find_dirty(suspicion, args.dirty_num, args.dirty_threshold)
+    dirty = find_dirty(suspicion, flags.dirty_num, flags.dirty_threshold)
     rest = np.setdiff1d(np.arange(len(ids)), dirty)
     lines = [f"{text}\t{labels[class_id]}" for text, class_id in zip(texts, ids.tolist())]
-    contents = {args.dirty_file: [lines[row] for row in dirty], args.rest_file: [lines[row] for row in rest]}
-    write_lines(args.dataset_dir, contents, "--dataset_dir")
+    contents = {flags.dirty_file: [lines[row] for row in dirty], flags.rest_file: [lines[row] for row in rest]}
+    write_lines(flags.dataset_dir, contents, "--dataset_dir")
     for row in dirty[:10].tolist():
         other = labels[int(probabilities[row].argmax())]
         print(f"{suspicion[row]:.3f}  {labels[ids[row]]} (rather {other}?)  {shortened(texts[row])}")
+    dirty_path = flags.dataset_dir / flags.dirty_file
+    print(f"{len(dirty):,} samples in {dirty_path}, {len(rest):,} in {flags.rest_file}")
     if len(dirty) == 0:
-        print(f"No sample is more suspicious than {args.dirty_threshold}; lower --dirty_threshold to see some.")
-    print(f"{len(dirty):,} samples in {args.dataset_dir / args.dirty_file}, {len(rest):,} in {args.rest_file}")
+        print(f"No sample is more suspicious than {flags.dirty_threshold}; lower --dirty_threshold to see some.")
+        return
+    to_annotate = ("--text_file", dirty_path, "--export_file", flags.dataset_dir / "to_annotate.jsonl")
+    print(f"Next, to correct them: {next_command('data/doccano.py', *to_annotate)}")
+    rest_alone = ("--do_train", "--data_dir", flags.dataset_dir, "--train_path", flags.dataset_dir / flags.rest_file)
+    print(f"or, to train without them: {next_command('train.py', *rest_alone)}")
 
 
 if __name__ == "__main__":

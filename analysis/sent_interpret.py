@@ -12,10 +12,10 @@ training samples with a wrong label, or by ones that only look alike, the data i
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from classifier import Classifier, check_positive, make_parser, nearest, read_model_labels  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 
-from utils import exit_on_usage_error, read_cases, read_examples, write_lines  # noqa: E402
+from analysis.flags import check_flags, for_model, make_parser, next_command, read_model_labels
+from utils import exit_on_usage_error, read_cases, read_examples, write_lines
 
 
 def explain(cases, predicted, train, labels, rows, scores):
@@ -43,26 +43,42 @@ def explain(cases, predicted, train, labels, rows, scores):
         yield ""
 
 
-def main(argv=None):
+def parse_flags(argv):
+    """The flags, checked.
+
+    Raises:
+        UsageError: a flag out of range.
+    """
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--top_k", type=int, default=3, help="training samples shown for each text (default: 3)")
-    add("--interpret_input_file", default="bad_case.txt", help="in --dataset_dir: texts, with or without label and "
-        "prediction (default: bad_case.txt)")  # fmt: skip
+    input_help = "in --dataset_dir: texts, with or without label and prediction (default: bad_case.txt)"
+    add("--interpret_input_file", default="bad_case.txt", help=input_help)
     add("--interpret_result_file", default="sent_interpret.txt", help="written into --dataset_dir")
-    args = parser.parse_args(argv)
-    check_positive(args, "top_k")
-    labels = read_model_labels(args)
-    cases = read_cases(args.dataset_dir / args.interpret_input_file)
-    train = read_examples(args.dataset_dir / args.train_file, labels)
-    classifier = Classifier(args, labels)
+    flags = parser.parse_args(argv)
+    check_flags(flags, top_k=1)
+    return flags
+
+
+def main(argv=None):
+    flags = parse_flags(argv)
+    labels = read_model_labels(flags)
+    cases = read_cases(flags.dataset_dir / flags.interpret_input_file)
+    train = read_examples(flags.dataset_dir / flags.train_file, labels)
+
+    from analysis.classifier import Classifier  # needs paddle, which takes seconds
+    from analysis.vectors import nearest
+
+    classifier = Classifier(flags, labels)
     train_features = classifier.run(train[0], "training texts")[1]
     logits, features = classifier.run([text for _, text, *_ in cases], "texts")
-    rows, scores = nearest(features, train_features, args.top_k)
+    rows, scores = nearest(features, train_features, flags.top_k)
     predicted = logits.argmax(axis=1).tolist()
     lines = list(explain(cases, predicted, train, labels, rows, scores))
-    write_lines(args.dataset_dir, {args.interpret_result_file: lines}, "--dataset_dir")
-    print(f"{len(cases):,} texts explained in {args.dataset_dir / args.interpret_result_file}")
+    write_lines(flags.dataset_dir, {flags.interpret_result_file: lines}, "--dataset_dir")
+    print(f"{len(cases):,} texts explained in {flags.dataset_dir / flags.interpret_result_file}")
+    command = next_command("analysis/dirty.py", *for_model(flags), "--train_file", flags.train_file)
+    print(f"Next, where a training sample behind a mistake has a wrong label, find more such: {command}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from paddlenlp.utils.log import logger
 from core.arguments import check_widths
 from core.export import dynamic_logits, export_classifier, graph_bytes, verify_export
 from core.loading import MODEL_FILE
+from core.progress import progress_bar
 from core.trainer import ClassificationTrainer
 from utils import UsageError, format_table, staged_files
 
@@ -233,13 +234,14 @@ def folder_width(width):
 # ------------------------------------------------------------------------------------------- what --do_compress does
 
 
-def compress(trainer, labels, types):
+def compress(trainer, labels, types, facts=None):
     """Prune and quantise the trainer's model as args.strategy says; write a folder for each result, log a table.
 
     Args:
         trainer (ClassificationTrainer): with the trained model and both data sets.
         labels (list[str]): label names in class order.
         types (list[str]): formats of EXPORT_TYPES; the ptq strategies add onnx_int8.
+        facts (dict | None): for each export.json, such as whose weights were compressed.
     """
     args = trainer.args
     if "ptq" in args.strategy and "onnx_int8" not in types:
@@ -249,10 +251,10 @@ def compress(trainer, labels, types):
     results = {"teacher_accuracy": teacher_metrics["eval_accuracy"]}
     rows = [describe("teacher", trainer.model, None, "dynamic", teacher_metrics["eval_accuracy"])]
     if "dynabert" in args.strategy:
-        exports = prune(trainer, labels, types)
+        exports = prune(trainer, labels, types, facts)
     else:
         exports = [("1", trainer.model, Path(args.output_dir))]
-        options = {"types": types, "dev": trainer.eval_dataset}
+        options = {"types": types, "dev": trainer.eval_dataset, "facts": facts}
         export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, args.output_dir, **options)
     for width, model, folder in exports:
         for row in verify_export(folder, trainer.eval_dataset, dynamic_logits(trainer, model)):
@@ -277,7 +279,7 @@ def describe(width, model, path, format, accuracy):
     }
 
 
-def prune(trainer, labels, types):
+def prune(trainer, labels, types, facts=None):
     """Train the widths of args.width_mult_list and export each into output_dir/width_mult_<width>.
 
     Returns:
@@ -291,8 +293,9 @@ def prune(trainer, labels, types):
     teacher.eval()
     student = copy.deepcopy(teacher)
     make_supernet(student)
-    batches = itertools.islice(trainer.get_train_dataloader(), IMPORTANCE_BATCHES)
-    batches = (map_values(paddle.to_tensor, batch) for batch in batches)
+    loader = trainer.get_train_dataloader()
+    batches = (map_values(paddle.to_tensor, batch) for batch in itertools.islice(loader, IMPORTANCE_BATCHES))
+    batches = progress_bar(batches, total=min(len(loader), IMPORTANCE_BATCHES), desc="Ranking heads and neurons")
     sort_by_importance(student, batches, trainer.criterion)
     for layer in student.sublayers(include_self=True):
         if isinstance(layer, paddle.nn.Dropout):
@@ -328,7 +331,7 @@ def prune(trainer, labels, types):
         student.set_state_dict(paddle.load(str(folder(width) / MODEL_FILE)))
         set_width(student, width)
         model = narrow_copy(student)
-        options = {"types": types, "dev": trainer.eval_dataset, "facts": {"width_mult": str(width)}}
+        options = {"types": types, "dev": trainer.eval_dataset, "facts": {"width_mult": str(width), **(facts or {})}}
         export_classifier(
             model, trainer.tokenizer, labels, trainer.max_length, folder(width), "pruned_model", **options
         )

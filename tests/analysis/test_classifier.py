@@ -1,23 +1,21 @@
-"""analysis/classifier.py: logits and features of the real model, the cache, neighbours, inputs, refusals."""
+"""analysis/classifier.py: logits and features of the real model, the cache, refusals."""
 
-import types
-from pathlib import Path
-
-import classifier as lib
 import numpy as np
 import pytest
 
+from analysis import classifier
+from analysis.flags import make_parser, read_model_labels
+from core.predictor import Predictor
 from utils import UsageError
 
 
-def flags(data, checkpoint, **values):
-    defaults = {"device": "cpu", "dataset_dir": data, "params_path": checkpoint, "max_seq_length": 32, "batch_size": 8,
-                "seed": 3, "train_file": "train.txt", "dev_file": "dev.txt", "label_file": "label.txt"}  # fmt: skip
-    return types.SimpleNamespace(**{**defaults, **values})
+def flags(data, checkpoint, *more):
+    given = f"--device cpu --dataset_dir {data} --params_path {checkpoint} --batch_size 8".split()
+    return make_parser("").parse_args([*given, *map(str, more)])
 
 
 def load(args):
-    return lib.Classifier(args, lib.read_model_labels(args))
+    return classifier.Classifier(args, read_model_labels(args))
 
 
 @pytest.fixture
@@ -26,8 +24,6 @@ def texts(trained_once):
 
 
 def test_logits_are_the_exported_graphs_and_come_from_the_features(trained, texts):
-    from predictor import Predictor
-
     model = load(flags(*trained))
     logits, features = model.run(texts)
     exported = Predictor(trained[1] / "export")
@@ -44,7 +40,7 @@ def test_logits_are_the_exported_graphs_and_come_from_the_features(trained, text
 def test_the_cache_is_keyed_by_texts_length_and_weights(trained, texts, monkeypatch):
     model = load(flags(*trained))
     first = model.run(texts)
-    files = sorted((trained[1] / lib.CACHE_DIR).iterdir())
+    files = sorted((trained[1] / classifier.CACHE_DIR).iterdir())
     assert len(files) == 1
 
     def fail(*args):
@@ -53,7 +49,7 @@ def test_the_cache_is_keyed_by_texts_length_and_weights(trained, texts, monkeypa
     again = load(flags(*trained))
     monkeypatch.setattr(again, "compute", fail)
     assert all((one == other).all() for one, other in zip(again.run(texts), first))
-    short = load(flags(*trained, max_seq_length=8))
+    short = load(flags(*trained, "--max_seq_length", 8))
     monkeypatch.setattr(short, "compute", fail)
     for model_with, other_texts in ((again, texts[1:]), (short, texts)):
         with pytest.raises(AssertionError, match="computed again"):
@@ -67,31 +63,18 @@ def test_the_cache_is_keyed_by_texts_length_and_weights(trained, texts, monkeypa
     assert (load(flags(*trained)).run(texts)[0] == first[0]).all()
 
 
-def test_nearest_is_brute_force():
-    random = np.random.RandomState(0)
-    queries, corpus = random.randn(50, 16), random.randn(300, 16)
-    corpus[200] = corpus[7] * 3  # the same direction: the first one comes first
-    rows, values = lib.nearest(queries, corpus, 5)
-    cosines = (queries @ corpus.T) / np.outer(np.linalg.norm(queries, axis=1), np.linalg.norm(corpus, axis=1))
-    expected = np.argsort(-cosines.round(6), axis=1, kind="stable")[:, :5]
-    assert (rows == expected).all()
-    assert np.abs(values - np.take_along_axis(cosines, expected, axis=1)).max() < 1e-5
-    assert lib.nearest(queries, corpus[:3], 5)[0].shape == (50, 3)
-    assert lib.nearest(np.zeros((1, 16)), corpus, 1)[1] == 0
+def test_a_batch_at_a_time_gives_the_same(trained_once, texts):
+    small, large = (load(flags(*trained_once, "--batch_size", size)) for size in (3, 64))
+    for one, other in zip(small.compute(texts), large.compute(texts)):
+        assert one.dtype == np.float32 and np.abs(one - other).max() < 1e-5
 
 
-def test_refusals(trained, tmp_path):
+def test_refusals(trained):
     data, checkpoint = trained
-    for values, message in (
-        ({"params_path": tmp_path / "nowhere"}, "--params_path .*nowhere: no such directory"),
-        ({"params_path": data}, "--params_path .*: not a fine-tuned classifier"),
-        ({"batch_size": 0}, "--batch_size 0: give 1 or more"),
-        ({"max_seq_length": 2}, "--max_seq_length 2: give 3"),
-        ({"label_file": "nowhere.txt"}, "nowhere.txt: no such file"),
-    ):
-        with pytest.raises(UsageError, match=message):
-            load(flags(data, checkpoint, **values))
-    (data / "label.txt").write_bytes("甲\n乙\n丙\n".encode())
-    with pytest.raises(UsageError, match="was not trained on"):
+    with pytest.raises(UsageError, match="no linear layer with 7 outputs; it cannot be analysed"):
+        classifier.find_head(load(flags(data, checkpoint)).model, 7)
+    weights = checkpoint / "model_state.pdparams"
+    weights.write_bytes(weights.read_bytes()[:200])
+    with pytest.raises(UsageError, match="cannot be loaded"):
         load(flags(data, checkpoint))
-    assert not (Path(checkpoint) / lib.CACHE_DIR).exists()
+    assert not (checkpoint / classifier.CACHE_DIR).exists()

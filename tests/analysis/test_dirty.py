@@ -1,10 +1,10 @@
 """analysis/dirty.py: flipped labels are found, files and refusals."""
 
-import dirty
 import numpy as np
 import pytest
-from tests.helpers import ROOT
 
+from analysis import dirty
+from tests.helpers import ROOT
 from utils import UsageError, read_examples, read_labels
 
 
@@ -40,6 +40,10 @@ def test_confident_learning_finds_flipped_labels(flipped, capsys):
     assert len(wrong & set(found)) > 44  # by chance: 9
     out = capsys.readouterr().out
     assert "of 880 labels for wrong" in out and "(rather " in out
+    summary = out.splitlines()[-3:]
+    assert summary[0] == f"88 samples in {folder / FILES[0]}, 792 in {FILES[1]}"
+    assert f"doccano.py --text_file {folder / FILES[0]} " in summary[1]
+    assert f"--train_path {folder / FILES[1]}" in summary[2]
     assert run(folder, "--dirty_num", 88) == [found, rest]  # the seed fixes the folds
 
 
@@ -58,19 +62,6 @@ def test_methods_with_a_model(trained, method):
     assert sum(f"{line}\n" in found for line in wrong) >= 6 and clean != set(found)
 
 
-def test_representer_weights_are_the_gradients():
-    """The refitted layer is the sum of features with these weights, as the paper's theorem says."""
-    from sklearn.linear_model import LogisticRegression
-
-    random = np.random.RandomState(0)
-    features, ids = random.randn(200, 6), random.randint(0, 3, 200)
-    suspicion, probabilities = dirty.representer_points(features, ids, 3)
-    alpha = np.eye(3)[ids] - probabilities
-    model = LogisticRegression(C=dirty.REPRESENTER_C, max_iter=5000, tol=1e-8).fit(features, ids)
-    assert np.abs(dirty.REPRESENTER_C * alpha.T @ features - model.coef_).max() < 1e-3
-    assert np.allclose(suspicion, alpha[np.arange(200), ids])
-
-
 def test_threshold(flipped, capsys):
     folder, _ = flipped
     assert len(run(folder, "--dirty_num", 500, "--dirty_threshold", "0.9")[0]) < 500
@@ -80,11 +71,8 @@ def test_threshold(flipped, capsys):
 
 def test_rare_labels_and_few_samples(tmp_path, capsys):
     (tmp_path / "label.txt").write_bytes("甲\n乙\n丙\n丁\n".encode())
-    lines = (
-        [f"头疼第{number}次\t甲" for number in range(6)]
-        + [f"发烧第{number}次\t乙" for number in range(3)]
-        + ["咳嗽\t丙"]
-    )
+    lines = [*(f"头疼第{number}次\t甲" for number in range(6)), *(f"发烧第{number}次\t乙" for number in range(3))]
+    lines.append("咳嗽\t丙")
     (tmp_path / "train.txt").write_bytes("\n".join(lines).encode())
     found, rest = run(tmp_path, "--dirty_num", 2)
     assert len(found) == 2 and len(rest) == 8
@@ -96,7 +84,7 @@ def test_rare_labels_and_few_samples(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--dirty_num", "0"], "--dirty_num 0: give 1 or more"),
+        (["--dirty_num", "0"], "--dirty_num 0: must be at least 1"),
         (["--dirty_threshold", "1"], "from 0 to below 1"),
         (["--dirty_file", "train.txt"], "two names that are not that of --train_file"),
         (["--method", "loss", "--params_path", "nowhere"], "nowhere: no such directory"),

@@ -1,33 +1,31 @@
 """analysis/sent_interpret.py: the documented format, every input format, the truth of what it says."""
 
 import re
-import time
 
-import numpy as np
 import pytest
-import sent_interpret
-from classifier import nearest
 
+from analysis import sent_interpret
 from utils import UsageError
 
 
 def run(trained, *more):
     data, checkpoint = trained
-    sent_interpret.main(["--device", "cpu", "--dataset_dir", str(data), "--params_path", str(checkpoint),
-                         "--max_seq_length", "32", *more])  # fmt: skip
+    sent_interpret.main(["--device", "cpu", "--dataset_dir", str(data), "--params_path", str(checkpoint), *more])
 
 
 def blocks(path):
     return [block.splitlines() for block in path.read_text(encoding="utf-8").strip().split("\n\n")]
 
 
-def test_the_format(trained):
+def test_the_format(trained, capsys):
     data, _ = trained
     lines = (data / "dev.txt").read_text(encoding="utf-8").splitlines()
     (data / "bad_case.txt").write_bytes(
         ("Text\tLabel\tPrediction\n" + f"{lines[0]}\t就医建议\n{lines[1]}\t就医建议\n").encode()
     )
     run(trained)
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"2 texts explained in {data / 'sent_interpret.txt'}" and "dirty.py" in told[1]
     found = blocks(data / "sent_interpret.txt")
     assert len(found) == 2
     train = set((data / "train.txt").read_text(encoding="utf-8").splitlines())
@@ -49,9 +47,8 @@ def test_a_training_text_supports_itself_most(trained):
     (data / "x.txt").write_bytes("\n".join(texts).encode())
     run(trained, "--interpret_input_file", "x.txt", "--interpret_result_file", "y.txt", "--top_k", "1")
     for block, text in zip(blocks(data / "y.txt"), texts):
-        assert [line.split(":")[0] for line in block] == [
-            "text", "predict label", "examples with positive influence", "support1 text",
-        ]  # fmt: skip
+        names = [line.split(":")[0] for line in block]
+        assert names == ["text", "predict label", "examples with positive influence", "support1 text"]
         assert block[3].startswith(f"support1 text: {text}\t") and block[3].endswith("score: 1.00000")
 
 
@@ -62,11 +59,3 @@ def test_refusals(trained):
     ):
         with pytest.raises(UsageError, match=message):
             run(trained, *flags)
-
-
-def test_neighbours_of_all_dev_texts_take_seconds():
-    random = np.random.RandomState(0)
-    queries, corpus = random.randn(1955, 384).astype("float32"), random.randn(6931, 384).astype("float32")
-    start = time.perf_counter()
-    nearest(queries, corpus, 3)
-    assert time.perf_counter() - start < 10
