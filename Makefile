@@ -1,9 +1,9 @@
 # make train   environment, offline encoder, training on data/, export, two predictions
 # make test    the tests; make lint: the linter; make bench-…: speed and accuracy (tests/bench/bench.mk)
-# Needs python3 (3.9-3.12) and make; on Windows, and without make, the README has the plain pip and python lines.
+# Needs python3 (3.10-3.12) and make; on Windows, and without make, the README has the plain pip and python lines.
 
 .DELETE_ON_ERROR:
-.PHONY: train predict test test-slow lint lock
+.PHONY: train predict test test-slow test-paddle3 lint lock audit
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -16,8 +16,8 @@ EXTRAS := deploy/requirements.txt analysis/requirements.txt retrieval_based/requ
 TRAIN_FLAGS := --num_train_epochs 6 --learning_rate 1e-4
 
 # The base interpreter: python3 if it fits, else the first of the versions that do.
-FITS := import sys, venv; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 12))
-BASE_PYTHON := $(shell for p in python3 python3.11 python3.12 python3.10 python3.9; do \
+FITS := import sys, venv; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+BASE_PYTHON := $(shell for p in python3 python3.11 python3.12 python3.10; do \
 	$$p -c "$(FITS)" >/dev/null 2>&1 && { echo $$p; break; }; done)
 
 train: $(VENV)/.installed $(ENCODER)/config.json
@@ -52,6 +52,15 @@ test: $(VENV)/.installed-dev $(TRITON) $(MILVUS)
 test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed $(TRITON) $(MILVUS)
 	$(PYTHON) -m pytest -m slow --timeout 3600
 
+# The second supported set: Paddle 3 (README.md, 2.1), in an environment of its own.
+test-paddle3: .venv-paddle3/.installed $(TRITON) $(MILVUS)
+	.venv-paddle3/bin/python -m pytest -m "not slow" --ignore tests/test_stack.py
+
+.venv-paddle3/.installed: constraints-paddle3.txt
+	test -x .venv-paddle3/bin/python || $(BASE_PYTHON) -m venv .venv-paddle3
+	.venv-paddle3/bin/python -m pip install --quiet --disable-pip-version-check paddlepaddle==3.1.1 -r $<
+	@touch $@
+
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -61,7 +70,7 @@ $(ENCODER)/config.json: data/build_encoder.py | $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.installed: requirements.txt requirements-gpu.txt core/requirements.txt constraints.txt
-	@test -n "$(BASE_PYTHON)" || { echo "No python3 of version 3.9 to 3.12 with the venv module was found;" \
+	@test -n "$(BASE_PYTHON)" || { echo "No python3 of version 3.10 to 3.12 with the venv module was found;" \
 	    "install python3.11 and python3.11-venv (Debian, Ubuntu), or python@3.11 (Homebrew)." >&2; exit 2; }
 	test -x $(PYTHON) || $(BASE_PYTHON) -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $(REQUIREMENTS)
@@ -88,9 +97,28 @@ $(VENV)/.installed-dev: tests/requirements.txt $(EXTRAS) $(VENV)/.installed
 	@if .venv-milvus/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r $<; then touch $@; \
 	else echo "Milvus cannot be installed: the tests that need its server are skipped" >&2; fi
 
-# Rewrites constraints.txt after a change of requirements; needs uv. Versions that are there are kept.
+# Rewrites constraints.txt after a change of requirements; needs uv. Versions that are there are kept: delete the file
+# first to get the newest. A line that no wheel for Windows meets makes uv resolve for Windows by itself, where Paddle
+# holds protobuf down, and much with it. paddlepaddle-gpu is added by hand: its wheel for Windows states bounds that
+# hold there alone, and would be taken for all systems.
 lock:
-	uv pip compile requirements.txt requirements-gpu.txt tests/requirements.txt $(EXTRAS) --universal --python-version 3.9 \
-	    --exclude-newer 2024-10-15 --no-annotate --no-header -o constraints.txt
+	echo "milvus-lite<3" | uv pip compile - requirements.txt tests/requirements.txt $(EXTRAS) --universal \
+	    --python-version 3.10 --no-annotate --no-header -o constraints.txt
+	echo "paddlepaddle-gpu==2.6.2" >> constraints.txt
+	grep -v "^paddlepaddle\|^paddle2onnx\|^paddleslim\|^opencv" constraints.txt > .lock
+	grep -hv "^-\|^#\|^paddle2onnx\|^paddleslim" core/requirements.txt tests/requirements.txt $(EXTRAS) | \
+	    { cat; echo "milvus-lite<3"; echo "paddlepaddle==3.1.1"; echo "paddle2onnx==2.0.1; sys_platform != 'win32'"; } | \
+	    uv pip compile - -c .lock --universal --python-version 3.10 --no-annotate --no-header -o .lock3
+	grep -v "^paddlepaddle==" .lock3 > constraints-paddle3.txt
+	rm .lock .lock3
+
+# Pins with known advisories, in an environment of its own; asks the advisories' databases over the network.
+audit: .venv-audit/.installed
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+.venv-audit/.installed:
+	test -x .venv-audit/bin/python || $(BASE_PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	@touch $@
 
 include tests/bench/bench.mk

@@ -11,8 +11,11 @@ Several cards:
 
 Without a model hub: python data/build_encoder.py, then --model_name_or_path data/offline_encoder.
 What a trained model gets wrong: python train.py --do_eval --debug True --model_name_or_path checkpoint
+
+--output_dir defaults to checkpoint for a training, and to the model's own directory for all else.
 """
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass, field
@@ -20,6 +23,7 @@ from pathlib import Path
 from typing import Optional
 
 from core.arguments import (
+    DEFAULTS,
     PRUNERS,
     REFUSED_STRATEGIES,
     SUPPORTED_STRATEGIES,
@@ -33,7 +37,17 @@ from core.arguments import (
     training_problems,
     uses_dev,
 )
-from core.checkpoints import EXPORT_TYPES, read_model_config, run_fingerprint, trained_labels, trained_max_length
+from core.checkpoints import (
+    EXPORT_TYPES,
+    check_export_target,
+    read_model_config,
+    run_fingerprint,
+    trained_labels,
+    trained_max_length,
+    weights_digest,
+)
+from core.checks import check_batch, check_writable, data_warnings, read_dev
+from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
 from utils import UsageError, exit_on_usage_error, read_examples, read_labels
 
@@ -72,6 +86,12 @@ class DataArguments:
     early_stopping: bool = field(default=False, metadata={"help": "Stop when the metric no longer improves."})
     early_stopping_patience: int = field(
         default=4, metadata={"help": "Stop after this many evaluations without progress."}
+    )
+    keep_optimizer: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep the optimizer states, twice the model's size, in the checkpoints of a finished training."
+        },
     )
 
     def __post_init__(self):
@@ -147,6 +167,20 @@ def main(argv=None):
         UsageError: what the user can mend.
     """
     run = parse_all(argv)
+    args = run.args
+    writes = (args.do_train or args.do_compress) and args.should_save
+    with locked_folder(args.output_dir) if writes else contextlib.nullcontext():
+        metrics = work(run)
+    if args.should_save:
+        print("\n".join(closing_lines(run, metrics)))
+
+
+def work(run):
+    """What main does once the flags and the data are checked.
+
+    Returns:
+        dict: the metrics of an evaluation, else empty.
+    """
     from core import pipeline  # needs paddle, which takes seconds
     from core.trainer import train_and_save
 
@@ -154,7 +188,7 @@ def main(argv=None):
     finished, checkpoint = pipeline.find_start(args, run.fingerprint)
     trainer = pipeline.prepare(run, args.output_dir if finished else model_flags.model_name_or_path)
     if args.do_train and not finished:
-        train_and_save(trainer, checkpoint)
+        train_and_save(trainer, checkpoint, run.data_flags.keep_optimizer)
     metrics = {}
     if args.do_eval and run.data_flags.debug:
         metrics = pipeline.evaluate_in_detail(trainer, run)
@@ -165,11 +199,14 @@ def main(argv=None):
     if args.do_compress:
         from core.compress import compress
 
-        compress(trainer, run.data.labels, model_flags.export_type, model_flags.pruner)
+        facts = {"weights": weights_digest(pipeline.model_dir(run))}
+        try:
+            compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("interrupted; the same command starts the compression over") from None
     if model_flags.do_parity and not pipeline.check_parity(trainer, run):
         sys.exit(1)
-    if args.should_save:
-        print("\n".join(closing_lines(run, metrics)))
+    return metrics
 
 
 def parse_all(argv):
@@ -182,8 +219,12 @@ def parse_all(argv):
         UsageError: for the flags and the data before any heavy import.
     """
     parser_class, light_arguments = load_argument_classes()
-    classes = (ModelArguments, DataArguments)
+    classes, defaults = (ModelArguments, DataArguments), DEFAULTS
     model_flags, data_flags, light = parse_arguments(parser_class, (*classes, light_arguments), argv, __doc__)
+    if not light.do_train and Path(model_flags.model_name_or_path).is_dir():
+        # What is written of a model goes beside it, not into another one's folder.
+        defaults = {**DEFAULTS, "output_dir": model_flags.model_name_or_path}
+        *_, light = parse_arguments(parser_class, (*classes, light_arguments), argv, __doc__, defaults)
     check_flags(model_flags, data_flags, light)
     set_log_level(data_flags.log_level)
     quantises = light.do_compress and "ptq" in light.strategy
@@ -193,16 +234,22 @@ def parse_all(argv):
     trained = None if light.do_train else trained_max_length(model_flags.model_name_or_path)
     max_length = data_flags.max_length or trained or MAX_LENGTH
     data = read_data(model_flags, data_flags, light)
+    check_outputs(model_flags, light)
 
     from paddlenlp.trainer import CompressionArguments, PdArgumentParser, TrainingArguments
+    from paddlenlp.utils.log import logger
 
     from core.loading import set_device
 
     try:
-        *_, args = parse_arguments(PdArgumentParser, (*classes, CompressionArguments), argv, __doc__)
+        *_, args = parse_arguments(PdArgumentParser, (*classes, CompressionArguments), argv, __doc__, defaults)
     except (ValueError, AssertionError) as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(str(error) or "the library refuses a flag without saying why; see --help") from None
     args.device = set_device(args.device, args.fp16)
+    if args.should_log and (args.do_train or args.do_compress):
+        dev = data.dev if uses_dev(light) else None
+        for warning in data_warnings(data.labels, data.train, dev, data_flags.train_path, data_flags.dev_path):
+            logger.warning(warning)
     fingerprint = None
     if args.do_train:
         names = ("group_by_length", "early_stopping", "early_stopping_patience")
@@ -291,6 +338,31 @@ def check_flags(model_flags, data_flags, args):
         check_widths(args.width_mult_list, config["num_attention_heads"])
 
 
+def check_outputs(model_flags, args):
+    """Refuse folders that cannot be written, that another process trains in, or that hold another model's export.
+
+    Raises:
+        UsageError: naming the folder.
+    """
+    if args.do_train or args.do_eval or args.do_compress or (args.do_export and not model_flags.export_model_dir):
+        check_writable(args.output_dir, "--output_dir")
+    if (args.do_train or args.do_compress) and os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
+        refuse_if_locked(args.output_dir)
+    model = Path(args.output_dir if args.do_train else model_flags.model_name_or_path)
+    targets = {}
+    if args.do_export:
+        flag = "--export_model_dir" if model_flags.export_model_dir else "--output_dir"
+        targets[Path(model_flags.export_model_dir or Path(args.output_dir, "export"))] = flag
+        check_writable(next(iter(targets)), flag)
+    if args.do_compress:
+        folder = Path(args.output_dir)
+        folders = folder.glob("width_mult_*") if "dynabert" in args.strategy else [folder]
+        targets.update(dict.fromkeys(folders, "--output_dir"))
+    for folder, flag in targets.items():
+        if not folder.resolve().is_relative_to(model.resolve()):
+            check_export_target(folder, model, args.overwrite_output_dir, flag)
+
+
 def read_data(model_flags, data_flags, args):
     """Read the files that this run needs, and no others.
 
@@ -309,12 +381,15 @@ def read_data(model_flags, data_flags, args):
         return Data(labels, None, None, None)
 
     needs_train = args.do_train or args.do_compress
+    train = read_examples(data_flags.train_path, labels) if needs_train else None
+    if needs_train:
+        check_batch(len(train[0]), args, data_flags.train_path)
     debug_only = data_flags.debug and not needs_train
     needs_dev = calibrates or model_flags.do_parity or (uses_dev(args) and not debug_only)
     return Data(
         labels=labels,
-        train=read_examples(data_flags.train_path, labels) if needs_train else None,
-        dev=read_examples(data_flags.dev_path, labels) if needs_dev else None,
+        train=train,
+        dev=read_dev(data_flags.dev_path, labels, data_flags.train_path) if needs_dev else None,
         test=read_examples(data_flags.test_path, labels) if data_flags.debug else None,
     )
 

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from core.encodings import describe_encoding
+from core.endings import end_with_message
 
 # A small number of label names in a message is help, a large one is noise.
 MAX_NAMES_IN_MESSAGE = 20
@@ -29,19 +30,18 @@ class UsageError(Exception):
 
 @contextlib.contextmanager
 def exit_on_usage_error():
-    """Turn a UsageError into its message on stderr and exit code 2, without a traceback."""
+    """Without a traceback: a UsageError or a full disk as a message and exit code 2, Ctrl-C as one and 130."""
     try:
         yield
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    except (UsageError, KeyboardInterrupt, OSError) as error:
+        sys.exit(end_with_message(error, isinstance(error, UsageError)))
 
 
 # --------------------------------------------------------------------------------------------------------- data files
 
 
 def read_lines(path):
-    """Read a UTF-8 text file, with or without BOM, with LF or CRLF ends, into its lines.
+    """Read a UTF-8 text file, with or without BOM, with LF, CRLF or CR ends, into its lines.
 
     Blank lines at the end of the file are dropped, others are kept so that line numbers stay right.
 
@@ -58,7 +58,7 @@ def read_lines(path):
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(describe_encoding(path, data, error.start)) from None
-    lines = [line[:-1] if line.endswith("\r") else line for line in text.split("\n")]
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:

@@ -7,6 +7,8 @@ import difflib
 import enum
 import importlib.metadata
 import importlib.util
+import math
+import os
 import sys
 import typing
 from fractions import Fraction
@@ -99,8 +101,10 @@ def parse_arguments(parser_class, classes, argv, description, defaults=DEFAULTS)
     """Parse `argv` into one object a class; `defaults` replace those of the classes' fields.
 
     Raises:
-        UsageError: an unknown flag, a missing or malformed value.
+        UsageError: an unknown flag, a missing or malformed value; no list in a notebook, which has flags of its own.
     """
+    if argv is None:
+        refuse_notebook_flags()
 
     class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         pass
@@ -124,11 +128,21 @@ def parse_arguments(parser_class, classes, argv, description, defaults=DEFAULTS)
     return objects
 
 
+def refuse_notebook_flags():
+    """Raise UsageError where sys.argv is a notebook kernel's, not a user's."""
+    program, *flags = sys.argv
+    if "ipykernel" in program or any(Path(flag).match("kernel-*.json") for flag in flags):
+        raise UsageError(
+            "main() without a list reads the command line, which in a notebook is the kernel's own; pass the flags as "
+            'a list: main(["--do_train", "--output_dir", "checkpoint"])'
+        )
+
+
 # ------------------------------------------------------------------------------------------------------------- checks
 
 
 def at_least(args, **least):
-    """What is wrong with whole numbers that may not be below a limit.
+    """What is wrong with numbers that may not be below a limit.
 
     Args:
         args: an object with the flags.
@@ -181,11 +195,86 @@ def training_problems(data_args, args):
     if args.to_static and paddle_version().startswith("3."):
         problems.append("--to_static True: PaddleNLP 2.8.1 cannot compile a training with Paddle 3; leave it out")
     problems += at_least(data_args, early_stopping_patience=1)
+    problems += unusable_flags(args)
     batches = {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 1}
-    problems += at_least(args, **batches, logging_steps=1, save_steps=1)
+    problems += at_least(args, **batches, logging_steps=1, save_steps=1, eval_steps=0, eval_accumulation_steps=1)
+    problems += at_least(args, dataloader_num_workers=0, weight_decay=0, warmup_steps=0)
     for name in ("learning_rate", "num_train_epochs"):
-        if not getattr(args, name) > 0:
-            problems.append(f"--{name} {getattr(args, name)}: must be above 0")
+        if not 0 < getattr(args, name) < math.inf:
+            problems.append(f"--{name} {getattr(args, name)}: must be above 0 and finite")
+    return problems
+
+
+# What --report_to may name, and the packages of which it needs one.
+REPORTS = {"visualdl": ("visualdl",), "tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",)}
+
+
+def unusable_flags(args):
+    """Flags of the library that would end in a traceback, or be ignored, in these scripts.
+
+    Args:
+        args: PaddleNLP's TrainingArguments, or their fields.
+
+    Returns:
+        list[str]: messages.
+    """
+    problems = []
+    if not 0 <= args.seed < 2**32:
+        problems.append(f"--seed {args.seed}: must be from 0 to {2**32 - 1}")
+    if args.prediction_loss_only:
+        problems.append("--prediction_loss_only: an evaluation here always has predictions; leave it out")
+    if args.label_names and list(args.label_names) != ["labels"]:
+        problems.append(f"--label_names {' '.join(args.label_names)}: the classes are called labels; leave it out")
+    reports = args.report_to if isinstance(args.report_to, list) else [args.report_to or "none"]
+    for name in reports:
+        if name not in REPORTS and reports not in (["all"], ["none"]):
+            problems.append(f"--report_to {name}: not known; use none, all, or some of {', '.join(REPORTS)}")
+        elif name in REPORTS and not any(map(importlib.util.find_spec, REPORTS[name])):
+            problems.append(f"--report_to {name}: not installed; run: pip install {REPORTS[name][0]}, or leave it out")
+    for name in ("adam_beta1", "adam_beta2"):
+        if not 0 <= getattr(args, name) < 1:
+            problems.append(f"--{name} {getattr(args, name)}: must be at least 0 and below 1")
+    if args.lr_scheduler_type == "polynomial" and not args.lr_end < args.learning_rate:
+        problems.append(f"--lr_end {args.lr_end}: must be below --learning_rate, {args.learning_rate}")
+    if args.past_index >= 0:
+        problems.append(f"--past_index {args.past_index}: these models have no past; leave it out")
+    if args.minimum_eval_times and not args.eval_steps:
+        problems.append("--minimum_eval_times lowers --eval_steps; give that, and --evaluation_strategy steps")
+    metric = (args.metric_for_best_model or "loss").replace("eval_", "", 1)
+    if args.greater_is_better is not None and args.greater_is_better == (metric == "loss"):
+        best = "lowest" if metric == "loss" else "highest"
+        problems.append(f"--greater_is_better {args.greater_is_better}: the best {metric} is the {best}; leave it out")
+    if args.hybrid_parallel_topo_order not in (None, "pp_first", "sharding_first"):
+        problems.append(f"--hybrid_parallel_topo_order {args.hybrid_parallel_topo_order}: pp_first or sharding_first")
+    return problems + parallel_problems(args)
+
+
+def parallel_problems(args):
+    """What is wrong with the flags by which several processes share one model, instead of the data.
+
+    Args:
+        args: PaddleNLP's TrainingArguments, or their fields.
+
+    Returns:
+        list[str]: messages.
+    """
+    problems = []
+    for name in ("tensor_parallel_degree", "pipeline_parallel_degree", "sep_parallel_degree"):
+        if getattr(args, name) > 1:
+            problems.append(
+                f"--{name} {getattr(args, name)}: the library cannot cut these models into pieces, and each fits on a "
+                "card; leave it out: the processes of paddle.distributed.launch share the data"
+            )
+    if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) == 1:
+        several = {name: getattr(args, name, -1) for name in ("sharding_parallel_degree", "sharding_degree")}
+        several = {"sharding": args.sharding, **{name: value for name, value in several.items() if value > 1}}
+        several.update(enable_auto_parallel=args.enable_auto_parallel, local_rank=args.local_rank + 1)
+        for name, given in several.items():
+            if given:
+                problems.append(
+                    f"--{name} {getattr(args, name)}: is for several processes, and this is one; start them with "
+                    "python -m paddle.distributed.launch, or leave it out"
+                )
     return problems
 
 

@@ -26,8 +26,11 @@ class TextDataset(paddle.io.Dataset):
 
 
 def make_collator(tokenizer):
-    """Pad a batch to its longest text, in numpy: paddle tensors made in a worker process crash it."""
-    return DataCollatorWithPadding(tokenizer, return_tensors="np")
+    """Pad a batch to its longest text, in numpy: paddle tensors made in a worker process crash it.
+
+    The mask is the model's work (core.families.mask_padding), whatever the tokenizer would add.
+    """
+    return DataCollatorWithPadding(tokenizer, return_tensors="np", return_attention_mask=False)
 
 
 class LengthGroupedBatchSampler(paddle.io.DistributedBatchSampler):

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
 from core.arguments import plain
-from utils import UsageError, read_json
+from utils import UsageError, read_json, staged_files, write_json
 
 # What training it was: in output_dir when it is finished, and in each complete checkpoint.
 RUN_FILE = "run.json"
@@ -31,10 +32,11 @@ def read_model_config(model_dir):
         dict | None: its content; None when there is no such file (a model name, or a directory of another kind).
 
     Raises:
-        UsageError: it is there but is not a JSON object.
+        UsageError: it is there but is not a JSON object; the directory is an export.
     """
     path = Path(model_dir) / "config.json"
     if not path.is_file():
+        refuse_export(model_dir)
         return None
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -43,6 +45,23 @@ def read_model_config(model_dir):
     if not isinstance(config, dict):
         raise UsageError(f"{path}: not a JSON object; save the model again")
     return config
+
+
+def refuse_export(directory):
+    """Say that a directory without config.json is an export, where it is one.
+
+    Raises:
+        UsageError: naming the checkpoint that the export was made from.
+    """
+    directory = Path(directory)
+    if (directory / EXPORT_FILE).is_file() or any(directory.glob("*.pdmodel")):
+        parent = Path(os.path.abspath(directory)).parent
+        checkpoint = directory.parent if directory.parent.name else parent
+        known = (parent / "config.json").is_file()
+        raise UsageError(
+            f"{directory}: an export, which predicts but cannot be trained, evaluated or exported again; give the "
+            + (f"checkpoint that it was made from: {checkpoint}" if known else "checkpoint that it was made from")
+        )
 
 
 def stored_labels(config):
@@ -90,6 +109,11 @@ def trained_max_length(model_dir):
 
 # ---------------------------------------------------------------------------------------------------------- trainings
 
+# In a checkpoint: twice its weights and more, of use only to a training that goes on.
+OPTIMIZER_FILE = re.compile(r"(optimizer|master_weights)[\w.-]*\.(pdopt|pdparams|safetensors|json)")
+
+WEIGHTS_FILE = re.compile(r"(model_state[\w.-]*\.pdparams|model[\w.-]*\.safetensors|pytorch_model[\w.-]*\.bin)")
+
 
 def read_run_file(folder):
     """The content of run.json; empty where there is none that can be read."""
@@ -118,13 +142,24 @@ def run_fingerprint(args, arguments_class, data, **own):
     content = json.dumps(data, ensure_ascii=False)
     names = [name for name in arguments_class.__dataclass_fields__ if not name.startswith(("do_", "log", "skip_"))]
     values = {name: plain(getattr(args, name, None)) for name in names if name not in WITHOUT_EFFECT}
+    values["wandb_api_key"] = None  # a secret, which has no place in a file of results
     values.update(own, data=hashlib.sha256(content.encode("utf-8")).hexdigest(), processes=args.world_size)
     return json.loads(json.dumps(values, default=str))
 
 
+def differences(old, new):
+    """What two fingerprints differ in, with both values where these are short: `max_length (64, now 128), seed`."""
+    result = []
+    for key in sorted(old.keys() | new.keys()):
+        values = [json.dumps(side.get(key), ensure_ascii=False) for side in (old, new)]
+        if values[0] != values[1]:
+            result.append(f"{key} ({values[0]}, now {values[1]})" if max(map(len, values)) <= 40 else key)
+    return ", ".join(result)
+
+
 def is_finished(args, fingerprint):
-    """True when output_dir holds the result of a training with this fingerprint."""
-    asked_for = args.overwrite_output_dir or args.resume_from_checkpoint is not None
+    """True when output_dir holds the result of a training with this fingerprint, and no other start is asked for."""
+    asked_for = args.overwrite_output_dir or (args.resume_from_checkpoint or "True").lower() != "true"
     return not asked_for and read_run_file(args.output_dir).get("fingerprint") == fingerprint
 
 
@@ -149,6 +184,8 @@ def what_is_incomplete(checkpoint):
     run = read_run_file(checkpoint)
     if not run:
         return f"{RUN_FILE}, which is written last, is missing"
+    if run.get("removed"):
+        return f"{' '.join(run['removed'])} was removed when its training had finished"
     for name, size in run.get("files", {}).items():
         path = Path(checkpoint) / name
         if not path.is_file():
@@ -156,3 +193,114 @@ def what_is_incomplete(checkpoint):
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size} bytes instead of {size}"
     return None
+
+
+def remove_optimizer_states(output_dir, fingerprint):
+    """Delete the optimizer states of a finished training's own checkpoints; their weights stay.
+
+    run.json is written first: it then says what was removed, and the rest is still known to be whole.
+
+    Returns:
+        tuple[list[str], int]: names of the checkpoints, and bytes.
+    """
+    names, size = [], 0
+    for folder in find_checkpoints(output_dir):
+        run = read_run_file(folder)
+        states = [path for path in sorted(folder.iterdir()) if OPTIMIZER_FILE.fullmatch(path.name)]
+        if run.get("fingerprint") != fingerprint or not states:
+            continue
+        removed = [path.name for path in states]
+        kept = {name: length for name, length in run.get("files", {}).items() if name not in removed}
+        with staged_files(folder) as stage:
+            write_json(stage / RUN_FILE, {**run, "files": kept, "removed": removed})
+        for path in states:
+            size += path.stat().st_size
+            path.unlink()
+        names.append(folder.name)
+    return names, size
+
+
+# ------------------------------------------------------------------------------------------------- whose results
+
+
+def weights_digest(model_dir):
+    """SHA-256 of a directory's weights, by which an export knows its model; None where there are none."""
+    files = [path for path in sorted(Path(model_dir).glob("*")) if WEIGHTS_FILE.fullmatch(path.name)]
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest() if files else None
+
+
+def check_finished_training(args, fingerprint):
+    """Refuse a training whose result would replace that of another one.
+
+    Args:
+        args (TrainingArguments): the run's.
+        fingerprint (dict): from run_fingerprint.
+
+    Raises:
+        UsageError: naming what differs, and the flag to start over with.
+    """
+    folder, finished = args.output_dir, read_run_file(args.output_dir).get("fingerprint")
+    if args.overwrite_output_dir or not finished or finished == fingerprint:
+        return
+    longer = finished.keys() == fingerprint.keys() and all(
+        finished[key] == fingerprint[key] for key in fingerprint if key not in ("num_train_epochs", "max_steps")
+    )
+    why = (
+        " (a finished training cannot be made longer: its learning rate has fallen to its end already; to train "
+        f"its model on, give --model_name_or_path {folder} and another --output_dir)"
+    )
+    raise UsageError(
+        f"{folder}: holds the model of a finished training with another {differences(finished, fingerprint)}; add "
+        f"--overwrite_output_dir to replace it, or choose another --output_dir{why if longer else ''}"
+    )
+
+
+def check_unknown_model(args, fingerprint):
+    """Refuse a training that starts in a folder with a model of another origin, such as the pretrained one's own.
+
+    Args:
+        args (TrainingArguments): the run's.
+        fingerprint (dict): from run_fingerprint.
+
+    Raises:
+        UsageError: naming the flag to start over with.
+    """
+    folder, run = args.output_dir, read_run_file(args.output_dir)
+    known = run.get("fingerprint") or run.get("unfinished") == fingerprint
+    if known or args.overwrite_output_dir:
+        return
+    if any(WEIGHTS_FILE.fullmatch(path.name) for path in Path(folder).glob("*")):
+        raise UsageError(
+            f"{folder}: holds a model that this training did not make; add --overwrite_output_dir to replace it, or "
+            "choose another --output_dir"
+        )
+
+
+def check_export_target(folder, model_dir, overwrite, flag="--output_dir"):
+    """Refuse to replace the export of another model; below its own model's directory an export may be replaced.
+
+    Args:
+        folder: where an export is to be written.
+        model_dir: the directory of the model that will be exported; None while it is not trained.
+        overwrite (bool): --overwrite_output_dir.
+        flag (str): what the user chose the folder with.
+
+    Raises:
+        UsageError: naming the folder and the flag.
+    """
+    folder = Path(folder)
+    is_export = any(folder.glob("*.pdmodel")) or (folder / EXPORT_FILE).is_file()
+    held = read_json(folder / EXPORT_FILE).get("weights") if is_export else weights_digest(folder)
+    if overwrite or not (is_export or held):
+        return
+    digest = None if model_dir is None else weights_digest(model_dir)
+    if digest is None or held != digest:
+        raise UsageError(
+            f"{folder}: holds {'the export of ' * is_export}another model; add --overwrite_output_dir to replace it, "
+            f"or choose another {flag}"
+        )

@@ -20,6 +20,7 @@ from core import paddleslim_pruner
 from core.arguments import check_widths
 from core.export import dynamic_logits, export_classifier, graph_bytes, verify_export
 from core.loading import MODEL_FILE
+from core.progress import progress_bar
 from core.trainer import ClassificationTrainer
 from utils import UsageError, format_table, staged_files
 
@@ -234,13 +235,14 @@ def folder_width(width):
 # ------------------------------------------------------------------------------------------- what --do_compress does
 
 
-def compress(trainer, labels, types, pruner="builtin"):
+def compress(trainer, labels, types, facts=None, pruner="builtin"):
     """Prune and quantise the trainer's model as args.strategy says; write a folder for each result, log a table.
 
     Args:
         trainer (ClassificationTrainer): with the trained model and both data sets.
         labels (list[str]): label names in class order.
         types (list[str]): formats of EXPORT_TYPES; the ptq strategies add onnx_int8.
+        facts (dict | None): for each export.json, such as whose weights were compressed.
         pruner (str): of PRUNERS.
     """
     args = trainer.args
@@ -254,10 +256,10 @@ def compress(trainer, labels, types, pruner="builtin"):
     size = paddleslim_pruner.size_of(trainer.model, trainer.max_length)
     rows = [describe("teacher", size, trainer.max_length, None, "dynamic", teacher_metrics["eval_accuracy"])]
     if "dynabert" in args.strategy:
-        exports = prune(trainer, labels, types, pruner)
+        exports = prune(trainer, labels, types, facts, pruner)
     else:
         exports = [("1", trainer.model, Path(args.output_dir))]
-        options = {"types": types, "dev": trainer.eval_dataset}
+        options = {"types": types, "dev": trainer.eval_dataset, "facts": facts}
         export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, args.output_dir, **options)
     for width, model, folder in exports:
         size = paddleslim_pruner.size_of(model, trainer.max_length)
@@ -286,7 +288,7 @@ def describe(width, size, tokens, path, format, accuracy):
     }
 
 
-def prune(trainer, labels, types, pruner="builtin"):
+def prune(trainer, labels, types, facts=None, pruner="builtin"):
     """Train the widths of args.width_mult_list and export each into output_dir/width_mult_<width>.
 
     Returns:
@@ -298,17 +300,18 @@ def prune(trainer, labels, types, pruner="builtin"):
     widths = sorted({Fraction(width) for width in widths}, reverse=True)
     teacher = trainer.model
     teacher.eval()
+    options = {"labels": labels, "types": types, "facts": {"pruner": pruner, **(facts or {})}}
     if pruner == "paddleslim":
         narrow = paddleslim_pruner.narrow_models(trainer, widths)
         states = (paddleslim_pruner.full_size_state(model, teacher) for model in narrow)
         for width, state in zip(widths, states):
             save_plain(args.output_dir, width, state, teacher)
-        options = {"labels": labels, "types": types, "pruner": pruner}
         return [export_width(trainer, width, model, **options) for width, model in zip(widths, narrow)]
     student = copy.deepcopy(teacher)
     make_supernet(student)
-    batches = itertools.islice(trainer.get_train_dataloader(), IMPORTANCE_BATCHES)
-    batches = (map_values(paddle.to_tensor, batch) for batch in batches)
+    loader = trainer.get_train_dataloader()
+    batches = (map_values(paddle.to_tensor, batch) for batch in itertools.islice(loader, IMPORTANCE_BATCHES))
+    batches = progress_bar(batches, total=min(len(loader), IMPORTANCE_BATCHES), desc="Ranking heads and neurons")
     sort_by_importance(student, batches, trainer.criterion)
     for layer in student.sublayers(include_self=True):
         if isinstance(layer, paddle.nn.Dropout):
@@ -337,7 +340,7 @@ def prune(trainer, labels, types, pruner="builtin"):
         logger.info(f"Best result of width_mult {float(width):.2f}: {learner.best[width]['eval_accuracy']:.4f}")
         student.set_state_dict(paddle.load(str(width_folder(args.output_dir, width) / MODEL_FILE)))
         set_width(student, width)
-        exports.append(export_width(trainer, width, narrow_copy(student), labels, types, pruner))
+        exports.append(export_width(trainer, width, narrow_copy(student), **options))
     logger.info("Pruned models have been exported.")
     return exports
 
@@ -355,14 +358,14 @@ def save_plain(output_dir, width, state, model):
         model.config.save_pretrained(str(stage))
 
 
-def export_width(trainer, width, model, labels, types, pruner):
+def export_width(trainer, width, model, labels, types, facts):
     """Export a narrow model into its width's folder.
 
     Returns:
         tuple[str, PretrainedModel, Path]: width, narrow model and folder.
     """
     folder = width_folder(trainer.args.output_dir, width)
-    options = {"types": types, "dev": trainer.eval_dataset, "facts": {"width_mult": str(width), "pruner": pruner}}
+    options = {"types": types, "dev": trainer.eval_dataset, "facts": {"width_mult": str(width), **facts}}
     export_classifier(model, trainer.tokenizer, labels, trainer.max_length, folder, "pruned_model", **options)
     return str(width), model, folder
 

@@ -60,6 +60,11 @@ class FirstTokenLayer(paddle.nn.Layer):
         super().__init__()
         self.layer = layer
 
+    @property
+    def norm1(self):
+        """DistilBERT asks its first layer, which may be its last, for this one's dtype."""
+        return self.layer.norm1
+
     def forward(self, src, src_mask=None, cache=None, output_attentions=False):
         layer, first = self.layer, src[:, :1]
         first = layer.norm1(first + layer.self_attn(first, src, src, src_mask))
@@ -76,7 +81,7 @@ def first_token_only(model, example):
     """
     encoder = getattr(model.base_model, "encoder", None)
     layers = getattr(encoder, "layers", None)
-    if not layers or layers[-1].normalize_before:
+    if not layers or getattr(layers[-1], "normalize_before", True):  # or no layer of Paddle's own kind
         yield
         return
     before = model(**example)
@@ -94,6 +99,7 @@ def first_token_only(model, example):
 class TruncatingClassifier(paddle.nn.Layer):
     """A classifier that cuts its input to max_length tokens itself, the last one kept being [SEP].
 
+    It masks padding by its id, so the graph needs no further input (core.families.mask_padding).
     Whoever runs the exported graph, with whatever limit (Taskflow cuts at 512), gets the answer that the model
     gave in training, and a text longer than the position embeddings is no error.
     """

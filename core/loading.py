@@ -5,13 +5,11 @@ fault it mends.
 """
 
 import contextlib
+import importlib
 import inspect
-import io
+import logging
 import os
-import pickle
 import re
-import shutil
-import tempfile
 import threading
 from pathlib import Path
 
@@ -23,13 +21,12 @@ from paddlenlp.transformers import (
     AutoTokenizer,
     PretrainedModel,
 )
-from paddlenlp.utils import serialization
 from paddlenlp.utils.log import logger
 
 from core.checkpoints import stored_labels
+from core.families import FAMILIES, mask_padding
+from core.foreign import MODEL_FILE, loadable_directory, read_family, tokenizer_class_name  # noqa: F401
 from utils import UsageError
-
-MODEL_FILE = "model_state.pdparams"
 
 # Seconds until a name that must be downloaded is given up: a proxy that never answers would hang for minutes.
 DOWNLOAD_TIMEOUT = 25
@@ -91,102 +88,6 @@ def set_device(device, fp16=False):
     return device
 
 
-# ---------------------------------------------------------------------------------------------------- safe unpickling
-
-
-# All that a file written by paddle.save or torch.save needs: arrays, tensors as (name, array), plain containers.
-SAFE_GLOBALS = {
-    ("builtins", "tuple"),
-    ("builtins", "list"),
-    ("builtins", "dict"),
-    ("builtins", "set"),
-    ("builtins", "bytearray"),
-    ("builtins", "slice"),
-    ("builtins", "complex"),
-    ("collections", "OrderedDict"),
-    ("collections", "defaultdict"),
-    ("_codecs", "encode"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("paddle.base.libpaddle", "GeneratorState"),  # a random generator's numbers, in rng_state.pth
-}
-
-
-class UnsafeFileError(UsageError):
-    """A pickled file asks for something that is neither a tensor nor a plain container."""
-
-
-def find_safe_class(module, name):
-    """Resolve a global of a pickle file when it is on the list.
-
-    Raises:
-        UnsafeFileError: it is not on the list.
-    """
-    module = "builtins" if module == "__builtin__" else module  # its name in pickles of protocol 2
-    if (module, name) not in SAFE_GLOBALS:
-        raise UnsafeFileError(
-            f"the file calls {module}.{name} when it is loaded, which model weights never need: it may run foreign "
-            "code. Nothing of it was run. Use weights from a source you trust"
-        )
-    return getattr(__import__(module, fromlist=[name]), name)
-
-
-class SafeUnpickler(pickle.Unpickler):
-    def find_class(self, module, name):
-        return find_safe_class(module, name)
-
-
-class _SafePickle:
-    """Stands in for the pickle module inside paddle.load."""
-
-    def __getattr__(self, name):
-        return getattr(pickle, name)
-
-    @staticmethod
-    def load(file, **options):
-        try:
-            return SafeUnpickler(file, **options).load()
-        except UnsafeFileError as error:
-            raise UnsafeFileError(f"{getattr(file, 'name', 'weights')}: {error}") from None
-
-    @staticmethod
-    def loads(data, **options):
-        return SafeUnpickler(io.BytesIO(data), **options).load()
-
-
-def guard_unpickling():
-    """Make paddle.load and PaddleNLP's reader of torch files build nothing but tensors and plain containers.
-
-    A .pdparams file is a pickle, and unpickling a stranger's runs their code (shown on PaddleNLP checkpoints at
-    Black Hat Asia 2024). Both libraries call pickle without a limit.
-    """
-    import paddle.framework.io
-    import paddle.framework.io_utils
-
-    paddle.framework.io.pickle = paddle.framework.io_utils.pickle = _SafePickle()
-    library_find_class = serialization.UnpicklerWrapperStage.find_class
-
-    def find_class(self, module, name):
-        # These the library replaces by its own array builders; everything else it would import.
-        is_storage = module in ("torch", "torch.storage") and name in serialization._storage_type_to_dtype_to_map()
-        if is_storage or module == "torch._utils":
-            return library_find_class(self, module, name)
-        return find_safe_class(module, name)
-
-    if not getattr(library_find_class, "is_safe", False):
-        find_class.is_safe = True
-        serialization.UnpicklerWrapperStage.find_class = find_class
-
-
-guard_unpickling()
-
-
 # ---------------------------------------------------------------------------------------------- models and tokenizers
 
 
@@ -208,7 +109,9 @@ def load_config_and_tokenizer(name):
         UsageError: no such directory, a broken config.json, no tokenizer, or a name that cannot be downloaded.
     """
     if Path(name).is_dir():
-        return _load_local_config(name), _load_local_tokenizer(name)
+        config, tokenizer = _load_local(name)
+        config.pad_token_id = tokenizer.pad_token_id  # what batches are padded with is what must be masked
+        return config, tokenizer
     if re.match(r"[./~]|[A-Za-z]:[\\/]", str(name)):
         raise UsageError(f"--model_name_or_path {name}: no such directory; give the directory of a saved model")
 
@@ -246,23 +149,33 @@ def within_seconds(seconds, work, *args):
     return result["value"]
 
 
-def _load_local_config(name):
-    if not any((Path(name) / file).is_file() for file in ("config.json", "model_config.json")):
-        raise UsageError(f"{name}: no config.json in this directory; give the directory of a saved model")
+def _load_local(name):
+    """Config and tokenizer of a directory; what they are is read from its files, PaddleNLP reads it from the path."""
+    family = read_family(name)
+    path = os.path.abspath(name)
     try:
-        return AutoConfig.from_pretrained(name)
+        config = _class_of(f"{FAMILIES[family]}Config").from_pretrained(path)
     except Exception as error:
         raise UsageError(f"{name}/config.json: cannot be read ({in_short(error)}); save the model again") from error
-
-
-def _load_local_tokenizer(name):
+    class_name = tokenizer_class_name(name, family)
     try:
-        return AutoTokenizer.from_pretrained(name)
+        tokenizer = _class_of(class_name).from_pretrained(path)
     except Exception as error:
-        why = in_short(error)
         raise UsageError(
-            f"{name}: no usable tokenizer ({why}); copy vocab.txt and tokenizer_config.json beside the weights"
+            f"{name}: no usable tokenizer ({in_short(error)}); copy vocab.txt and tokenizer_config.json beside the "
+            "weights"
         ) from error
+    return config, tokenizer
+
+
+def _class_of(name):
+    """One of PaddleNLP's classes."""
+    folder = AutoTokenizer._name_mapping.get(name)  # not all of these can be had from paddlenlp.transformers
+    module = "paddlenlp.transformers" + (f".{folder}.tokenizer" if folder else "")
+    found = getattr(importlib.import_module(module), name, None)
+    if found is None:
+        raise ValueError(f"PaddleNLP has no {name}")
+    return found
 
 
 def in_short(error):
@@ -275,14 +188,15 @@ def max_positions(config):
     """The longest input in tokens that the model has position embeddings for, or None where there is no limit."""
     positions = getattr(config, "max_position_embeddings", None)
     # ERNIE-M and RoBERTa-like models start counting behind the padding id.
-    offset = 2 if config.model_type in ("ernie_m", "roberta") else 0
+    offset = 2 if config.model_type in ("ernie_m", "mpnet", "roberta") else 0
     return positions - offset if positions else None
 
 
 def uses_token_types(model):
     """False for models such as ERNIE-M whose forward takes no token_type_ids, and for what is built on one."""
     known = getattr(model, "token_types", None)
-    return "token_type_ids" in inspect.signature(model.forward).parameters if known is None else known
+    forward = getattr(model, "plain_forward", model.forward)  # see core.families.MaskedPadding
+    return "token_type_ids" in inspect.signature(forward).parameters if known is None else known
 
 
 def load_model(name, config, labels):
@@ -300,7 +214,7 @@ def load_model(name, config, labels):
         UsageError: missing, broken or unsafe weights; a name that cannot be downloaded.
     """
     old_labels = stored_labels(config.to_dict())
-    options = {"num_labels": len(labels), "ignore_mismatched_sizes": True}
+    options = {"num_labels": len(labels), "pad_token_id": config.pad_token_id}
     model = load_weights(AutoModelForSequenceClassification, name, **options)
     if old_labels is not None and old_labels != labels:
         logger.warning(
@@ -308,15 +222,14 @@ def load_model(name, config, labels):
             f"kept, the classifier head is initialised anew for {len(labels)} labels"
         )
         reset_head(model)
-    # ignore_mismatched_sizes leaves LABEL_n names behind.
+    # Another number of labels leaves LABEL_n names behind.
     model.config.id2label = dict(enumerate(labels))
     model.config.label2id = {label: index for index, label in enumerate(labels)}
-    model.config.use_cache = False  # a HuggingFace config says True, and fine-tuning fails on it
     return model
 
 
 def load_weights(auto_class, name, **options):
-    """Load a model by one of PaddleNLP's Auto classes, with the ways of its weights to fail said in plain words.
+    """Load a model by one of PaddleNLP's Auto classes: every weight of the encoder, in float32, padding masked.
 
     Args:
         auto_class: AutoModelForSequenceClassification or another.
@@ -324,20 +237,152 @@ def load_weights(auto_class, name, **options):
         **options: for from_pretrained.
 
     Raises:
-        UsageError: missing, broken or unsafe weights; a name that cannot be downloaded.
+        UsageError: missing, broken or unsafe weights; weights that are another model's; a name that cannot be
+            downloaded; a model whose padding cannot be masked.
     """
+    found = []
     try:
-        with loadable_directory(name) as (directory, more_options):
-            return auto_class.from_pretrained(directory, **options, **more_options)
+        with loadable_directory(name) as (directory, more), _noted(found), _without_library_warnings():
+            options = {"ignore_mismatched_sizes": True, "dtype": "float32", **options, **more}
+            model = auto_class.from_pretrained(directory, **options)
     except UsageError:
         raise
     except Exception as error:
+        if found:
+            check_encoder(name, *found[-1])  # knows more than "The state dictionary … is corrupted"
         if Path(name).is_dir():
             raise UsageError(
                 f"{name}: the weights cannot be loaded ({in_short(error)}); the file is missing, cut "
                 "short or of another model: save or download it again"
             ) from error
         raise UsageError(_no_model_message(name, in_short(error))) from error
+    check_encoder(name, *found[-1])
+    model.config.use_cache = False  # a HuggingFace config says True: answers would be tuples, and fine-tuning fails
+    return mask_padding(model)
+
+
+@contextlib.contextmanager
+def _noted(found):
+    """Add (model, names in the file, mismatched weights) to a list for each model that from_pretrained fills.
+
+    The library leaves weights random that the file lacks, or has in another size, and only logs it.
+    """
+    original = PretrainedModel.__dict__["_load_pretrained_model"]
+
+    def load(cls, model, state_dict, loaded_keys, *args, **kwargs):
+        mismatched = []
+        found.append((model, list(loaded_keys), mismatched))
+        result = original.__func__(cls, model, state_dict, loaded_keys, *args, **kwargs)
+        mismatched.extend(result[3])
+        return result
+
+    PretrainedModel._load_pretrained_model = classmethod(load)
+    try:
+        yield
+    finally:
+        PretrainedModel._load_pretrained_model = original
+
+
+@contextlib.contextmanager
+def _without_library_warnings():
+    """check_encoder says what these do, and tells a new head from a missing encoder."""
+
+    def is_other(record):
+        return not record.getMessage().startswith("Some weights of")
+
+    library = logging.getLogger("PaddleNLP")
+    library.addFilter(is_other)
+    try:
+        yield
+    finally:
+        library.removeFilter(is_other)
+
+
+def check_encoder(name, model, loaded, mismatched):
+    """Make sure that a file supplied the whole encoder; say in a line what is new in the model, and what is left over.
+
+    Args:
+        name (str): directory or model name, for messages.
+        model (PretrainedModel): the loaded one.
+        loaded (list[str]): the weights' names in the file.
+        mismatched (list[tuple]): name in the file, its shape, and the model's, of weights that were not loaded.
+
+    Raises:
+        UsageError: a weight of the encoder is missing or has another shape.
+    """
+    names = _names_in_file(model, loaded)
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    encoder = {names[key] for key in names if key.startswith(prefix)}
+    random = _not_supplied(model, loaded)
+    config = f"config.json{_layers(model.config, loaded)}"
+    wrong = [f"{key} is {list(has)} instead of {list(wants)}" for key, has, wants in mismatched if key in encoder]
+    if wrong:
+        raise UsageError(
+            f"{name}: {len(wrong)} of the encoder's weights have another shape than config.json says: {wrong[0]}"
+            f"{_and_more(wrong, 1)}; give weights and config.json of one model"
+        )
+    wanted = {key for key in encoder if not re.search(r"(^|\.)pooler\.", key)}
+    missing = sorted(wanted.intersection(random))
+    if missing:
+        raise UsageError(
+            f"{name}: the weights lack {len(missing)} of the encoder's {len(wanted)}, which would be random: "
+            f"{', '.join(missing[:3])}{_and_more(missing, 3)}; the file is cut short or another model's, or {config} "
+            "is. Save or download both again"
+        )
+    left = sorted(key for key in set(loaded) - set(names.values()) if not key.endswith("_ids"))
+    depth = 2 if _has_prefix(model, loaded) else 1  # bert.embeddings, bert.encoder; or embeddings, encoder
+    inside = {tuple(key.split(".")[:depth]) for key in wanted}
+    strange = [key for key in left if tuple(key.split(".")[:depth]) in inside]
+    if strange:
+        logger.warning(
+            f"{name}: {len(strange)} weights of the file have no place in this encoder and are left out: "
+            f"{', '.join(strange[:3])}{_and_more(strange, 3)}; check {config}"
+        )
+    new = _parts([*random, *(key for key, *_ in mismatched)])
+    old = _parts(set(left) - set(strange))
+    if new or old:
+        said = [f"drawn anew: {', '.join(new)}"] * bool(new) + [f"not needed: {', '.join(old)}"] * bool(old)
+        logger.info(f"{name}: the encoder is loaded whole; {'; '.join(said)}")
+
+
+def _has_prefix(model, loaded):
+    """Whether the names in a file begin with the encoder's, as the library decides it: all of them do, or none."""
+    return any(key.startswith(model.base_model_prefix) for key in loaded)
+
+
+def _names_in_file(model, loaded):
+    """What a model's weights are called in a file with these names: dict from the name in the model; no buffers."""
+    prefix, buffers = f"{model.base_model_prefix}.", {key for key, _ in model.named_buffers()}
+    keys = [key for key in model.state_dict() if key not in buffers]
+    if model.base_model is model:
+        return {key: prefix + key if _has_prefix(model, loaded) else key for key in keys}
+    return {key: key if _has_prefix(model, loaded) else key.removeprefix(prefix) for key in keys}
+
+
+def _not_supplied(model, loaded):
+    """The names, as in the file, of weights that it does not have; one that is tied to another is that one."""
+    values, has = model.state_dict(), set(loaded)
+    names = _names_in_file(model, loaded)
+    supplied = {id(values[key]) for key, name in names.items() if name in has}
+    return sorted(name for key, name in names.items() if id(values[key]) not in supplied)
+
+
+def _layers(config, loaded):
+    """How config.json and the file differ in the number of layers; empty where they do not."""
+    numbers = [int(match[1]) for match in (re.search(r"encoder\.layers\.(\d+)\.", key) for key in loaded) if match]
+    said = getattr(config, "num_hidden_layers", None)
+    if not numbers or said is None or max(numbers) + 1 == said:
+        return ""
+    return f" (num_hidden_layers {said}, where the file has {max(numbers) + 1} layers)"
+
+
+def _and_more(values, shown):
+    return f" and {len(values) - shown} more" if len(values) > shown else ""
+
+
+def _parts(names):
+    """The parts of a model that weights belong to, such as classifier, bert.pooler and cls.predictions."""
+    return sorted({".".join(name.split(".")[:-1][:2]) or name for name in names})
 
 
 def load_masked_lm(name):
@@ -361,19 +406,13 @@ def load_masked_lm(name):
 
 @contextlib.contextmanager
 def note_missing_weights(missing):
-    """Add the names of weights that from_pretrained does not find to a list; it only logs them itself."""
-    original = PretrainedModel.__dict__["_load_pretrained_model"]
-
-    def load(cls, *args, **kwargs):
-        result = original.__func__(cls, *args, **kwargs)
-        missing.extend(result[1])
-        return result
-
-    PretrainedModel._load_pretrained_model = classmethod(load)
-    try:
+    """Add the names of weights that from_pretrained leaves random to a list; it only logs them itself."""
+    found = []
+    with _noted(found):
         yield
-    finally:
-        PretrainedModel._load_pretrained_model = original
+    for model, loaded, mismatched in found:
+        missing.extend(_not_supplied(model, loaded))
+        missing.extend(key for key, *_ in mismatched)
 
 
 def reset_head(model):
@@ -384,26 +423,3 @@ def reset_head(model):
         if isinstance(layer, paddle.nn.Linear):
             layer.weight.set_value(paddle.normal(0.0, scale, layer.weight.shape))
             layer.bias.set_value(paddle.zeros_like(layer.bias))
-
-
-@contextlib.contextmanager
-def loadable_directory(name):
-    """Yield a directory that from_pretrained can read, and the options it needs.
-
-    A HuggingFace directory needs convert_from_torch, which writes model_state.pdparams beside the source's weights:
-    it is given a temporary directory of links instead.
-    """
-    source = Path(name)
-    torch_files = ("model.safetensors", "pytorch_model.bin")
-    is_torch = source.is_dir() and not (source / MODEL_FILE).exists() and not (source / "model.pdparams").exists()
-    if not is_torch or not any((source / file).exists() for file in torch_files):
-        yield name, {}
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        for path in source.iterdir():
-            if path.is_file():
-                try:
-                    os.symlink(path.resolve(), Path(folder) / path.name)
-                except OSError:
-                    shutil.copy(path, folder)
-        yield folder, {"convert_from_torch": True}

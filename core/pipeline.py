@@ -9,12 +9,13 @@ from paddlenlp.utils.log import logger
 from scipy.special import softmax
 
 from core.batches import TextDataset, make_collator
-from core.checkpoints import is_finished
+from core.checkpoints import is_finished, weights_digest
 from core.encoders import make_encoder
 from core.export import dynamic_logits, export_classifier, is_exact, parity_table, verify_export
 from core.loading import load_config_and_tokenizer, load_model, max_positions, uses_token_types
 from core.predictor import EXACT_FORMATS, graph_name
 from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
+from core.vocabulary import warn_of_unknown
 from utils import UsageError, evaluation_report, prediction_lines, write_lines
 
 
@@ -75,6 +76,9 @@ def make_trainer(model, tokenizer, run):
         split: TextDataset(*examples, encode) if examples else None
         for split, examples in {"train": data.train, "dev": data.dev, "test": data.test}.items()
     }
+    if data.train:
+        model_name, features = run.model_flags.model_name_or_path, datasets["train"].features
+        warn_of_unknown(flags.train_path, model_name, texts[0], features, tokenizer, encode, logger.warning)
     trainer = ClassificationTrainer(
         model=model,
         args=run.args,
@@ -127,11 +131,19 @@ def evaluate_in_detail(trainer, run):
     return output.metrics
 
 
+def model_dir(run):
+    """The directory of the model that a run evaluates, exports or compresses, once it is trained."""
+    return Path(run.args.output_dir if run.args.do_train else run.model_flags.model_name_or_path)
+
+
 def export(trainer, run):
     """Write the export folder; where dev is at hand, compare its formats."""
     args, labels, dev, types = run.args, run.data.labels, trainer.eval_dataset, run.model_flags.export_type
     folder = run.model_flags.export_model_dir or os.path.join(args.output_dir, "export")
-    export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, types=types, dev=dev)
+    facts = {"weights": weights_digest(model_dir(run))}
+    export_classifier(
+        trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, types=types, dev=dev, facts=facts
+    )
     logger.info(f"Exported model, tokenizer and labels to {folder}")
     if dev is not None and args.world_size == 1:
         compare_formats(trainer, folder)
@@ -144,8 +156,8 @@ def check_parity(trainer, run):
         bool: whether the formats in float32 give the same labels, and logits within 1e-4.
     """
     flags = run.model_flags
-    model_dir = Path(run.args.output_dir if run.args.do_train else flags.model_name_or_path)
-    folder = flags.export_model_dir or (model_dir if any(model_dir.glob("*.pdmodel")) else model_dir / "export")
+    model = model_dir(run)
+    folder = flags.export_model_dir or (model if any(model.glob("*.pdmodel")) else model / "export")
     graph_name(folder)  # refuse a folder without a graph before a long evaluation
     return all(is_exact(row) for row in compare_formats(trainer, folder) if row["format"] in EXACT_FORMATS)
 

@@ -24,7 +24,9 @@ class PooledEncoder(paddle.nn.Layer):
     def pooled(self, input_ids, token_type_ids=None):
         """Float [batch, hidden] from int64 [batch, tokens]."""
         more = {"token_type_ids": token_type_ids} if self.token_types else {}
-        states = self.encoder(input_ids, **more)[0]
+        states = self.encoder(input_ids, **more)
+        if isinstance(states, tuple):  # ELECTRA and DistilBERT give the states alone
+            states = states[0]
         if self.pooling == "cls":
             return states[:, 0]
         mask = (input_ids != self.pad_token_id).astype(states.dtype).unsqueeze(-1)

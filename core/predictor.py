@@ -15,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 from paddlenlp.transformers import AutoTokenizer
+from paddlenlp.utils.log import logger
 
 from core.checkpoints import EXPORT_FILE, FORMATS
 from core.encoders import make_encoder, pad_batch, run_sorted
+from core.vocabulary import warn_of_unknown
 from utils import UsageError, read_json
 
 EXACT_FORMATS = ("paddle", "onnx")
@@ -126,7 +128,7 @@ class GraphRunner:
         except Exception as error:
             raise UsageError(f"{folder}: no usable tokenizer ({error}); export the model again") from error
         self.max_length = int(tokenizer.init_kwargs["model_max_length"])
-        self.pad_token_id = tokenizer.pad_token_id
+        self.tokenizer, self.pad_token_id = tokenizer, tokenizer.pad_token_id
         num_threads = num_threads or int(os.environ["OMP_NUM_THREADS"])
         try:
             if self.path.suffix == ".pdmodel":
@@ -233,7 +235,7 @@ class Predictor(GraphRunner):
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
-        self.labels = self._read_labels()
+        self.labels, self.warned = self._read_labels(), False
 
     def _read_labels(self):
         path = self.folder / "id2label.json"
@@ -260,7 +262,11 @@ class Predictor(GraphRunner):
         """float64 [texts, classes]; each row sums to 1."""
         from scipy.special import softmax
 
-        return softmax(self.logits(self.encode(texts)).astype("float64"), axis=1)
+        features = self.encode(texts)
+        if not self.warned:
+            model = (self.tokenizer, self.encode, logger.warning)
+            self.warned = warn_of_unknown("the texts", str(self.folder), texts, features, *model)
+        return softmax(self.logits(features).astype("float64"), axis=1)
 
     def classify(self, texts):
         """The most probable label of each text and its probability: list[tuple[str, float]]."""

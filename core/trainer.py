@@ -4,6 +4,7 @@ Where PaddleNLP 2.8.1 or Paddle 2.6.2 is wrong, the smallest piece is overridden
 fault it mends.
 """
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -15,9 +16,23 @@ from paddlenlp.transformers import LinearDecayWithWarmup
 from paddlenlp.utils.log import logger
 
 from core.batches import LengthGroupedBatchSampler, LengthSortedBatchSampler
-from core.checkpoints import RUN_FILE, find_checkpoints, read_run_file, what_is_incomplete
+from core.checkpoints import (
+    OPTIMIZER_FILE,
+    RUN_FILE,
+    check_finished_training,
+    check_unknown_model,
+    checkpoint_step,
+    differences,
+    find_checkpoints,
+    read_run_file,
+    remove_optimizer_states,
+    what_is_incomplete,
+)
+from core.checks import check_batch
+from core.endings import DISK_ERRORS
+from core.locks import locked_folder
 from core.progress import progress_bar
-from utils import UsageError, staged_files, write_json
+from utils import UsageError, read_json, staged_files, write_json
 
 trainer_callback.tqdm = progress_bar  # the library's bars fill a log file with thousands of lines
 
@@ -133,6 +148,7 @@ class ClassificationTrainer(Trainer):
         self.add_callback(RunCallback(self))
 
     def _get_train_sampler(self):
+        check_batch(len(self.train_dataset), self.args, "the training data")
         return LengthGroupedBatchSampler(
             self.train_dataset.lengths,
             self.args.per_device_train_batch_size,
@@ -174,16 +190,28 @@ class ClassificationTrainer(Trainer):
         self.resumed_from = resume_from_checkpoint
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
+    def save_metrics(self, split, metrics, combined=True):
+        """Write <split>_results.json and add to all_results.json; the library empties both first, then writes."""
+        if self.is_world_process_zero():
+            folder = Path(self.args.output_dir)
+            contents = {f"{split}_results.json": metrics}
+            if combined:
+                contents["all_results.json"] = {**read_json(folder / "all_results.json"), **metrics}
+            with staged_files(folder) as stage:
+                for name, content in contents.items():
+                    write_json(stage / name, dict(sorted(content.items())))
+
     def _save_checkpoint(self, model, metrics=None):
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         if self.args.should_save and (folder / RUN_FILE).exists():
-            os.remove(folder / RUN_FILE)
+            # Another training's of the same step: none of its files may be taken for this one's.
+            for name in [*read_run_file(folder).get("files", {}), RUN_FILE]:
+                (folder / name).unlink(missing_ok=True)
         super()._save_checkpoint(model, metrics=metrics)
         if self.args.should_save:
             files = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
             run = {"fingerprint": self.fingerprint, "total_loss": self._total_loss_scalar, "files": files}
-            with staged_files(folder) as stage:
-                write_json(stage / RUN_FILE, run)
+            write_run_file(folder, run)
             self._delete_old_checkpoints()
 
     def _rotate_checkpoints(self, use_mtime=False, output_dir=None):
@@ -199,6 +227,7 @@ class ClassificationTrainer(Trainer):
             path
             for path in find_checkpoints(self.args.output_dir)
             if read_run_file(path).get("fingerprint") == self.fingerprint
+            and checkpoint_step(path) <= self.state.global_step  # later ones are left from before a new start
         ]
         best = Path(self.state.best_model_checkpoint).name if self.state.best_model_checkpoint else None
         keep = {own[0].name, best}
@@ -215,57 +244,126 @@ def choose_checkpoint(args, fingerprint):
     """Find the checkpoint to continue from, or None to start from the beginning.
 
     Raises:
-        UsageError: --resume_from_checkpoint names something that cannot be resumed, or output_dir holds an
-            unfinished training with other settings.
+        UsageError: --resume_from_checkpoint names something that cannot be resumed, or output_dir holds another
+            model or an unfinished training with other settings.
     """
     asked = args.resume_from_checkpoint
     if asked is not None and asked.lower() not in ("true", "false"):
         if not Path(asked).is_dir():
             raise UsageError(f"--resume_from_checkpoint {asked}: no such directory; give a checkpoint-<step> folder")
-        lacks = what_is_incomplete(asked)
+        lacks = what_is_incomplete(asked) or lacks_optimizer(asked, args)
+        if read_run_file(asked).get("removed"):
+            raise UsageError(
+                f"--resume_from_checkpoint {asked}: {lacks} (--keep_optimizer True keeps it); to train on from its "
+                f"weights, give --model_name_or_path {asked} and another --output_dir"
+            )
         if lacks:
             raise UsageError(f"--resume_from_checkpoint {asked}: not complete ({lacks}); give another one")
+        check_finished_training(args, fingerprint)
         return asked
+    check_finished_training(args, fingerprint)
     if args.overwrite_output_dir or (asked or "").lower() == "false":
+        check_unknown_model(args, fingerprint)
         return None
-    is_result = bool(read_run_file(args.output_dir))
+    started, others = read_run_file(args.output_dir).get("unfinished"), []
     for path in find_checkpoints(args.output_dir):
-        lacks = what_is_incomplete(path)
-        if lacks:
+        run = read_run_file(path)
+        lacks = what_is_incomplete(path) or lacks_optimizer(path, args)
+        if lacks and not run.get("removed"):
             logger.warning(f"{path} is skipped: not complete ({lacks})")
-            continue
-        other = read_run_file(path).get("fingerprint") or {}
-        if other == fingerprint:
+        elif not lacks and run.get("fingerprint") == fingerprint:
             logger.info(f"Continuing the interrupted training from {path}; --overwrite_output_dir starts over.")
             return str(path)
-        if not is_result:
-            changed = ", ".join(sorted(key for key in fingerprint if other.get(key) != fingerprint[key]))
-            raise UsageError(
-                f"{args.output_dir}: holds an unfinished training with another {changed}; add --overwrite_output_dir "
-                f"to start over, --resume_from_checkpoint {path} to continue it, or choose another --output_dir"
-            )
+        elif not lacks and started in (None, run.get("fingerprint")):
+            others.append(path)
+    if others:  # of an unfinished training: a finished one's are passed by
+        path = max(others, key=lambda path: (path / RUN_FILE).stat().st_mtime)
+        changed = differences(read_run_file(path).get("fingerprint") or {}, fingerprint)
+        raise UsageError(
+            f"{args.output_dir}: holds an unfinished training with another {changed}; add --overwrite_output_dir "
+            f"to start over, --resume_from_checkpoint {path} to continue it, or choose another --output_dir"
+        )
     if asked is not None:
         raise UsageError(
             f"--resume_from_checkpoint {asked}: {args.output_dir} has no complete checkpoint of this training"
         )
+    check_unknown_model(args, fingerprint)
     return None
 
 
-def train_and_save(trainer, checkpoint):
-    """Train, then write the model (the best one, with --load_best_model_at_end), metrics and state to output_dir."""
+def lacks_optimizer(checkpoint, args):
+    """Say that a complete checkpoint was saved without its optimizer state and so cannot be continued, or None."""
+    if args.ignore_load_lr_and_optim or any(map(OPTIMIZER_FILE.fullmatch, read_run_file(checkpoint)["files"])):
+        return None
+    return "it was saved with --ignore_save_lr_and_optim True"
+
+
+def train_and_save(trainer, checkpoint, keep_optimizer=True):
+    """Train, then write the model (the best one, with --load_best_model_at_end), metrics and state to output_dir.
+
+    Args:
+        trainer (ClassificationTrainer): with the run's fingerprint.
+        checkpoint (str | None): from choose_checkpoint.
+        keep_optimizer (bool): whether the checkpoints keep their optimizer states when the training is finished.
+
+    Raises:
+        UsageError: another process trains there, or the disk is full.
+        KeyboardInterrupt: with a message that says how to continue.
+    """
     args = trainer.args
-    run_file = Path(args.output_dir) / RUN_FILE
     if args.world_size > 1:
         paddle.distributed.barrier()  # all ranks have looked at run.json by now
-    if args.should_save and run_file.exists():
-        run_file.unlink()  # from here on, output_dir holds an unfinished training
-    result = trainer.train(resume_from_checkpoint=checkpoint)
-    if args.should_save:
-        with staged_files(args.output_dir) as stage:
-            trainer.save_model(str(stage))
-    trainer.log_metrics("train", result.metrics)
-    trainer.save_metrics("train", result.metrics)
-    trainer.save_state()
-    if args.should_save:
-        with staged_files(args.output_dir) as stage:
-            write_json(stage / RUN_FILE, {"fingerprint": trainer.fingerprint})
+    lock = locked_folder(args.output_dir) if args.should_save else contextlib.nullcontext()
+    with lock, saying_how_to_continue(trainer):
+        if args.should_save:
+            write_run_file(args.output_dir, {"unfinished": trainer.fingerprint})
+        result = trainer.train(resume_from_checkpoint=checkpoint)
+        if args.should_save:
+            with staged_files(args.output_dir) as stage:
+                trainer.save_model(str(stage))
+        trainer.log_metrics("train", result.metrics)
+        trainer.save_metrics("train", result.metrics)
+        trainer.save_state()
+        if args.should_save:
+            write_run_file(args.output_dir, {"fingerprint": trainer.fingerprint})
+            if not keep_optimizer:
+                names, size = remove_optimizer_states(args.output_dir, trainer.fingerprint)
+                if names:
+                    logger.info(
+                        f"The training is finished: the optimizer states of {', '.join(names)} were removed "
+                        f"({size / 1e6:.0f} MB), all else stays; --keep_optimizer True keeps them."
+                    )
+
+
+def write_run_file(folder, content):
+    """Write run.json by a rename."""
+    with staged_files(folder) as stage:
+        write_json(stage / RUN_FILE, content)
+
+
+@contextlib.contextmanager
+def saying_how_to_continue(trainer):
+    """Let Ctrl-C and a full disk end a training with the way to continue it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; {how_to_continue(trainer)}") from None
+    except Exception as error:
+        is_full = isinstance(error, OSError) and error.errno in DISK_ERRORS
+        # What is not written from Python says it in words only.
+        if not is_full and "No space left on device" not in str(error):
+            raise
+        why = error.strerror if is_full else "No space left on device"
+        raise UsageError(
+            f"{trainer.args.output_dir}: cannot write there ({why}); free some room, then {how_to_continue(trainer)}"
+        ) from None
+
+
+def how_to_continue(trainer):
+    """Say what the same command does after an interruption."""
+    args = trainer.args
+    for path in find_checkpoints(args.output_dir):
+        if not what_is_incomplete(path) and read_run_file(path).get("fingerprint") == trainer.fingerprint:
+            without = " without --overwrite_output_dir" if args.overwrite_output_dir else ""
+            return f"the same command{without} continues from {path}"
+    return "the same command starts over: there is no checkpoint yet (--save_strategy and --save_steps say when)"

@@ -1,31 +1,46 @@
 """Annotated texts as doccano and Label Studio export them, in all their shapes: what doccano.py reads."""
 
+import ast
 import json
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from core.encodings import describe_encoding
+from data.label_studio import (
+    META_KEYS,
+    LabelStudioError,
+    find_project,
+    is_minimal,
+    is_task,
+    labels_of_minimal,
+    labels_of_task,
+)
 from utils import UsageError, shortened
 
 # Problems that are told at once; a file of another kind has one in every record.
 MAX_PROBLEMS = 20
-# What doccano.py --text_file adds to a record; doccano keeps it as meta data and exports it again.
-META_KEYS = ("score", "given_label", "origin")
-# Keys of Label Studio's JSON-MIN that are neither the text nor the answer.
-LABEL_STUDIO_KEYS = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", *META_KEYS}
 
 NEEDED = "this needs a text classification project"
 
 
 @dataclass
 class Record:
-    """One annotated text: where it stands, what it says, its label (None: not annotated) and its meta data."""
+    """One annotated text.
+
+    Attributes:
+        place (str): where it stands.
+        text (str): what it says.
+        label (str | None): None: it is not annotated, or annotators do not agree.
+        meta (dict): of META_KEYS.
+        conflict (tuple[str, ...]): the labels where there is more than one.
+    """
 
     place: str
     text: str
     label: str = None
     meta: dict = field(default_factory=dict)
+    conflict: tuple = ()
 
 
 class RecordError(Exception):
@@ -37,24 +52,28 @@ def one_line(text):
     return " ".join(text.split())
 
 
-def read_records(path):
+def read_records(path, text_key=None, choice=None):
     """Read an export of doccano or Label Studio.
 
     Args:
         path (Path): .jsonl or .json, or a .zip with one such file.
+        text_key (str | None): the key of the text in Label Studio's data; None: to be found.
+        choice (str | None): the name of the <Choices> that count where a project has several.
 
     Returns:
         list[Record]: in the order of the file.
 
     Raises:
-        UsageError: not such a file, or, all at once, the records that are no text with at most one label.
+        UsageError: not such a file, or, all at once, the records that are no text with labels.
     """
     where, data = _read_export(Path(path))
+    values = list(_parse_json(where, data))
+    project = find_project(where, [value for _, value in values], text_key, choice)
     records, problems = [], []
-    for place, value in _parse_json(where, data):
+    for place, value in values:
         try:
-            records.append(_to_record(place, value))
-        except RecordError as error:
+            records.append(_to_record(place, value, project))
+        except (RecordError, LabelStudioError) as error:
             problems.append(f"{place}: {error}")
     if problems:
         raise UsageError(listed(problems))
@@ -116,90 +135,83 @@ def _parse_json(where, data):
                 ) from None
 
 
-def _to_record(place, value):
+def _to_record(place, value, project):
     """A Record of one JSON value.
 
     Raises:
-        RecordError: the message says what it is and what to do.
+        RecordError, LabelStudioError: the message says what it is and what to do.
     """
     if not isinstance(value, dict):
         raise RecordError("not a JSON object; export the project as JSONL or JSON")
-    if isinstance(value.get("data"), dict):
-        text, label, meta = _from_label_studio(value)
-    elif {"annotator", "annotation_id", "lead_time"} & set(value):
-        text, label, meta = _from_label_studio_min(value)
+    if is_task(value):
+        data = value["data"]
+        text, labels = data.get(project.text_key), labels_of_task(value, project)
+    elif is_minimal(value):
+        data = value
+        text, labels = data.get(project.text_key), labels_of_minimal(value, project)
     else:
-        text, label, meta = _from_doccano(value)
+        data = value
+        text, labels = _from_doccano(value, project.text_key)
     if not isinstance(text, str) or not text.strip():
-        raise RecordError('no text; every record needs one under "text"')
-    if label is not None and (not isinstance(label, str) or not label.strip()):
-        raise RecordError(f"the label {label!r} is not a name; give the labels names")
-    return Record(place, one_line(text), None if label is None else one_line(label), meta)
+        raise RecordError(f'no text; every record needs one under "{project.text_key or "text"}"')
+    names = _names(labels)
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise RecordError(f"the label {name!r} is not a name; give the labels names")
+    names = tuple(dict.fromkeys(map(one_line, names)))
+    meta = {key: data[key] for key in META_KEYS if isinstance(data.get(key), (str, int, float))}
+    return Record(place, one_line(text), names[0] if len(names) == 1 else None, meta, names if len(names) > 1 else ())
 
 
-def _from_doccano(value):
-    """Text, label and meta data of a doccano record, of any version."""
+def _from_doccano(value, text_key=None):
+    """Text and labels of a doccano record, of any version."""
     if "entities" in value or "relations" in value or "cats" in value:
         raise RecordError(f"spans, as a sequence labelling or intent project exports them; {NEEDED}")
     if "annotations" in value:
         why = 'label numbers instead of names ("annotations"), as doccano before 1.3 writes them'
         raise RecordError(f"{why}; update doccano and export again")
-    labels = value.get("label", value.get("labels"))
-    meta = {key: value[key] for key in META_KEYS if isinstance(value.get(key), (str, int, float))}
     # Versions 1.5 and 1.6 call the text "data".
-    return value.get("text", value.get("data")), _only_label(labels), meta
+    text = value.get(text_key) if text_key else value.get("text", value.get("data"))
+    return text, value.get("label", value.get("labels"))
 
 
-def _only_label(labels):
-    """The label of a record, None for none."""
+def _names(labels):
+    """The labels of a record, each once; numbers are names too (0 and 1 of two classes)."""
     labels = [] if labels is None or labels == "" else labels if isinstance(labels, list) else [labels]
+    labels = [name for label in labels for name in _listed_names(label)]
     if any(isinstance(label, (list, dict)) for label in labels):
         raise RecordError(f"spans instead of a label, as a sequence labelling project exports them; {NEEDED}")
-    # Numbers are names too (0 and 1 of two classes); several annotators may have given the same label.
-    names = [str(label) if isinstance(label, int) and not isinstance(label, bool) else label for label in labels]
-    names = list(dict.fromkeys(names))
-    if len(names) > 1:
-        raise RecordError(
-            f"{len(names)} labels ({', '.join(map(str, names))}); multi_class needs exactly one, choose it"
-        )
-    return names[0] if names else None
+    return [str(label) if isinstance(label, int) and not isinstance(label, bool) else label for label in labels]
 
 
-def _from_label_studio(value):
-    """Text, label and meta data of a record of Label Studio's JSON."""
-    annotations = value.get("annotations", value.get("completions")) or []
-    labels = []
-    for annotation in annotations if isinstance(annotations, list) else ():
-        results = annotation.get("result", []) if isinstance(annotation, dict) else []
-        if isinstance(annotation, dict) and not annotation.get("was_cancelled"):
-            for result in results:
-                content = result.get("value") if isinstance(result, dict) else None
-                if not isinstance(content, dict) or "start" in content or "labels" in content:
-                    raise RecordError("spans instead of choices; this needs a project with <Choices>")
-                labels += content.get("choices") or []
-    meta = {key: value["data"][key] for key in META_KEYS if key in value["data"]}
-    return value["data"].get("text"), _only_label(labels), meta
-
-
-def _from_label_studio_min(value):
-    """Text, label and meta data of a record of JSON-MIN, where the control's name is the answer's key."""
-    answers = {key: answer for key, answer in value.items() if key != "text" and key not in LABEL_STUDIO_KEYS}
-    if len(answers) > 1:
-        raise RecordError(f"several answers ({', '.join(answers)}); export it as JSON instead of JSON-MIN")
-    answer = next(iter(answers.values()), None)
-    label = answer.get("choices") if isinstance(answer, dict) else answer
-    return value.get("text"), _only_label(label), {key: value[key] for key in META_KEYS if key in value}
+def _listed_names(label):
+    """The names in a label that is a list written as a text, as tables hold it: "[a, b]", "['a', 'b']"."""
+    if not isinstance(label, str) or not (label.strip().startswith("[") and label.strip().endswith("]")):
+        return [label]
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(label.strip())
+            return found if isinstance(found, list) else [label]
+        except (ValueError, SyntaxError):
+            pass
+    inner = label.strip()[1:-1]
+    return [name.strip() for name in inner.replace("，", ",").split(",")] if "," in inner or "，" in inner else [label]
 
 
 def merge_copies(records):
     """The records without repeated texts.
 
     Returns:
-        tuple[list[Record], list[str]]: one record a text, a labelled one where there is one, without the texts that
-        have different labels; and a message for each of those.
+        tuple[list[Record], dict[str, str]]: one record a text, a labelled one where there is one, without the texts
+        that have different labels; and of each of those text and message.
     """
     kept, problems = {}, {}
     for record in records:
+        if record.conflict:
+            names = ", ".join(record.conflict)
+            problems[record.text] = (
+                f"{record.place}: {len(record.conflict)} labels ({names}); multi_class needs exactly one, choose it"
+            )
         first = kept.setdefault(record.text, record)
         if first.label is None:
             kept[record.text] = record
@@ -208,4 +220,4 @@ def merge_copies(records):
                 f"{record.place}: {shortened(record.text)!r} has the label {record.label!r}, but {first.label!r} in "
                 f"{first.place}; decide which one is right"
             )
-    return [record for text, record in kept.items() if text not in problems], list(problems.values())
+    return [record for text, record in kept.items() if text not in problems], problems

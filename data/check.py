@@ -5,9 +5,10 @@
     python data/check.py --dataset_dir data --html report.html --json report.json
     python data/check.py --dataset_dir data --fix data_clean                 # a cleaned copy and a list of the changes
 
-Errors are what train.py refuses, all of them and not only the first. Warnings are duplicates, the same text with
-different labels, texts of dev or test that training sees too, labels that are never or hardly used, imbalance, texts
-that are cut off, and characters that do not belong there.
+Errors are what train.py refuses, all of them and not only the first, and columns that are no texts and labels: the
+wrong way round, ids, names of columns. Warnings are duplicates, the same text with different labels, texts of dev or
+test that training sees too, labels that are never or hardly used, imbalance, texts that are cut off or that the model
+cannot read, and characters that do not belong there.
 
 Exit code: 0 without errors (there may be warnings), 1 with errors, 2 when the check itself could not be run.
 
@@ -23,11 +24,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 from core.arguments import at_least, require_packages
-from data.findings import HISTOGRAM_TOP, Check
+from core.encodings import codec_of
+from data.findings import Check
 from data.near_duplicates import check_threshold
+from data.tokens import TokenCounter
 from utils import UsageError, exit_on_usage_error, shortened, staged_files, write_json
 
 ROWS_IN_TERMINAL = 5
+# --fix writes nothing where more of a file would be lost.
+MAX_LEFT_OUT = 0.1
 
 
 def report(summary):
@@ -70,6 +75,8 @@ def printable(text):
 def next_step(summary, was_fixed):
     """What to do now, as the last line."""
     folder = summary["dataset_dir"]
+    if any(finding["kind"] == "columns" for finding in summary["findings"]):
+        return "next: put the columns right, or add --trust_columns where they are"
     if not summary["errors"]:
         return f"next: python train.py --do_train --do_eval --do_export --data_dir {shlex.quote(folder)}"
     fix = shlex.join(["python", "data/check.py", "--dataset_dir", folder, "--fix", f"{folder}_clean"])
@@ -77,19 +84,14 @@ def next_step(summary, was_fixed):
 
 
 def token_counter(name, max_length):
-    """A function that counts the tokens of texts with the tokenizer of a model, [CLS] and [SEP] included.
-
-    Longer texts than HISTOGRAM_TOP times max_length are counted as that.
+    """A TokenCounter with the tokenizer of a model.
 
     Raises:
         UsageError: the model cannot be loaded.
     """
-    from core.encoders import make_encoder
     from core.loading import load_config_and_tokenizer  # needs paddle, which takes seconds
 
-    _, tokenizer = load_config_and_tokenizer(name)
-    encode = make_encoder(tokenizer, HISTOGRAM_TOP * max_length + 1, token_types=False)
-    return lambda texts: [len(feature["input_ids"]) for feature in encode(texts)]
+    return TokenCounter(load_config_and_tokenizer(name)[1], max_length)
 
 
 def check_folder(dataset_dir, **options):
@@ -125,11 +127,19 @@ def parse_flags(argv):
     add("--few_samples", type=int, default=10, help="fewer samples of a label are reported (default: 10)")
     add("--imbalance", type=float, default=10, help="most to least frequent label from which it is reported (10)")
     add("--max_listed", type=int, default=1000, help="places listed of each kind; all are counted (default: 1000)")
+    add("--encoding", metavar="NAME", help="of what is not UTF-8, such as gb18030 or euc-kr; default: to be found")
+    add("--trust_columns", action="store_true", help="the columns are texts and labels, whatever they look like")
+    left_out = "--fix: the share of a file's lines that may be left out or joined (default: 0.1)"
+    add("--max_left_out", type=float, default=MAX_LEFT_OUT, metavar="SHARE", help=left_out)
     add("--json", metavar="FILE", nargs="?", const="-", help="write the results; without FILE print them instead")
     add("--html", metavar="FILE", type=Path, help="write a page with plots (needs analysis/requirements.txt)")
     add("--fix", metavar="DIR", type=Path, help="write a cleaned copy into this new folder, with a list of changes")
     flags = parser.parse_args(argv)
     problems = at_least(flags, max_length=3, max_listed=1)  # two tokens are [CLS] and [SEP]
+    if not 0 <= flags.max_left_out <= 1:
+        problems.append(f"--max_left_out {flags.max_left_out}: give a share from 0 to 1")
+    if flags.encoding and codec_of(flags.encoding) is None:
+        problems.append(f"--encoding {flags.encoding}: not known; give one such as gb18030, big5, shift_jis or euc-kr")
     if problems:
         raise UsageError("\n".join(problems))
     check_threshold(flags.near_duplicate_threshold)
@@ -149,8 +159,9 @@ def main(argv=None):
         "few": flags.few_samples,
         "imbalance": flags.imbalance,
         "max_listed": flags.max_listed,
+        "trust_columns": flags.trust_columns,
     }
-    check = check_folder(flags.dataset_dir, **options)
+    check = check_folder(flags.dataset_dir, encoding=flags.encoding, **options)
     summary = check.summary()
     if flags.json == "-":
         print(json.dumps(summary, ensure_ascii=False, indent=2))
@@ -167,7 +178,7 @@ def main(argv=None):
     if flags.fix:
         from data.clean import write_clean_copy
 
-        write_clean_copy(flags.dataset_dir, flags.fix, check.label2id)
+        write_clean_copy(flags.dataset_dir, flags.fix, check, flags.max_left_out)
         check = check_folder(flags.fix, **options)
         print(totals(check.summary()))
     if flags.json != "-":

@@ -1,18 +1,24 @@
 """The cleaned copy that `check.py --fix DIR` writes. The folder that was checked is never changed.
 
-What is mended: encodings, byte-order marks, line ends, white space around texts, control characters, columns that
-change places, extra tabs, spaces where the tab should be, labels that differ from one of label.txt in width, case or
-white space only. What is left out: lines that cannot be mended, exact copies with the same label, and lines of train
-(and dev) whose text is in dev or test (test). Texts with contradicting labels, near-duplicates, private-use characters
-and the script are left as they are: only a person can decide about them.
+What is mended: encodings, byte-order marks, line ends, fields in quotes, white space around texts, control characters,
+columns that change places, extra tabs, spaces where the tab should be, labels that differ from one of label.txt in
+width, case or white space only. What is left out: lines that cannot be read or mended, exact copies with the same
+label, and lines of train (and dev) whose text is in dev or test (test). Texts with contradicting labels,
+near-duplicates, private-use characters, HTML and the script are left as they are: only a person can decide about them.
+
+Nothing is written where the encoding is unclear, where more than a tenth of a file would be left out or joined, and
+where the copy does not stand up to verification.py, which reads both again in its own way.
 """
 
 import collections
 import csv
 from pathlib import Path
 
+from core.encodings import shown_name
 from data.near_duplicates import normalise
+from data.quoting import read_rows
 from data.reading import CONTROL, REPORT_ORDER, SPLITS, LabelsAsFound, character_classes, read_chunks
+from data.verification import Tally, verify
 from utils import UsageError, example_problem, parse_labels, split_label, staged_files
 
 CHANGES_FILE = "changes.csv"
@@ -26,21 +32,25 @@ class Cleaner:
 
     Args:
         source (Path): the folder as it is.
-        label2id (dict): the labels that check.py could use; empty where label.txt is missing.
+        check (Check): what was found in it.
         target (Path): an existing folder for the copy.
         changes: csv writer for rows of COLUMNS.
+
+    Attributes:
+        tallies (dict[str, Tally]): of each file of samples.
     """
 
-    def __init__(self, source, label2id, target, changes):
+    def __init__(self, source, check, target, changes):
         self.source, self.target, self.changes = source, target, changes
-        self.label2id = label2id
+        self.label2id, self.encoding = check.label2id, check.encoding
         self.by_normal_form = collections.defaultdict(list)
-        for label, form in zip(label2id, normalise(list(label2id))):
+        for label, form in zip(self.label2id, normalise(list(self.label2id))):
             self.by_normal_form[form].append(label)
         controls = set((character_classes() & CONTROL).nonzero()[0].tolist()) - {ord("\t")}
         # Separators between lines and the like become a space, so that the words beside them stay apart.
         self.without_controls = {code: " " if chr(code).isspace() else None for code in controls}
         self.counts = collections.Counter()
+        self.tallies = collections.defaultdict(Tally)
         self.texts_before = set()
 
     def note(self, name, number, change, before, after=""):
@@ -54,7 +64,8 @@ class Cleaner:
             self.note("label", "", "written from the labels of the samples", "", " ".join(self.label2id))
             kept = self.label2id
         else:
-            lines = [line for _, some in read_chunks(path, self.bad_line("label")) for line in some]
+            chunks = read_chunks(path, self.bad_line("label"), encoding=self.encoding)
+            lines = [line for _, some in chunks for line in some]
             for number, message in parse_labels(lines)[1]:
                 if number and len(self.label2id) > 1:
                     self.note("label", number, "left out: " + message.partition(";")[0], lines[number - 1])
@@ -63,31 +74,86 @@ class Cleaner:
         (self.target / "label.txt").write_bytes("".join(f"{line}\n" for line in kept).encode("utf-8"))
 
     def bad_line(self, name):
-        return lambda number, encoding: self.note(
-            name, number or "", f"decoded as {encoding or 'UTF-8 with losses'}", ""
-        )
+        """What read_chunks calls for a line that is not UTF-8.
+
+        Raises:
+            UsageError: it may be in two encodings.
+        """
+        tally = self.tallies[name]
+
+        def note(number, names):
+            if len(names) > 1:
+                place = f"{self.source / name}.txt" + (f":{number}" if number else "")
+                both = " or ".join(map(shown_name, names))
+                flags = " or ".join(f"--encoding {one}" for one in names)
+                raise UsageError(f"{place}: {both}, and a wrong guess would damage it; look at it, then add {flags}")
+            if names:
+                self.note(name, number or "", f"decoded as {names[0]}", "")
+                tally.encodings.update(names)
+            else:
+                tally.unreadable.add(number)
+
+        return note
+
+    def rows(self, name):
+        """The samples of a file, in blocks.
+
+        Yields:
+            list[tuple[int, str, str]]: line number, the line as it should be read, and as it stands there.
+        """
+        path, tally = self.source / f"{name}.txt", self.tallies[name]
+        on_bad_line, lines = self.bad_line(name), []
+        if self.is_quoted(name):
+            lines = [line for _, some in read_chunks(path, on_bad_line, encoding=self.encoding) for line in some]
+            on_bad_line = None  # it was told
+        rows = lines and read_rows(lines, 1 if name == "data" else 2, "UTF-16" in tally.encodings)
+        if rows:
+            tally.lines, tally.joined = len(lines), sum(row.lines - 1 for row in rows)
+            yield [(row.number, "\t".join(" ".join(cell.split()) for cell in row.fields), row.raw) for row in rows]
+            return
+        for first, some in read_chunks(path, on_bad_line, encoding=self.encoding):
+            tally.lines += len(some)
+            yield [(number, line, line) for number, line in enumerate(some, first)]
+
+    def is_quoted(self, name):
+        """Whether a file may have been written by a program that puts fields in quotes."""
+        has_tabs = False
+        for _, lines in read_chunks(self.source / f"{name}.txt", encoding=self.encoding):
+            if any(line.startswith('"') or '\t"' in line for line in lines):
+                return True
+            has_tabs = has_tabs or any("\t" in line for line in lines)
+        return not has_tabs and name != "data"
 
     def write_split(self, name):
         """Write one file without what train.py refuses, copies of lines, and texts of the files written before."""
-        seen, texts_here = set(), set()
+        seen, texts_here, tally = set(), set(), self.tallies[name]
         with (self.target / f"{name}.txt").open("wb") as file:
-            for first, lines in read_chunks(self.source / f"{name}.txt", self.bad_line(name)):
-                kept = [(number, line, *self.mend(name, number, line)) for number, line in enumerate(lines, first)]
+            for rows in self.rows(name):
+                kept = [(number, raw, *self.mend(name, number, line, raw)) for number, line, raw in rows]
                 kept = [row for row in kept if row[2] is not None]
                 for (number, before, text, label), form in zip(kept, normalise([row[2] for row in kept])):
                     if form in self.texts_before:
-                        self.note(name, number, "left out: the text is in dev.txt or test.txt too", before)
+                        self.leave_out(name, number, "the text is in dev.txt or test.txt too", before)
                     elif (text, label) in seen:
-                        self.note(name, number, "left out: the same as an earlier line", before)
+                        self.leave_out(name, number, "the same as an earlier line", before)
                     else:
                         file.write((text if label is None else f"{text}\t{label}").encode("utf-8") + b"\n")
+                        tally.kept += 1
                         seen.add((text, label))
                         texts_here.add(form)
         if name in ("dev", "test"):
             self.texts_before |= texts_here
 
-    def mend(self, name, number, line):
+    def leave_out(self, name, number, why, before):
+        """Note a line that is not in the copy."""
+        self.note(name, number, f"left out: {why}", before)
+        self.tallies[name].left_out[why] += 1
+
+    def mend(self, name, number, line, raw):
         """The text and label of a line as they should be; label None in data.txt, both None when it is left out."""
+        if number in self.tallies[name].unreadable:
+            self.leave_out(name, number, "not in a known encoding", raw)
+            return None, None
         clean = line.translate(self.without_controls).strip()
         if name == "data":
             text, label = " ".join(clean.split("\t")), None
@@ -95,11 +161,11 @@ class Cleaner:
             text, label = self.find_columns(clean)
         if not text:
             kind = "blank_line" if not clean else example_problem(clean, self.label2id)[0]
-            self.note(name, number, f"left out: {kind}", line)
+            self.leave_out(name, number, kind, raw)
             return None, None
         after = text if label is None else f"{text}\t{label}"
-        if after != line:
-            self.note(name, number, "mended", line, after)
+        if after != raw:
+            self.note(name, number, "mended", raw, after)
         return text, label
 
     def find_columns(self, line):
@@ -122,45 +188,60 @@ class Cleaner:
         return same[0] if len(same) == 1 else None
 
 
-def write_clean_copy(source, target, label2id):
+def write_clean_copy(source, target, check, max_left_out=0.1):
     """Write a cleaned copy of a data folder and changes.csv, all of it or nothing.
 
     Args:
         source (Path): the folder that was checked; it is only read.
         target (Path): a new or empty folder.
-        label2id (dict[str, int]): labels that check.py could use.
+        check (Check): what was found in it.
+        max_left_out (float): the share of a file's lines that may be left out or joined.
 
     Returns:
         collections.Counter: changes by kind.
 
     Raises:
-        UsageError: the folder is not empty, cannot be written to, or no label is known.
+        UsageError: the folder is not empty or cannot be written to; no label is known, the columns are mixed up, an
+            encoding is unclear, too much would be lost, or the copy is not what the folder holds.
     """
     source, target = Path(source), Path(target)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    existed = target.exists()
+    if existed and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"--fix {target}: is there already and is not an empty folder; give a new one")
-    if not label2id:
+    if not check.label2id:
         raise UsageError(f"{source / 'label.txt'}: no label is known; write one label a line, then run --fix again")
+    mixed_up = check.findings.rows["columns"] if isinstance(check.label2id, LabelsAsFound) else ()
+    if mixed_up:
+        raise UsageError(f"{source / mixed_up[0]['split']}.txt: {mixed_up[0]['message']}")
     try:
         with staged_files(target) as stage:
-            counts = _write_files(source, stage, label2id)
+            cleaner = _write_files(source, stage, check)
+            problems = [problem for name, tally in cleaner.tallies.items()
+                        if (problem := tally.problem(source / f"{name}.txt", max_left_out))]  # fmt: skip
+            problems = problems or verify(source, stage, cleaner.tallies)
+            if problems:
+                raise UsageError("\n".join([f"--fix {target}: nothing was written:", *problems]))
     except OSError as error:
         raise UsageError(f"--fix {target}: cannot be written ({error.strerror}); choose another folder") from None
+    except UsageError:
+        if not existed and target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
+        raise
     print(f"{target}: {', '.join(f'{name}.txt' for name in REPORT_ORDER if (target / f'{name}.txt').is_file())}")
-    for change, count in counts.most_common():
+    for change, count in cleaner.counts.most_common():
         print(f"  {count:,} lines {change}")
     print(f"  every change: {target / CHANGES_FILE}")
-    return counts
+    return cleaner.counts
 
 
-def _write_files(source, stage, label2id):
-    """Write all files of the copy into `stage`; the changes by kind."""
+def _write_files(source, stage, check):
+    """Write all files of the copy into `stage`; the Cleaner that did it."""
     with (stage / CHANGES_FILE).open("w", encoding=CSV_ENCODING, newline="") as file:
         changes = csv.writer(file)
         changes.writerow(COLUMNS)
-        cleaner = Cleaner(source, label2id, stage, changes)
+        cleaner = Cleaner(source, check, stage, changes)
         cleaner.write_labels()
         for name in (*SPLITS, "data"):
             if (source / f"{name}.txt").is_file():
                 cleaner.write_split(name)
-    return cleaner.counts
+    return cleaner

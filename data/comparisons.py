@@ -7,7 +7,7 @@ import collections
 
 import numpy as np
 
-from data.near_duplicates import NearDuplicates
+from data.near_duplicates import NearDuplicates, normalise
 from data.reading import REPORT_ORDER, SIMPLIFIED, TRADITIONAL
 
 # Arrays of a Split, and their types.
@@ -201,6 +201,15 @@ def compare_labels(findings, splits, labels, few, imbalance):
     if used[most] >= imbalance * used[least]:
         message = f"{most!r} {used[most]}, {least!r} {used[least]}: {used[most] / used[least]:.0f} to 1"
         findings.add("imbalance", "train", 0, message)
+
+
+def compare_label_names(findings, labels):
+    """Find labels that are the same but for case, width, punctuation and white space."""
+    first = {}
+    for label, form in zip(labels, normalise(labels)):
+        other = first.setdefault(form, label)
+        if other != label:
+            findings.add("similar_labels", "label", 0, f"{label!r} and {other!r}")
 
 
 def compare_shares(findings, splits, labels, name):

@@ -5,12 +5,18 @@ compared is found in comparisons.py.
 """
 
 import collections
+import re
 
 import numpy as np
 
+from core.encodings import ENCODING_SAMPLE, shown_name, utf16_variant
 from core.progress import progress_bar
-from data.comparisons import NearTexts, Split, compare_labels, compare_scripts, compare_texts
+from core.vocabulary import NOTABLE, UNREADABLE, WHAT_HELPS
+from data.columns import Columns
+from data.comparisons import NearTexts, Split, compare_label_names, compare_labels, compare_scripts, compare_texts
+from data.mojibake import repaired, strangeness
 from data.near_duplicates import normalise, to_codes
+from data.quoting import read_rows
 from data.reading import (
     CONTROL,
     LOST,
@@ -26,16 +32,17 @@ from data.reading import (
     character_classes,
     read_chunks,
 )
+from data.tokens import HISTOGRAM_BINS, HISTOGRAM_TOP
 from utils import UsageError, example_problem, parse_example, parse_labels, shortened
 
 # With a tokenizer the tokens of this many lines of a file are all counted, and of that many texts at a time.
 ALL_COUNTED, TOKENIZED_AT_ONCE = 200_000, 10_000
-# The histogram goes to this many times --max_length, in at most so many bins.
-HISTOGRAM_TOP, HISTOGRAM_BINS = 2, 64
 
-# What train.py refuses: kind -> what it is and what to do about it, in the order of the report.
+# What train.py refuses, and columns that it would learn nothing from: kind -> what it is and what to do about it, in
+# the order of the report.
 ERRORS = {
     "file": "a file that train.py needs",
+    "columns": "the columns are not texts and labels",
     "encoding": "not UTF-8; convert the file, or let --fix do it",
     "label_file": "label.txt: one label a line, each once",
     "blank_line": "blank lines; delete them",
@@ -60,6 +67,8 @@ WARNINGS = {
     "imbalance": "the most frequent label has many times the samples of the rarest; look at the macro F1, not only at "
     "the accuracy",
     "label_shift": "the labels' shares differ from those of train.txt: the files were not drawn alike",
+    "unknown_tokens": f"more than {NOTABLE:.0%} of the tokens are [UNK], which the model cannot read. {WHAT_HELPS}",
+    "unreadable_text": f"texts of which {UNREADABLE:.0%} or more are [UNK]: the model does not see what they say",
     "short_text": "texts without more than one letter, digit or Chinese character",
     "truncated": "texts longer than --max_length tokens: the model does not see their end",
     "control_character": "control or invisible characters; the tokenizer drops them or splits there",
@@ -67,10 +76,32 @@ WARNINGS = {
     "lost_character": "U+FFFD: a character was lost in an earlier conversion",
     "mixed_script": "traditional characters among simplified ones, or the other way round; the vocabulary takes them "
     "for different words",
+    "quoted": "fields in quotes, as Excel and CSV programs write them; --fix takes them out",
+    "mojibake": "characters of another encoding, from an earlier conversion: the text is not what was written",
+    "html": "HTML entities and tags; write the characters that they stand for",
+    "url": "web addresses, which say little in many tokens",
+    "similar_labels": "labels that differ in case, width, punctuation or white space only; make them one",
     "tab_in_unlabelled": "data.txt has one text a line and no label; tabs are read as part of the text",
 }
 # Characters of a line -> kind, for those that need no look at other lines.
 CHARACTER_KINDS = {CONTROL: "control_character", PRIVATE: "private_use", LOST: "lost_character"}
+
+
+# Strange texts that are looked at before it is taken for granted that they are no mojibake.
+MAX_STRANGE = 2000
+# Kind -> what to look for, and characters without which there is none, which are found sooner.
+TEXT_PATTERNS = (
+    (
+        "html",
+        re.compile(r"&(?:[A-Za-z]{2,8}\d?|#\d{1,7}|#[xX][0-9a-fA-F]{1,6});|</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>]*)?/?>"),
+        "&<",
+    ),
+    (
+        "url",
+        re.compile(r"(?:https?|ftp)://[!-~]+|\bwww\.[\w-]+\.[!-~]+", re.ASCII | re.IGNORECASE),
+        ("://", "www.", "WWW."),
+    ),
+)
 
 
 class Findings:
@@ -130,13 +161,25 @@ class Check:
         few (int): fewer samples of a label than this are few.
         imbalance (float): the ratio of the most to the least frequent label that is worth a warning.
         max_listed (int): places kept of each kind of finding.
+        encoding (str | None): of the lines that are not UTF-8; None: to be found.
+        trust_columns (bool): texts and labels are what they are, whatever they look like.
     """
 
     def __init__(
-        self, folder, max_length=128, count_tokens=None, threshold=0.8, few=10, imbalance=10, max_listed=1000
+        self,
+        folder,
+        max_length=128,
+        count_tokens=None,
+        threshold=0.8,
+        few=10,
+        imbalance=10,
+        max_listed=1000,
+        encoding=None,
+        trust_columns=False,
     ):
         self.folder, self.max_length, self.count_tokens = folder, max_length, count_tokens
-        self.findings = Findings(max_listed)
+        self.encoding, self.trust_columns = encoding, trust_columns
+        self.findings, self.strange = Findings(max_listed), 0
         self.classes = character_classes()
         self.splits = {}
         self.near = NearTexts(threshold) if threshold else None
@@ -149,11 +192,17 @@ class Check:
         self.labels = list(self.label2id)
         compare_texts(self.findings, self.splits, self.labels, self.near.found if self.near else {})
         compare_labels(self.findings, self.splits, self.labels, few, imbalance)
+        compare_label_names(self.findings, self.labels)
         compare_scripts(self.findings, self.splits)
+        self.unknown = self.count_unknown()
         self.fill_in_texts()
 
     def path(self, name):
         return self.folder / f"{name}.txt"
+
+    def read(self, name, on_bad_line=None, bar=None):
+        """The lines of a file, see read_chunks."""
+        return read_chunks(self.path(name), on_bad_line, bar, self.encoding)
 
     # ---------------------------------------------------------------- files
 
@@ -163,7 +212,7 @@ class Check:
         if not path.is_file():
             self.findings.add("file", "label", 0, "no such file; write one label a line")
             return LabelsAsFound()
-        lines = [line for _, some in read_chunks(path, self.bad_line("label")) for line in some]
+        lines = [line for _, some in self.read("label", self.bad_line("label")) for line in some]
         labels, problems = parse_labels(lines) if lines else ([], [(0, "the file is empty; write one label a line")])
         for number, message in problems:
             self.findings.add("label_file", "label", number, message)
@@ -172,10 +221,12 @@ class Check:
     def bad_line(self, name):
         """What read_chunks calls for a line that is not UTF-8."""
 
-        def add(number, encoding):
-            known = "GBK (GB18030)" if encoding == "GB18030" else encoding
+        def add(number, names):
+            known = " or ".join(map(shown_name, names))
             message = f"looks like {known}" if number else f"the file is {known}"
-            self.findings.add("encoding", name, number, message if encoding else "not in a known encoding")
+            if len(names) > 1:
+                message += f"; look at it, and say which with --encoding {names[0]} or --encoding {names[1]}"
+            self.findings.add("encoding", name, number, message if names else "not in a known encoding")
 
         return add
 
@@ -188,15 +239,26 @@ class Check:
                 self.findings.add("file", name, 0, f"no such file; write <text>, a tab, <label> a line{hint}")
             return
         split = self.splits[name] = Split()
+        columns, may_be_quoted, has_tabs = Columns(), False, False
         try:
-            for first, lines in read_chunks(path, self.bad_line(name), bar):
+            for first, lines in self.read(name, self.bad_line(name), bar):
                 split.lines += len(lines)
+                may_be_quoted = may_be_quoted or any(line.startswith('"') or '\t"' in line for line in lines)
+                has_tabs = has_tabs or any("\t" in line for line in lines)
+                if name != "data":
+                    pairs = [fields for fields in (line.split("\t") for line in lines) if len(fields) == 2]
+                    columns.add(*map(list, zip(*pairs)) if pairs else ([], []))
                 parse = self.parse_unlabelled if name == "data" else self.parse_examples
                 numbers, texts, ids = parse(name, first, lines)
                 if texts:
                     normal = self.look_at(name, numbers, texts, ids)
                     if self.near is not None and name != "data":
                         self.near.compare(name, numbers, normal)
+            if not self.trust_columns:
+                for number, message in columns.problems():
+                    self.findings.add("columns", name, number, message, "")
+            if may_be_quoted or (split.lines and not has_tabs and name != "data"):
+                self.look_for_quotes(name)
             if split.lines == 0:  # train.py does not read data.txt
                 kind = "short_text" if name == "data" else "file"
                 self.findings.add(kind, name, 0, "the file is empty; write one sample a line")
@@ -205,6 +267,16 @@ class Check:
         split.freeze()
         if self.near is not None:
             self.near.end_file()
+
+    def look_for_quotes(self, name):
+        """Find whether a program that puts fields in quotes wrote a file."""
+        lines = [line for _, some in self.read(name) for line in some]
+        with self.path(name).open("rb") as file:
+            is_excel = str(utf16_variant(file.read(ENCODING_SAMPLE))).startswith("UTF-16")
+        rows = read_rows(lines, 1 if name == "data" else 2, is_excel)
+        if rows:
+            message = f"{len(rows):,} samples in {len(lines):,} lines"
+            self.findings.add("quoted", name, 0, message, "")
 
     def parse_examples(self, name, first, lines):
         """Line numbers, texts and class ids of the lines that train.py takes; the others become findings."""
@@ -247,6 +319,7 @@ class Check:
         any_bits = np.bitwise_or.reduceat(bits, starts)
         words, wide, space = (np.add.reduceat(bits & bit > 0, starts, dtype=np.int32) for bit in (WORD, WIDE, SPACE))
         lengths = ends - starts
+        strange = np.add.reduceat(strangeness()[codes], starts)
         # [CLS], [SEP], a token a Chinese character, and about a token for three other characters.
         tokens = 2 + wide + (lengths - wide - space + 2) // 3
         if self.count_tokens is not None:
@@ -254,6 +327,9 @@ class Check:
             exact = np.flatnonzero((lengths > self.max_length // 2) | (split.lines <= ALL_COUNTED))
             for some in np.array_split(exact, len(exact) // TOKENIZED_AT_ONCE + 1):
                 tokens[some] = self.count_tokens([texts[index] for index in some.tolist()])
+                for index, share in zip(some.tolist(), getattr(self.count_tokens, "shares", ())):
+                    if share >= UNREADABLE:
+                        self.findings.add("unreadable_text", name, numbers[index], f"{share:.0%} [UNK]", texts[index])
         normal = normalise(texts)
         hashes = np.array([hash(text) for text in texts], dtype=np.int64)
         normal_hashes = np.array([hash(text) for text in normal], dtype=np.int64)
@@ -266,9 +342,32 @@ class Check:
                 found = sorted({character for character in texts[index] if self.classes[ord(character)] & bit})
                 shown = " ".join(f"U+{ord(character):04X}" for character in found[:5])
                 self.findings.add(kind, name, numbers[index], shown, texts[index])
+        for kind, pattern, marks in TEXT_PATTERNS:
+            for index, text in enumerate(texts):
+                if any(mark in text for mark in marks) and (match := pattern.search(text)):
+                    self.findings.add(kind, name, numbers[index], shortened(match[0], 40), text)
+        for index in np.flatnonzero(strange > 0).tolist():
+            # Texts in a language other than Chinese are all strange: after some of them it is known.
+            self.strange += 1
+            if self.strange > MAX_STRANGE and not self.findings.counts["mojibake"]:
+                break
+            if original := repaired(texts[index]):
+                self.findings.add("mojibake", name, numbers[index], f"probably {shortened(original)!r}", texts[index])
         for index in np.flatnonzero(tokens > self.max_length).tolist():
             self.findings.add("truncated", name, numbers[index], f"{tokens[index]} tokens", texts[index])
         return normal
+
+    def count_unknown(self):
+        """What the vocabulary cannot read, as in UnknownTokens.summary; None without a tokenizer that tells it."""
+        unknown = getattr(self.count_tokens, "unknown", None)
+        if unknown is None:
+            return None
+        found = unknown.summary()
+        if found["share"] > NOTABLE:
+            scripts = ", ".join(f"{name} {share:.0%}" for name, share in found["by_script"].items())
+            message = f"{found['share']:.1%} of all tokens; {scripts}; characters: {' '.join(found['characters'])}"
+            self.findings.add("unknown_tokens", "train", 0, message, "")
+        return found
 
     def fill_in_texts(self):
         """Read the texts of the findings that compared lines by their hashes."""
@@ -280,7 +379,7 @@ class Check:
                 wanted[row["other"][0]][row["other"][1]].append((row, "other_text"))
         for name, lines_wanted in wanted.items():
             last = max(lines_wanted)
-            for first, lines in read_chunks(self.path(name)) if last else ():
+            for first, lines in self.read(name) if last else ():
                 for number in lines_wanted.keys() & range(first, first + len(lines)):
                     for row, key in lines_wanted[number]:
                         row[key] = lines[number - first].split("\t")[0].strip()
@@ -297,6 +396,7 @@ class Check:
             "warnings": self.findings.number_of("warning"),
             "max_length": self.max_length,
             "tokens": self.how_counted(),
+            "unknown_tokens": self.unknown,
             "labels": self.labels,
             "files": {f"{name}.txt": self.file_summary(name) for name in REPORT_ORDER if name in self.splits},
             "findings": self.findings.summary(),

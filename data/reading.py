@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from core.encodings import ENCODING_SAMPLE, guess_encoding, utf16_variant
+from core.encodings import ENCODING_SAMPLE, codec_of, is_damaged_utf8, is_noise, likely_encodings, utf16_variant
 from data.near_duplicates import FIRST_WIDE, dropped_characters
 from utils import UsageError, read_cases
 
@@ -14,20 +14,22 @@ SPLITS = ("test", "dev", "train")
 REPORT_ORDER = ("train", "dev", "test", "data", "label")
 # Bytes that are read and checked together.
 BLOCK_BYTES = 4 << 20
+LOST_CHARACTER = "\ufffd"
 # Fewer teach a head for masked words nothing, and leave too few to measure it on.
 MIN_TEXTS = 100
 
 # -------------------------------------------------------------------------------------------------------------- lines
 
 
-def read_chunks(path, on_bad_line=None, bar=None):
-    """Read a text file in blocks, whatever its encoding, into the lines that train.py sees.
+def read_chunks(path, on_bad_line=None, bar=None, encoding=None):
+    """Read a text file in blocks, whatever its encoding and its line ends, into the lines that train.py sees.
 
     Args:
         path (Path): the file.
-        on_bad_line (Callable[[int, str | None], None] | None): told the number and the likely encoding of each line
-            that is not UTF-8; number 0 is the whole file, for encodings with another line end.
+        on_bad_line (Callable[[int, list[str]], None] | None): told the number and the likely encodings (see
+            LineDecoder) of each line that is not UTF-8; number 0 is the whole file, where all of it is UTF-16.
         bar: a progress bar that counts bytes.
+        encoding (str | None): of the lines that are not UTF-8; None: to be found.
 
     Yields:
         tuple[int, list[str]]: the number of the first line, and lines without their ends. Blank lines at the end of
@@ -43,71 +45,129 @@ def read_chunks(path, on_bad_line=None, bar=None):
     with file:
         head = file.read(ENCODING_SAMPLE)
         file.seek(0)
-        encoding = utf16_variant(head)
-        if encoding:
+        wide = utf16_variant(head)
+        if wide:
             if on_bad_line:
-                on_bad_line(0, encoding)
-            text = io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="\n")
-            yield from _lines_of(iter(lambda: "".join(text.readlines(BLOCK_BYTES // 2)), ""))
+                on_bad_line(0, [wide])
+            yield from _numbered(_wide_blocks(file, wide, on_bad_line))
         else:
-            yield from _lines_of(_decoded_blocks(file, on_bad_line, bar))
+            yield from _numbered(_blocks(file, LineDecoder(encoding), on_bad_line, bar))
 
 
-def _decoded_blocks(file, on_bad_line, bar):
-    number, decoder = 1, LineDecoder()
-    while block := file.read(BLOCK_BYTES):
-        block += file.readline()
+def split_lines(text):
+    """Lines of a text or of bytes, whatever ends them; what follows the last end is a line too, empty or not."""
+    if isinstance(text, bytes):
+        return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _wide_blocks(file, encoding, on_bad_line):
+    """Blocks of lines of a UTF-16 or UTF-32 file; a line with a character that cannot be read is a bad one."""
+    text = io.TextIOWrapper(file, encoding=encoding, errors="replace", newline=None)
+    number = 1
+    while lines := text.readlines(BLOCK_BYTES // 2):
+        lines = [line.removesuffix("\n") for line in lines]
+        for offset, line in enumerate(lines):
+            if on_bad_line and LOST_CHARACTER in line:
+                on_bad_line(number + offset, [])
+        number += len(lines)
+        yield lines
+
+
+def _blocks(file, decoder, on_bad_line, bar):
+    """Blocks of lines of a file whose lines may each have another encoding."""
+    number, rest = 1, b""
+    while True:
+        block = file.read(BLOCK_BYTES)
         if bar is not None:
             bar.update(len(block))
+        is_last = len(block) < BLOCK_BYTES
+        rest += block
         if number == 1:
-            block = block[3:] if block.startswith(b"\xef\xbb\xbf") else block
+            rest = rest.removeprefix(b"\xef\xbb\xbf")
+        # A CR at the end may be half of a CRLF.
+        end = len(rest) if is_last else max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, -1)) + 1
+        block, rest = rest[:end], rest[end:]
         try:
-            text = block.decode("utf-8")
+            lines = split_lines(block.decode("utf-8"))
         except UnicodeDecodeError:
-            lines = []
-            for offset, line in enumerate(block.split(b"\n")):
-                try:
-                    lines.append(line.decode("utf-8"))
-                except UnicodeDecodeError:
-                    decoded, encoding = decoder.decode(line)
-                    lines.append(decoded)
-                    if on_bad_line:
-                        on_bad_line(number + offset, encoding)
-            text = "\n".join(lines)
-        number += block.count(b"\n")
-        yield text
+            lines = _decoded(split_lines(block), number, decoder, on_bad_line)
+        if not is_last and lines:
+            lines.pop()  # the nothing behind the last end
+        number += len(lines)
+        yield lines
+        if is_last:
+            return
+
+
+def _decoded(lines, number, decoder, on_bad_line):
+    """Lines of which some are not UTF-8, as text."""
+    decoded, bad = [], []
+    for index, line in enumerate(lines):
+        try:
+            decoded.append(line.decode("utf-8"))
+        except UnicodeDecodeError:
+            decoded.append("")
+            bad.append(index)
+    decoder.learn([lines[index] for index in bad], decoded)
+    for index in bad:
+        decoded[index], names = decoder.decode(lines[index])
+        if on_bad_line:
+            on_bad_line(number + index, names)
+    return decoded
 
 
 class LineDecoder:
-    """Decodes lines that are not UTF-8; the encoding is guessed anew when the last one does not fit."""
+    """Decodes the lines of a file that are not UTF-8: in the encoding of all of them, or in one of their own.
 
-    def __init__(self):
-        self.encoding = None
-        self.guesses_left = 20
+    Args:
+        encoding (str | None): the user's word for it; None: to be found.
+    """
+
+    def __init__(self, encoding=None):
+        self.names = [encoding] if encoding else []
+        self.context = ""
+        self.guesses_left = 0 if encoding else 1000
+
+    def learn(self, bad_lines, good_lines):
+        """Find the encoding of bad lines (bytes), beside lines of the same file that could be read."""
+        if not self.names:
+            self.context = "\n".join(good_lines)[:ENCODING_SAMPLE]
+            self.names = likely_encodings(b"\n".join(bad_lines), self.context)
 
     def decode(self, line):
-        """Returns tuple[str, str | None]: the text, with U+FFFD for what cannot be read, and the encoding if known."""
-        for attempt in range(2):
-            if self.encoding is not None:
-                try:
-                    return line.decode(self.encoding), self.encoding
-                except UnicodeDecodeError:
-                    pass
-            if attempt == 0 and self.guesses_left:
-                self.guesses_left -= 1
-                self.encoding = guess_encoding(line[:ENCODING_SAMPLE]) or self.encoding
-        return line.decode("utf-8", "replace"), None
+        """Decode one line.
+
+        Returns:
+            tuple[str, list[str]]: the text, and its encoding; two encodings where it may be in either, read as in the
+            first one; none, and U+FFFD for what cannot be read, where it is in none that is known.
+        """
+        text = _strictly(line, self.names)
+        if text and not (self.guesses_left and is_noise(text, line, self.names[0])):
+            return text, self.names
+        if self.guesses_left:
+            self.guesses_left -= 1
+            own = likely_encodings(line[:ENCODING_SAMPLE], self.context)
+            own_text = _strictly(line, own)
+            if own_text:
+                return own_text, own
+        if text and not is_damaged_utf8(line):  # rare characters only
+            return text, self.names
+        return line.decode("utf-8", "replace"), []
 
 
-def _lines_of(blocks):
-    """Number the lines of blocks of text, each of which ends where a line ends."""
+def _strictly(line, names):
+    """The text of a line in the first of some encodings; None where it is not in that."""
+    try:
+        return line.decode(codec_of(names[0])) if names else None
+    except UnicodeDecodeError:
+        return None
+
+
+def _numbered(blocks):
+    """Number the lines of blocks, without blank lines at the end."""
     number, blank = 1, []
-    for block in blocks:
-        lines = block.replace("\r\n", "\n").split("\n")
-        if lines[-1] == "":
-            lines.pop()
-        elif lines[-1].endswith("\r"):
-            lines[-1] = lines[-1][:-1]
+    for lines in blocks:
         lines = blank + lines
         end = len(lines)
         while end and not lines[end - 1].strip():

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 from core.arguments import at_least
+from data.columns import Columns
 from data.near_duplicates import check_threshold
 from data.splitting import FOLD_FILES, PART_FILES, check_splits, labels_in_order, write_folds, write_parts
 from utils import UsageError, check_save_dir, exit_on_usage_error, read_examples, read_labels, read_lines
@@ -32,6 +33,8 @@ def parse_flags(argv):
     near = "similarity, 0 to 1, from which texts stay together; 0: only equal ones (default: 0.8)"
     add("--near_duplicate_threshold", type=float, default=0.8, help=near)
     add("--seed", type=int, default=1000, help="of the order and the draws (default: 1000)")
+    trust = "the columns are texts and labels, whatever they look like"
+    add("--trust_columns", action="store_true", help=trust)
     add("--force", action="store_true", help="replace files that --save_dir already has")
     flags = parser.parse_args(argv)
     flags.splits = check_splits(flags.splits)
@@ -51,6 +54,12 @@ def main(argv=None):
         check_save_dir(flags.save_dir, PART_FILES, flags.force)
     labels = read_labels(flags.label_file) if flags.label_file else labels_in_order(flags.input_file)
     texts, ids = read_examples(flags.input_file, labels)
+    columns = Columns()
+    columns.add(texts, [labels[index] for index in ids])
+    problems = [] if flags.trust_columns else columns.problems()
+    if problems:
+        places = (f"{flags.input_file}:{number}" if number else flags.input_file for number, _ in problems)
+        raise UsageError("\n".join(f"{place}: {message}" for place, (_, message) in zip(places, problems)))
     if len(labels) < 2:
         raise UsageError(f"{flags.input_file}: only one label; a classifier needs at least two")
     options = {"seed": flags.seed, "threshold": flags.near_duplicate_threshold}

@@ -6,11 +6,13 @@ Every label is split in the same proportions, and texts that are the same or nea
 import numpy as np
 
 from data.near_duplicates import group, normalise
-from utils import UsageError, format_table, read_lines, write_lines
+from utils import UsageError, format_table, read_lines, shortened, write_lines
 
 PARTS = ("train", "dev", "test")
 PART_FILES = ("train.txt", "dev.txt", "test.txt", "label.txt")
 FOLD_FILES = ("train.txt", "dev.txt", "label.txt")
+# Labels with a line of their own in what is printed.
+MAX_LABELS_SHOWN = 50
 
 
 def similar_groups(texts, threshold=0.8):
@@ -125,9 +127,15 @@ def write_parts(save_dir, texts, ids, labels, shares, seed, threshold, shuffle=T
         shares (list[float]): of train, dev and test.
         seed, threshold, shuffle: see `assign`.
         more (dict[str, list[str]]): further files to write, with their lines.
+
+    Raises:
+        UsageError: nothing is left for train or dev; the folder cannot be written to.
     """
     groups = similar_groups(texts, threshold)
     parts, order = assign(groups, ids, shares, seed, shuffle)
+    for number, name in enumerate(PARTS[:2]):
+        if shares[number] and not (parts == number).any():
+            raise UsageError(_nothing_left(name, len(texts), groups, threshold))
     contents = {"label.txt": labels, **dict(more)}
     for number, name in enumerate(PARTS):
         lines = [f"{texts[row]}\t{labels[ids[row]]}" for row in order[parts[order] == number].tolist()]
@@ -137,11 +145,26 @@ def write_parts(save_dir, texts, ids, labels, shares, seed, threshold, shuffle=T
     print_counts(save_dir, ids, groups, parts, labels, PARTS)
 
 
+def _nothing_left(name, size, groups, threshold):
+    """Why a part has no sample, and what to do."""
+    largest = int(np.bincount(groups).max()) if size else 0
+    if 2 * largest > size > 1:
+        return (
+            f"no sample is left for {name}.txt: {largest:,} of {size:,} texts are equal or nearly equal and stay "
+            f"together; are texts and labels in the right columns? Else raise --near_duplicate_threshold {threshold:g}"
+        )
+    return f"{size:,} samples: none is left for {name}.txt; give more of them, or larger shares: --splits 0.5 0.5"
+
+
 def print_counts(save_dir, ids, groups, parts, labels, names):
     """Print the samples of each part and label, and the groups that stayed together."""
     counts = np.zeros((len(labels), len(names)), dtype=int)
     np.add.at(counts, (np.asarray(ids), parts), 1)
-    rows = [{**dict(zip(names, row)), "label": f" {label}"} for label, row in zip(labels, counts.tolist())]
+    shown = labels if len(labels) <= MAX_LABELS_SHOWN else labels[: MAX_LABELS_SHOWN - 1]
+    rows = [{**dict(zip(names, row)), "label": f" {shortened(label)}"} for label, row in zip(shown, counts.tolist())]
+    if len(shown) < len(labels):
+        rest = counts[len(shown) :].sum(axis=0).tolist()
+        rows.append({**dict(zip(names, rest)), "label": f" in {len(labels) - len(shown):,} more labels"})
     rows.append({**dict(zip(names, counts.sum(axis=0).tolist())), "label": f" in {save_dir}"})
     print("\n".join(format_table(rows)))
     sizes = np.bincount(groups)

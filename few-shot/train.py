@@ -48,7 +48,7 @@ EXPORT_TYPES = ("paddle", "onnx")
 PREDICTIONS_FILE = "predictions.txt"
 # What a part of a template may be, and what may stand beside it.
 PARTS = ("text", "soft", "hard", "mask", "sep", "soft_id")  # soft_id: the vectors of an earlier part once more
-ATTRIBUTES = {name: int for name in ("length", "hidden_size", "position", "token_type")}
+ATTRIBUTES = dict.fromkeys(("length", "hidden_size", "position", "token_type"), int)
 ATTRIBUTES.update(encoder=str, truncate=bool)
 
 

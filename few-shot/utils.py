@@ -20,12 +20,14 @@ from paddlenlp.prompt import (
     SoftTemplate,
     SoftVerbalizer,
 )
+from paddlenlp.prompt import template as library_template
 from paddlenlp.prompt.prompt_utils import PromptDataCollatorWithPadding
 from paddlenlp.trainer import Trainer
 from paddlenlp.transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 from paddlenlp.utils.log import logger
 
 from core.checkpoints import EXPORT_FILE
+from core.cpu import paddle_version
 from core.export import (
     convert_to_onnx,
     delete_replaced,
@@ -160,7 +162,7 @@ def make_template(parts, tokenizer, max_seq_length, model):
         UsageError: the template alone has max_seq_length tokens or more.
     """
     template = AutoTemplate.create_from(copy.deepcopy(parts), tokenizer, max_seq_length, model=model)
-    length = template_length(template, {key: "" for key in template.example_keys})
+    length = template_length(template, dict.fromkeys(template.example_keys, ""))
     if length >= max_seq_length:
         raise UsageError(
             f"--max_seq_length {max_seq_length}: the prompt, [CLS] and [SEP] take {length} tokens, which leaves none "
@@ -212,6 +214,26 @@ def _named_parameters(template, prefix="", include_sublayers=True):
 
 
 SoftTemplate.named_parameters = _named_parameters
+
+
+class _PaddleWithOldWhere:
+    """Stands in for paddle inside paddlenlp.prompt.template: where(condition) gives indices [n, 1], as in Paddle 2.
+
+    Paddle 3 gives [n], and the soft encoders (template.py:488 squeezes axis 1) end in an IndexError.
+    """
+
+    def __getattr__(self, name):
+        return getattr(paddle, name)
+
+    @staticmethod
+    def where(condition, x=None, y=None):
+        if x is not None:
+            return paddle.where(condition, x, y)
+        return tuple(index.reshape([-1, 1]) for index in paddle.where(condition))
+
+
+if paddle_version().startswith("3."):
+    library_template.paddle = _PaddleWithOldWhere()
 
 
 class FewShotTrainer(ClassificationTrainer, PromptTrainer):

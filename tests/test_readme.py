@@ -206,6 +206,15 @@ def test_make_targets_exist(name):
         assert re.search(rf"^{target}:", rules, re.MULTILINE), target
 
 
+@pytest.mark.parametrize("name", READMES)
+def test_versions_named_are_the_pinned_ones(name):
+    pinned = set(re.findall(r"^[\w-]+==[\w.]+", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE))
+    table = re.findall(r"^\| (paddle\w+|scikit-learn)\b.*\| ([^|]+) \|$", TEXTS[name], re.MULTILINE)
+    named = {f"{package}=={version}" for package, cell in table for version in re.findall(r"\d+\.\d+\.\d+", cell)}
+    named |= set(re.findall(r"\b[a-z][\w-]+==\d[\d.]*\d", TEXTS[name]))
+    assert named <= pinned
+
+
 # ------------------------------------------------------------------------------------------------------ the top README
 
 

@@ -41,7 +41,7 @@ def main(argv=None):
         lines = [f"{text}\t{label}\n" for text, label in zip(corpus.texts, corpus.labels)]
         (stage / "corpus.tsv").write_bytes("".join(lines).encode("utf-8"))
     print(f"{len(vectors)} vectors of {vectors.shape[1]} numbers are in {args.output_dir}")
-    print(f"Row i of numpy.load(\"{args.output_dir / 'vectors.npy'}\") is line i of {args.output_dir / 'corpus.tsv'}")
+    print(f'Row i of numpy.load("{args.output_dir / "vectors.npy"}") is line i of {args.output_dir / "corpus.tsv"}')
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import psutil
 
@@ -261,7 +261,7 @@ class Bench:
             begun = time.perf_counter()
             try:
                 small.ask(self.request(1), timeout=self.args.seconds)
-            except socket.timeout:
+            except TimeoutError:
                 latencies.append(math.inf)
                 break
             latencies.append(time.perf_counter() - begun)

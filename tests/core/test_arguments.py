@@ -1,7 +1,9 @@
 """Flags, and the checks of them: what must work before paddle is imported."""
 
+import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,6 +37,15 @@ def test_light_arguments_are_those_of_the_library(name):
     _, light = arguments.load_argument_classes(name)
     assert fields(light) == fields(real)
     assert len(fields(light)) > 100
+
+
+patience = SimpleNamespace(early_stopping=False, early_stopping_patience=4)
+
+
+def training(**flags):
+    """The library's arguments with their defaults but for some."""
+    _, light = arguments.load_argument_classes()
+    return light(output_dir="out", **flags)
 
 
 def run_cli(*flags):
@@ -74,6 +85,62 @@ def test_widths_must_leave_whole_heads(widths, expected):
         assert "the model has 4 heads; use some of: 1/4 1/2 3/4 1" in message(arguments.check_widths, widths, 4)
     else:
         assert arguments.check_widths(widths, 4) == expected
+
+
+@pytest.mark.parametrize(
+    "flags, problem",
+    [
+        ({"seed": -1}, "--seed -1: must be from 0 to 4294967295"),
+        ({"seed": 2**32}, "--seed 4294967296: must be from 0"),
+        ({"prediction_loss_only": True}, "--prediction_loss_only: an evaluation here always has predictions"),
+        ({"label_names": ["foo"]}, "--label_names foo: the classes are called labels"),
+        ({"report_to": ["foo"]}, "--report_to foo: not known; use none, all, or some of visualdl"),
+        ({"report_to": ["tensorboard"]}, "--report_to tensorboard: not installed; run: pip install tensorboard"),
+        ({"tensor_parallel_degree": 2}, "--tensor_parallel_degree 2: the library cannot cut these models"),
+        ({"pipeline_parallel_degree": 2}, "--pipeline_parallel_degree 2: the library cannot"),
+        ({"sep_parallel_degree": 2}, "--sep_parallel_degree 2: the library cannot"),
+        ({"sharding": "stage1"}, "--sharding stage1: is for several processes, and this is one"),
+        ({"sharding_parallel_degree": 2}, "--sharding_parallel_degree 2: is for several processes"),
+        ({"enable_auto_parallel": True}, "--enable_auto_parallel True: is for several processes"),
+        ({"local_rank": 3}, "--local_rank 3: is for several processes"),
+        ({"dataloader_num_workers": -1}, "--dataloader_num_workers -1: must be at least 0"),
+        ({"eval_accumulation_steps": 0}, "--eval_accumulation_steps 0: must be at least 1"),
+        ({"adam_beta1": 2.0}, "--adam_beta1 2.0: must be at least 0 and below 1"),
+        ({"lr_scheduler_type": "polynomial", "lr_end": 1.0}, "--lr_end 1.0: must be below --learning_rate"),
+        ({"past_index": 0}, "--past_index 0: these models have no past"),
+        ({"minimum_eval_times": 3}, "--minimum_eval_times lowers --eval_steps"),
+        ({"metric_for_best_model": "accuracy", "greater_is_better": False}, "the best accuracy is the highest"),
+        ({"hybrid_parallel_topo_order": "foo"}, "pp_first or sharding_first"),
+        ({"num_train_epochs": math.inf}, "--num_train_epochs inf: must be above 0 and finite"),
+    ],
+)
+def test_flags_of_the_library_that_it_ignores_or_answers_with_a_traceback(flags, problem, monkeypatch):
+    def findable(name):
+        return None if name.startswith("tensorboard") else "a module"
+
+    args = training(**flags)
+    monkeypatch.setattr(arguments.importlib.util, "find_spec", findable)
+    (text,) = arguments.training_problems(patience, args)
+    assert problem in text
+
+
+def test_flags_that_several_processes_share_a_model_by(monkeypatch):
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    assert arguments.training_problems(patience, training(sharding="stage1", sharding_parallel_degree=2)) == []
+
+
+FINE = [
+    {},
+    {"report_to": ["none"]},
+    {"report_to": ["all"]},
+    {"label_names": ["labels"]},
+    {"metric_for_best_model": "eval_loss", "greater_is_better": False},
+]
+
+
+@pytest.mark.parametrize("flags", FINE)
+def test_flags_that_are_fine(flags):
+    assert arguments.training_problems(patience, training(**flags)) == []
 
 
 def test_a_module_of_a_name_is_loaded_once(tmp_path):

@@ -10,11 +10,11 @@ import paddle
 import pytest
 
 import train
-from core import batches, compress, encoders, loading
+from core import batches, checkpoints, compress, encoders, loading, progress
 from core.arguments import PRUNERS, check_widths
 from core.predictor import Predictor
 from tests.helpers import compress_flags
-from utils import UsageError, read_examples
+from utils import UsageError, read_examples, read_json
 
 WIDTHS = {"3/4": "0.75", "2/3": "0.67", "1/2": "0.5"}
 
@@ -104,8 +104,7 @@ def test_the_dynamic_weights_give_the_graph_s_answers(pruned, width):
     assert np.abs(predictor.logits(features) - expected).max() < 1e-4
     train.main(
         (
-            f"--do_parity --device cpu --data_dir {data} --model_name_or_path {folder} --output_dir "
-            f"{folder / 'out'}"
+            f"--do_parity --device cpu --data_dir {data} --model_name_or_path {folder} --output_dir {folder / 'out'}"
         ).split()
     )
 
@@ -183,15 +182,19 @@ def test_ptq_alone_quantises_the_full_model(trained_once, tmp_path):
     assert results["model_accuracy"] == pytest.approx(results["teacher_accuracy"])
 
 
-def test_train_and_compress_in_one_run_learns(data_dir, tiny_model, tmp_path):
+def test_train_and_compress_in_one_run_learns(data_dir, tiny_model, tmp_path, monkeypatch, capsys):
     """The scheduler of the training ends at 0: compression must not go on with it."""
     from tests.helpers import train_flags
 
+    monkeypatch.setattr(progress, "LINE_INTERVAL", 0)
     flags = train_flags(data_dir, tiny_model, tmp_path / "out", "--do_compress", "--width_mult_list", "0.5")
     train.main([*flags, "--num_train_epochs", "2"])
     state = paddle.load(str(tmp_path / "out" / "width_mult_0.5" / "model_state.pdparams"))
     teacher = paddle.load(str(tmp_path / "out" / "model_state.pdparams"))
     name = "ernie.embeddings.word_embeddings.weight"
+    assert "Ranking heads and neurons: 100%" in capsys.readouterr().err
+    digest = checkpoints.weights_digest(tmp_path / "out")
+    assert read_json(tmp_path / "out" / "width_mult_0.5" / "export.json")["weights"] == digest
     assert np.abs(state[name].numpy() - teacher[name].numpy()).max() > 1e-4
 
 

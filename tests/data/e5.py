@@ -20,7 +20,7 @@ def shapes(hidden=HIDDEN, layers=LAYERS, ffn=FFN, vocab=VOCAB, positions=POSITIO
     yield "emb.type", (2, hidden)
     yield from (("emb.ln.w", (hidden,)), ("emb.ln.b", (hidden,)))
     for layer in range(layers):
-        square = {name: (hidden, hidden) for name in ("q", "k", "v", "ao")}
+        square = dict.fromkeys(("q", "k", "v", "ao"), (hidden, hidden))
         for name, shape in {**square, "fi": (ffn, hidden), "fo": (hidden, ffn)}.items():
             yield f"l{layer}.{name}.w", shape
             yield f"l{layer}.{name}.b", shape[:1]

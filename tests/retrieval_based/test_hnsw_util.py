@@ -50,7 +50,7 @@ def test_recall_and_growth(rows):
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
         assert hits[0].score == pytest.approx(cosines[0], abs=1e-5)
     assert agreed / (10 * len(queries)) > 0.98
-    assert index.labels() == {label: 50 for label in sorted(set(labels))}
+    assert index.labels() == dict.fromkeys(sorted(set(labels)), 50)
 
 
 @pytest.mark.parametrize("exact_rows", [10_000, 0])
