@@ -3,6 +3,7 @@
 import numpy as np
 import paddle
 
+from analysis.negations import CHINESE_NEGATING, negates
 from analysis.words import CHINESE
 from core.loading import load_config_and_tokenizer, load_masked_lm, max_positions, set_device
 from utils import UsageError
@@ -36,8 +37,10 @@ class MaskedWords:
         self.model = load_masked_lm(model_name_or_path)
         self.model.eval()
         self.tokens = self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))
-        self.chinese = np.array([len(token) == 1 and CHINESE.match(token) is not None for token in self.tokens])
-        self.latin = np.array([token.isascii() and token.isalpha() and len(token) > 2 for token in self.tokens])
+        allowed = [token not in CHINESE_NEGATING and not negates(token) for token in self.tokens]
+        chinese = [len(token) == 1 and CHINESE.match(token) is not None for token in self.tokens]
+        latin = [token.isascii() and token.isalpha() and len(token) > 2 for token in self.tokens]
+        self.chinese, self.latin = np.array(chinese) & allowed, np.array(latin) & allowed
 
     def has(self, word):
         return any(map(str.isalpha, word))

@@ -66,3 +66,9 @@ def test_a_broken_model_is_refused(tiny_mlm, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes()[: 200 if "pdparams" in path.name else None])
     with pytest.raises(UsageError, match="cannot be loaded"):
         MaskedWords(str(tmp_path), "cpu")
+
+
+def test_no_negation_comes_in(source):
+    allowed = [token for token, one, other in zip(source.tokens, source.chinese, source.latin) if one or other]
+    assert "不" in source.tokens and len(allowed) > 100
+    assert not set("不没未无非别") & set(allowed) and not {"not", "never", "without"} & set(allowed)
