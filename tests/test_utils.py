@@ -27,7 +27,13 @@ def message(function, *args):
 
 @pytest.mark.parametrize(
     "content",
-    ["头疼\t甲\n发烧\t乙\n", "\ufeff头疼\t甲\r\n发烧\t乙\r\n", "头疼\t甲\n发烧\t乙", "头疼\t甲\n发烧\t乙\n\n \n"],
+    [
+        "头疼\t甲\n发烧\t乙\n",
+        "\ufeff头疼\t甲\r\n发烧\t乙\r\n",
+        "头疼\t甲\n发烧\t乙",
+        "头疼\t甲\n发烧\t乙\n\n \n",
+        "头疼\t甲\r发烧\t乙\r",
+    ],
 )
 def test_accepts_bom_crlf_no_final_newline_and_blank_lines_at_the_end(write, content):
     assert utils.read_examples(write(content), LABELS) == (["头疼", "发烧"], [0, 1])
