@@ -52,6 +52,7 @@ def narrow_models(trainer, widths):
         worker = copy.copy(trainer)
         # The model becomes the supernet in place, and the library's callbacks know the trainer's own.
         worker.model = worker.model_wrapped = copy.deepcopy(trainer.model)
+        worker.model.train()  # or the student has no dropout until dev was first looked at
         # What a training before in the same run has left: its scheduler has come to rate 0.
         worker.reset_optimizer_and_scheduler()
         worker.args = args = copy.copy(trainer.args)
@@ -65,7 +66,7 @@ def narrow_models(trainer, widths):
         # It looks at dev and saves at multiples of save_steps alone: a shorter run saved nothing, and then failed.
         args.save_steps = max(1, min(args.save_steps, math.ceil(steps)))
         models = []
-        with mended(models):
+        with mended(trainer.model, models):
             worker.compress(custom_evaluate=dev_accuracy)
     return models
 
@@ -90,10 +91,11 @@ class Loader:
 
 
 @contextlib.contextmanager
-def mended(models):
+def mended(full, models):
     """Replace the faulty pieces of PaddleSlim and PaddleNLP for a while.
 
     Args:
+        full (PretrainedModel): what is pruned.
         models (list): receives the narrow model of each width, instead of a graph without our tokenizer and labels.
     """
     from paddleslim.nas.ofa.layers import SuperLayerNorm
@@ -110,10 +112,12 @@ def mended(models):
         return get_model(copy.deepcopy(model), width)
 
     def rank_and_forget(model, data_loader, **options):
-        # The gradients of dev, of which PaddleNLP ranks heads and neurons, would be in the first step of training.
+        check_answers(full, model, next(iter(data_loader)))
         bar = progress_bar(data_loader, desc="Ranking heads and neurons")
         result = rank(model=model, data_loader=bar, **options)
+        # The gradients of dev, by which PaddleNLP ranks, would be in the first step of the training.
         model.clear_gradients()
+        model.train()
         return result
 
     def collect(trainer):
@@ -137,19 +141,46 @@ def mended(models):
 
 
 @paddle.no_grad()
+def check_answers(full, supernet, batch):
+    """Refuse a family of models whose answers PaddleNLP's forward for pruning changes before anything is pruned.
+
+    Args:
+        full, supernet (PretrainedModel): put into evaluation mode.
+        batch (dict): tensors.
+
+    Raises:
+        UsageError: the supernet at full width is another model.
+    """
+    full.eval()
+    supernet.eval()
+    expected, given = full(**inputs_of(batch)), supernet(**inputs_of(batch), attention_mask=[None, None])
+    difference = float((expected - given).abs().max())
+    if not difference < 1e-3:
+        raise UsageError(
+            f"--pruner paddleslim: the library changes the logits of {type(full).__name__} by {difference:.1e} before "
+            "anything is pruned; use --pruner builtin"
+        )
+
+
+def inputs_of(batch):
+    """What a model takes of a batch."""
+    return {name: batch[name] for name in ("input_ids", "token_type_ids") if name in batch}
+
+
+@paddle.no_grad()
 def dev_accuracy(trainer, model, data_loader):
     """Accuracy of a supernet at its present width, or of the teacher, as Trainer.compress asks for it."""
     model.eval()
     right = total = 0
     for batch in data_loader:
-        names = ("input_ids", "token_type_ids")
-        inputs = {name: batch[name] for name in names if name in batch}
-        logits = model(**inputs, attention_mask=[None, None])
+        logits = model(**inputs_of(batch), attention_mask=[None, None])
         logits = logits[0] if isinstance(logits, tuple) else logits
         right += int((logits.argmax(axis=-1) == batch["labels"].flatten()).sum())
         total += len(logits)
     logger.info(f"acc: {right / total}, ")
-    model.train()
+    if hasattr(model, "ofa_teacher_model"):
+        model.train()
+        model.ofa_teacher_model.eval()  # the library's own evaluation left the teacher with dropout
     # A width that never gets above 0 is never saved, and the library fails at the end of the training.
     return max(right / total, 1e-9)
 

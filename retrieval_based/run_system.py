@@ -74,7 +74,6 @@ def parse_flags(argv):
 
 def label_problems(args):
     """What is wrong with the names and paths among the flags: a list of messages."""
-    problems = []
     args.rename_label = args.rename_label and [args.rename_label[0], args.rename_label[1].strip()]
     args.add_label = args.add_label if args.add_label is None else args.add_label.strip()
     old, new = args.rename_label or (None, None)
@@ -82,7 +81,7 @@ def label_problems(args):
     given.update({"--rename_label … NEW": new, "--unknown_label": args.unknown_label})
     given.update({"--system_file": args.system_file, "--classifier_dir": args.classifier_dir})
     given.update({f"--labels, number {number}": label for number, label in enumerate(args.labels or (), 1)})
-    problems += [f"{flag}: is empty" for flag, value in given.items() if value is not None and not value.strip()]
+    problems = [f"{flag}: is empty" for flag, value in given.items() if value is not None and not value.strip()]
     for flag, label in (("--add_label", args.add_label), ("--rename_label", new)):
         if label == args.unknown_label:
             problems.append(f"{flag} {label}: is printed for a text that no label fits; choose another name")
@@ -137,7 +136,7 @@ def change_labels(args, system):
     old = asked[0] if asked else args.remove_label
     count = system.rename_label(*asked) if asked else system.remove_label(old)
     if not count and not was_pending:
-        if asked and {"renamed": list(asked)} in system.index.notes():
+        if asked and {"renamed": list(asked)} in system.index.notes() and system.index.has_label(asked[1]):
             print(f"{old}: is {asked[1]} already")
             return
         raise UsageError(f"{args.uri}: no label {old!r}; nothing was changed")
@@ -184,9 +183,11 @@ def classify(args, system):
             "--unknown_label another name, or --json, which has null for it"
         )
     for old, new in system.pending:
+        flags = ["--model_dir", args.model_dir, "--uri", args.uri, "--collection", args.collection]
+        command = shlex.join(map(str, [*flags, "--rename_label", old, new]))
         say(
-            f"{args.uri}: not all texts of {old} are {new} yet; it counts already. If it was cut off: python "
-            f"retrieval_based/run_system.py --uri {args.uri} --rename_label {shlex.quote(old)} {shlex.quote(new)}"
+            f"{args.uri}: not all texts of {old} are {new} yet; it counts already. If it was cut off: "
+            f"python retrieval_based/run_system.py {command}"
         )
     if system.not_in_index:
         names = " ".join(system.not_in_index[:MAX_NAMES_IN_MESSAGE])

@@ -1,6 +1,6 @@
 """Notes of an index in Milvus, in a collection of their own beside it: `<collection>_notes`.
 
-Not the properties of its collection: Milvus Lite 2.4.10 cannot change them, and Milvus 2.3.5 forgets every change but
+Not the properties of its collection: Milvus Lite cannot change them, and Milvus 2.3.5 forgets every change but
 the first when it is started again. A note is a row that is only ever added, so writers do not undo each other's.
 """
 

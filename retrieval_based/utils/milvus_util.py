@@ -155,10 +155,8 @@ class MilvusIndex:
 
     def save(self):
         """On a server: close the growing segments, so that the graph is built over them. Nothing is lost without."""
-        from pymilvus import Collection
-
         with plain_errors(self.uri):
-            Collection(self.collection, using=self._client._using).flush(timeout=LOAD_TIMEOUT)
+            self._client.flush(self.collection, timeout=LOAD_TIMEOUT)
 
     def close(self):
         """End the connection; the file of Milvus Lite is then free for another process."""

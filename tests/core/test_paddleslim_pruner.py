@@ -75,6 +75,33 @@ def test_the_labels_of_dev_are_in_no_step(trainer, monkeypatch):
     assert seen == [0]
 
 
+def test_only_the_student_has_dropout(trainer, monkeypatch):
+    """From the first step on: the library began without, and gave it to the teacher once dev had been looked at."""
+    from paddleslim.nas.ofa import OFA
+
+    modes = []
+    forward = OFA.forward
+
+    def note(ofa, *inputs, **options):
+        student, teacher = ofa.model.sublayers()[-1], ofa.ofa_teacher_model.sublayers()[-1]
+        modes.append((student.training, teacher.training))
+        return forward(ofa, *inputs, **options)
+
+    monkeypatch.setattr(OFA, "forward", note)
+    trainer.args.save_steps = 1
+    trainer.args.max_steps = 2
+    trainer.model.eval()
+    paddleslim_pruner.narrow_models(trainer, [Fraction(1, 2)])
+    assert modes[0] == (True, False) and set(modes) == {(True, False), (False, False)}
+
+
+def test_a_model_that_the_library_would_change_is_refused(trainer, monkeypatch):
+    forward = trainer_compress.mha_ofa_forward
+    monkeypatch.setattr(trainer_compress, "mha_ofa_forward", lambda *inputs: 2 * forward(*inputs))
+    with pytest.raises(UsageError, match="changes the logits of ErnieForSequenceClassification by .*--pruner builtin"):
+        paddleslim_pruner.narrow_models(trainer, [Fraction(1, 2)])
+
+
 def test_every_epoch_has_its_order_and_tensors(trainer):
     loader = paddleslim_pruner.Loader(trainer.get_train_dataloader())
     first, second = ([batch["input_ids"] for batch in loader] for _ in range(2))
