@@ -9,8 +9,8 @@ import collections
 import dataclasses
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Callable
 
 import numpy as np
 
