@@ -82,7 +82,7 @@ def encode_beginnings(encode, texts, max_length):
 
 
 def beginning(text, size):
-    """About the first `size` characters of a text, up to the end of a word; the whole text where there is none near."""
+    """About the first `size` characters of a text, up to the end of a word; all of it where none ends near."""
     if len(text) <= size:
         return text
     ends = [match.end() for match in WORD_END.finditer(text, size - 100, size)]

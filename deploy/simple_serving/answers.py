@@ -20,10 +20,7 @@ def most_probable(rows, top_k):
     Returns:
         np.ndarray: ENTRY [texts, top_k or classes, if there are fewer].
     """
-    if top_k == 1:
-        order = rows.argmax(axis=1)[:, None]
-    else:
-        order = np.argsort(-rows, axis=1, kind="stable")[:, : top_k or None]
+    order = (-rows).argsort(axis=1, kind="stable")[:, : top_k or None] if top_k != 1 else rows.argmax(axis=1)[:, None]
     entries = np.empty(order.shape, ENTRY)
     entries["id"] = order
     entries["millionths"] = np.rint(np.take_along_axis(rows, order, axis=1) * 1e6)
@@ -65,9 +62,7 @@ class Writer:
         if with_top:
             yield b',"top":['
             step = max(1, PIECE // entries.shape[1])
-            yield from joined(
-                map(self._top, entries[start : start + step]) for start in range(0, len(entries), step)
-            )
+            yield from joined(map(self._top, entries[start : start + step]) for start in range(0, len(entries), step))
             yield b"]"
         yield b"}}"
 

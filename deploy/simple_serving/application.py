@@ -117,7 +117,7 @@ class Application:
     async def reload_model(self, name):
         """Read a model's folder again, and let the new one answer in the old one's place.
 
-        The new one is loaded and compared with its parity.json first. Requests that the old one has begun stay with it.
+        The new one is loaded and compared with its parity.json first; the old one ends the requests that it has begun.
 
         Returns:
             Model: the new one.

@@ -1,8 +1,9 @@
 """Run the texts of many requests on one model: in turns, so that nobody waits for a long request, and together where
 that is faster.
 
-A turn takes some texts of every waiting request, as many as the model runs in about TURN_SECONDS. A request of
-10,000 texts thus takes hundreds of turns, and one of a single text, coming in meanwhile, is part of the next turn.
+A turn takes a text of every waiting request, and more of them as far as the model runs these in about TURN_SECONDS. A
+request of 10,000 texts thus takes hundreds of turns, and one of a single text, coming in meanwhile, is part of the
+next turn.
 """
 
 import collections
@@ -182,24 +183,28 @@ class Batcher:
         taken = []
         limit = min(MAX_TEXTS, -(-self.waiting_texts // len(self._threads)))  # the other threads want some too
         share = max(1, limit // max(1, len(self._jobs)))
-        budget = self._speed * TURN_SECONDS
-        while self._jobs and len(taken) < limit and budget > 0:
+        budget, seen = self._speed * TURN_SECONDS, set()
+        while self._jobs and len(taken) < limit:
             job = self._jobs.popleft()
             if job.future.done():  # its client has gone, or an earlier turn of it failed
                 self.waiting_texts -= len(job.texts) - job.taken
                 continue
-            indices = job.order[job.taken : job.taken + min(share, limit - len(taken))]
-            for number, index in enumerate(indices):
+            # One text of each request, whatever it costs: whoever comes later would wait for these in any case, and
+            # together they take less time.
+            is_first, before = job not in seen, len(taken)
+            seen.add(job)
+            for index in job.order[job.taken : job.taken + min(share, limit - len(taken))]:
                 budget -= job.cost(index)
-                if budget < 0 and taken:
-                    indices = indices[:number]
+                if budget < 0 and not (is_first and len(taken) == before):
                     break
                 taken.append((job, index))
-            job.taken += len(indices)
-            self.waiting_texts -= len(indices)
-            if not indices:
-                self._jobs.appendleft(job)  # no room was left for it: it is the first of the next turn
-            elif job.taken < len(job.texts):
+            number = len(taken) - before
+            job.taken += number
+            self.waiting_texts -= number
+            if not number:
+                self._jobs.appendleft(job)  # no time is left for more of the requests that have a part already
+                break
+            if job.taken < len(job.texts):
                 self._jobs.append(job)
         return taken
 

@@ -6,7 +6,9 @@ and uvicorn has chosen its protocol class before it imports the application. So 
 place; connections of other applications, which have no guard in their lifespan's state, stay as they were.
 """
 
+import contextlib
 import importlib
+import socket
 import time
 
 from deploy.simple_serving.observing import logger
@@ -44,8 +46,9 @@ class Guard:
         """Look after a new connection; make room for it, or refuse it."""
         now = time.monotonic()
         self._idle[protocol] = now
-        if len(protocol.connections) > self.limit:
-            self._make_room(protocol)
+        others = [other for other in protocol.connections if other is not protocol and not is_closing(other)]
+        if len(others) >= self.limit:
+            self._make_room(protocol, others)
         if not self._sweeping:
             self._sweeping = True
             protocol.loop.call_later(INTERVAL, self._sweep, protocol.loop, protocol.connections)
@@ -54,8 +57,8 @@ class Guard:
         """The server ends: from now on there is a deadline for all."""
         self._stop_at = self._stop_at or time.monotonic() + self.settings.stop_seconds
 
-    def _make_room(self, newcomer):
-        waiting = [other for other in newcomer.connections if other is not newcomer and is_idle(other)]
+    def _make_room(self, newcomer, others):
+        waiting = [other for other in others if is_idle(other)]
         if waiting:  # the one that has sent no request for the longest time
             close([min(waiting, key=lambda other: self._idle.get(other, 0))], "room for others was needed")
         else:
@@ -91,6 +94,10 @@ class Guard:
 def is_idle(protocol):
     """Whether a connection has no request whose answer is still to come."""
     return protocol.cycle is None or protocol.cycle.response_complete
+
+
+def is_closing(protocol):
+    return protocol.transport.is_closing()
 
 
 def close(protocols, why):
@@ -131,6 +138,9 @@ def _guard(protocol):
     def connection_made(self, transport):
         made(self, transport)
         if guard := self.app_state.get(STATE_KEY):
+            with contextlib.suppress(OSError, AttributeError):  # a Unix socket, a pipe
+                # asyncio does it itself, but not for the socket that uvicorn makes for --workers: 40 ms an answer.
+                transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             guard.admit(self)
 
     def data_received(self, data):

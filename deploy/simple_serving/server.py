@@ -40,7 +40,7 @@ with exit_on_usage_error():
     start_logging()
     app = create_app(settings)
 
-# Importing paddlenlp gives SIGTERM back to the system (paddle.disable_signal_handler); uvicorn has set its handler before
-# it imports this file, and Python still knows it.
+# Importing paddlenlp gives SIGTERM back to the system (paddle.disable_signal_handler); uvicorn has set its handler
+# before it imports this file, and Python still knows it.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))

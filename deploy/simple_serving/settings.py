@@ -17,7 +17,8 @@ MAX_WORKERS = 4
 
 # What Kubernetes sets in every container for a service called serving, or serving-something.
 KUBERNETES = re.compile(
-    r"SERVING_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+    r"SERVING_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=.*"
+    r"|SERVING_(\w+_)?PORT=(tcp|udp|sctp)://.*"
 )
 
 
@@ -112,5 +113,4 @@ class Settings:
 
 def is_of_kubernetes(key, text):
     """Whether a variable is one that Kubernetes sets for each service; SERVING_PORT=8189 is not."""
-    match = KUBERNETES.fullmatch(key)
-    return bool(match) and (match[2] != "PORT" or re.match(r"(tcp|udp|sctp)://", text) is not None)
+    return KUBERNETES.fullmatch(f"{key}={text}") is not None
