@@ -18,7 +18,7 @@ WORD_TEMPERATURE = 0.1
 # Random halves of the texts by which a fit without labels is judged; parts of the training data left out in turn.
 SPLITS, FOLDS = 3, 10
 # The highest probability that a head gets which was not calibrated on texts of its own.
-SUREST = 0.99
+SUREST = 0.999
 NGRAM_SLOTS, NGRAM_FACTOR, NGRAM_DIMENSIONS = 2**18, 48271, 256
 
 # -------------------------------------------------------------------------------------------------------------- heads
@@ -206,14 +206,14 @@ def fit_weights(logits, truth, share=None):
 # --------------------------------------------------------------------------------------- how sure without a dev set
 
 
-def temper(logits, expected=1.0):
+def temper(logits, expected):
     """The factor for logits at which the mean of the highest probabilities is the accuracy that is expected.
 
     No text has more than SUREST then, and where less than chance is expected, the mean is a little above that.
 
     Args:
         logits (np.ndarray): of texts that the head was not fitted on, [texts, classes].
-        expected (float): accuracy, 0 to 1; 1 leaves SUREST as the only limit.
+        expected (float): accuracy, 0 to 1.
     """
     chance = 1 / logits.shape[1]
     expected = max(expected, chance + 0.05 * (1 - chance))

@@ -175,9 +175,10 @@ class Learner:
             self.calibration = {"on": "dev.txt", "texts": len(dev[1])}
         elif len(texts):
             left_out = sum(weight * logits for weight, (*_, logits) in zip(weights, views))
-            factor = min(heads.fit_weights([left_out], label_ids[:count])[0], heads.temper(left_out))
+            accuracy = float((left_out.argmax(axis=1) == label_ids[:count]).mean())
+            factor = heads.temper(left_out, accuracy)
             weights = [factor * weight for weight in weights]
-            self.calibration = {"on": "train.txt", "texts": count}
+            self.calibration = {"on": "train.txt", "texts": count, "left_out_accuracy": round(accuracy, 4)}
         else:
             factor, expected = heads.temper_without_labels(*vectors, *views[0][1:3], flags.seed)
             weights = [factor]

@@ -141,13 +141,13 @@ def score_note(folder):
         tuple[str, str]: in two words, and why; both empty where dev.txt calibrated them.
     """
     calibration = read_json(folder / EXPORT_FILE).get("calibration", {})
-    advice = "with a dev.txt of some hundred labelled texts, train again"
+    advice = "dev.txt with some hundred labelled texts, and train again"
     if calibration.get("on") == "train.txt":
-        return "calibrated on train.txt", f"where each text was left out once; for better ones, {advice}"
+        return "calibrated on train.txt", f"where each text was left out once; for better ones, add a {advice}"
     if "expected_accuracy" in calibration:
-        expected = f"{calibration['expected_accuracy']:.0%}"
-        why = f"no text has a label; about {expected} on average, which the fit itself suggests and which may be wrong"
-        return "not calibrated", f"{why}; for scores to rely on, {advice}"
+        suggested = f"lowered to what the fit itself suggests, about {calibration['expected_accuracy']:.0%} on average"
+        why = f"since no text has a label: {suggested}, which may be wrong; to calibrate them, add a {advice}"
+        return "not calibrated", why
     return "", ""
 
 

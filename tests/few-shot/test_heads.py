@@ -86,9 +86,9 @@ def test_temper_meets_the_expected_accuracy_and_is_never_certain(heads):
     for expected in (0.0, 0.25):  # of 4 classes: not below chance
         highest = softmax(heads.temper(logits, expected) * logits, axis=1).max(axis=1)
         assert highest.mean() == pytest.approx(0.2875, abs=1e-6)
-    highest = softmax(heads.temper(logits) * logits, axis=1).max(axis=1)
+    highest = softmax(heads.temper(logits, 1.0) * logits, axis=1).max(axis=1)
     assert highest.max() == pytest.approx(heads.SUREST, abs=1e-6)
-    assert softmax(heads.temper(0 * logits) * 0 * logits, axis=1).max() == 0.25
+    assert softmax(heads.temper(0 * logits, 1.0) * 0 * logits, axis=1).max() == 0.25
 
 
 @pytest.mark.parametrize("spread, right", [(0.6, 0.95), (3.0, 0.5)])
