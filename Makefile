@@ -11,7 +11,8 @@ ENCODER := data/offline_encoder
 # Any paddlepaddle-gpu machine: make train REQUIREMENTS=requirements-gpu.txt
 REQUIREMENTS := requirements.txt
 # What more than training and prediction needs.
-EXTRAS := deploy/requirements.txt analysis/requirements.txt retrieval_based/requirements.txt
+EXTRAS := deploy/requirements.txt analysis/requirements.txt retrieval_based/requirements.txt \
+	core/requirements-compress.txt
 TRAIN_FLAGS := --num_train_epochs 6 --learning_rate 1e-4
 
 # The base interpreter: python3 if it fits, else the first of the versions that do.
@@ -105,7 +106,7 @@ lock:
 	    --python-version 3.10 --no-annotate --no-header -o constraints.txt
 	echo "paddlepaddle-gpu==2.6.2" >> constraints.txt
 	grep -v "^paddlepaddle\|^paddle2onnx\|^paddleslim\|^opencv" constraints.txt > .lock
-	grep -hv "^-\|^#\|^paddle2onnx" core/requirements.txt tests/requirements.txt $(EXTRAS) | \
+	grep -hv "^-\|^#\|^paddle2onnx\|^paddleslim" core/requirements.txt tests/requirements.txt $(EXTRAS) | \
 	    { cat; echo "milvus-lite<3"; echo "paddlepaddle==3.1.1"; echo "paddle2onnx==2.0.1; sys_platform != 'win32'"; } | \
 	    uv pip compile - -c .lock --universal --python-version 3.10 --no-annotate --no-header -o .lock3
 	grep -v "^paddlepaddle==" .lock3 > constraints-paddle3.txt

@@ -24,13 +24,16 @@ from typing import Optional
 
 from core.arguments import (
     DEFAULTS,
+    PRUNERS,
     REFUSED_STRATEGIES,
     SUPPORTED_STRATEGIES,
     at_least,
     check_widths,
     load_argument_classes,
     parse_arguments,
+    pruner_problems,
     require_onnx,
+    require_packages,
     training_problems,
     uses_dev,
 )
@@ -121,6 +124,13 @@ class ModelArguments:
             "calibrated on dev). The Paddle graph is always written."
         },
     )
+    pruner: str = field(
+        default="builtin",
+        metadata={
+            "help": f"Who prunes, {' or '.join(PRUNERS)}: core/compress.py, or PaddleSlim as PaddleNLP documents it, "
+            "which needs core/requirements-compress.txt."
+        },
+    )
     do_parity: bool = field(
         default=False,
         metadata={
@@ -194,7 +204,7 @@ def work(run):
 
         facts = {"weights": weights_digest(pipeline.model_dir(run))}
         try:
-            compress(trainer, run.data.labels, model_flags.export_type, facts)
+            compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command starts the compression over") from None
     if model_flags.do_parity and not pipeline.check_parity(trainer, run):
@@ -224,6 +234,8 @@ def parse_all(argv):
     set_log_level(data_flags.log_level)
     quantises = light.do_compress and "ptq" in light.strategy
     require_onnx([*model_flags.export_type, *(["onnx_int8"] if quantises else [])])
+    if model_flags.pruner == "paddleslim":
+        require_packages("--pruner paddleslim", "paddleslim", requirements="core/requirements-compress.txt")
     trained = None if light.do_train else trained_max_length(model_flags.model_name_or_path)
     max_length = data_flags.max_length or trained or MAX_LENGTH
     data = read_data(model_flags, data_flags, light, needs_dev=recipe_flags.logit_adjustment)
@@ -314,6 +326,7 @@ def check_flags(model_flags, data_flags, recipe_flags, args):
         parts = args.strategy.split("+")
         reason = next((REFUSED_STRATEGIES[part] for part in parts if part in REFUSED_STRATEGIES), "not a strategy")
         problems.append(f"--strategy {args.strategy}: {reason}; use one of {', '.join(SUPPORTED_STRATEGIES)}")
+    problems += pruner_problems(model_flags.pruner, args)
     unknown = [name for name in model_flags.export_type if name not in EXPORT_TYPES]
     if unknown:
         problems.append(f"--export_type {' '.join(unknown)}: not known; use some of {', '.join(EXPORT_TYPES)}")

@@ -11,7 +11,8 @@ puts in the word's place; data/build_encoder.py --mlm_texts makes one). --custom
 {"word": ["other", ...]} instead of the word lists.
 
 Everything works without a network: PaddleNLP's own dataaug fetches its lists first, and gives nothing for many short
-texts. Stop words, words with digits and, in Chinese texts, Latin words stay as they are.
+texts. Stop words, words with digits and, in Chinese texts, Latin words stay as they are. Negations stay too, with what
+they negate behind them: labels would no longer be true.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 
-from analysis.augmenter import STRATEGIES, add_change_flags, check_change_flags, make_augmenter
+from analysis.augmenter import STRATEGIES, add_change_flags, check_change_flags, make_augmenter, refuse_nothing
 from analysis.flags import next_command
 from core.progress import progress_bar
 from utils import UsageError, exit_on_usage_error, read_examples, read_lines, write_lines
@@ -56,8 +57,13 @@ def main(argv=None):
         new = augmenter.augment(text)
         without += not new
         lines += [f"{sample}\t{labels[class_id]}" for sample in new]
+    if not lines:
+        refuse_nothing(flags, texts)
     write_lines(flags.aug_path.parent, {flags.aug_path.name: lines}, "--aug_path")
     print(f"{len(lines):,} new samples in {flags.aug_path}; {without:,} of {len(texts):,} texts gave none")
+    idle = [strategy for strategy, number in augmenter.made.items() if not number]
+    if idle:
+        print(f"Of --aug_strategy mix, {', '.join(idle)} gave none: see --aug_type and --custom_file for other words")
     command = next_command("train.py", "--do_train", "--data_dir", flags.train_path.parent, "--train_path", "MORE.txt")
     print(f"Next: {command}, MORE.txt being {flags.train_path.name} and {flags.aug_path.name} in one file")
 

@@ -1,10 +1,15 @@
-"""New texts out of one by changing words: what aug.py and sparse.py share."""
+"""New texts out of one by changing words: what aug.py and sparse.py share.
+
+A label is true of a new text as of the old one only if nothing is turned round: negations stay as they are, what they
+negate stays behind them, and no word that negates is put in.
+"""
 
 import math
 import random
 import re
 from pathlib import Path
 
+from analysis.negations import join_contractions, negated, negates
 from analysis.words import CHINESE, WordList, homonyms, load_jieba, read_custom, stop_words, synonyms
 from core.arguments import at_least, require_packages
 from utils import UsageError
@@ -54,28 +59,36 @@ class Augmenter:
         create_n (int): texts wanted of each strategy.
         aug_percent (float): share of a text's words that are changed, at least one.
         seed (int): the same texts in the same order give the same results.
+
+    Attributes:
+        made (dict[str, int]): strategy -> new texts so far.
     """
 
     def __init__(self, strategy, source, create_n, aug_percent, seed):
         self.strategies = STRATEGIES if strategy == "mix" else (strategy,)
         self.source, self.create_n, self.aug_percent = source, create_n, aug_percent
         self.random, self.stop, self.jieba = random.Random(seed), stop_words(), load_jieba()
+        self.made = dict.fromkeys(self.strategies, 0)
 
     def augment(self, text):
         """At most create_n new texts for each strategy: none of them empty, twice there, or the text itself."""
         if self.strategies == ("duplicate",):
+            self.made["duplicate"] += self.create_n
             return [text] * self.create_n
-        words = self.jieba.lcut(text)
-        positions = self.changeable(words)
+        words = join_contractions(self.jieba.lcut(text))
+        positions, fixed = self.changeable(words), negated(words)
+        movable = [position for position in positions if position not in fixed]
         found = {}
         for strategy in self.strategies:
             change, before = getattr(self, strategy), len(found)
-            for _ in range(TRIALS * self.create_n if positions else 0):
-                new = change(list(words), positions).strip()
+            places = movable if strategy in ("delete", "swap") else positions
+            for _ in range(TRIALS * self.create_n if places else 0):
+                new = change(list(words), places).strip()
                 if new and new != text:
                     found[new] = None
                 if len(found) - before == self.create_n:
                     break
+            self.made[strategy] += len(found) - before
         return list(found)
 
     def changeable(self, words):
@@ -86,6 +99,7 @@ class Augmenter:
             for position, word in enumerate(words)
             if (CHINESE.search(word) if chinese else word.isalpha())
             and word.lower() not in self.stop
+            and not negates(word)
             and not any(map(str.isdigit, word))
         ]
 
@@ -150,3 +164,28 @@ def make_augmenter(flags):
 
             source = MaskedWords(flags.model_name_or_path, flags.device)
     return Augmenter(flags.aug_strategy, source, flags.create_n, flags.aug_percent, flags.seed)
+
+
+def refuse_nothing(flags, texts):
+    """Raise UsageError, since no text gave a new one: why that is, and what would."""
+    strategy, needs_words = flags.aug_strategy, flags.aug_strategy in ("mix", "substitute", "insert")
+    stay = "stop words, negations, words with digits and Latin words in Chinese texts stay as they are"
+    if needs_words and flags.custom_file:
+        why = f"no word of --custom_file {flags.custom_file} is among those that may be changed ({stay})"
+        how = "give the words that your texts have, with other ones that are no negations, or leave it out"
+    elif needs_words and flags.aug_type != "mlm" and not any(map(CHINESE.search, texts)):
+        why = f"the words of --aug_type {flags.aug_type} are Chinese, and no text is"
+        how = (
+            "give your own with --custom_file, a masked language model of your language with --aug_type mlm, or "
+            "--aug_strategy swap or delete, which need no other words"
+        )
+    elif strategy == "delete":
+        why = f"no text has three words that may be deleted ({stay}, with what is negated)"
+        how = "use --aug_strategy substitute or insert"
+    elif strategy == "swap":
+        why = f"no text has two neighbours that may be swapped ({stay}, with what is negated)"
+        how = "use --aug_strategy substitute or insert"
+    else:
+        why, how = f"no text has a word that may be changed and that others are known for ({stay})", "use longer texts"
+        how += "" if flags.aug_type == "mlm" else ", --aug_type mlm, or --custom_file with words of your texts"
+    raise UsageError(f"None of {len(texts):,} texts gave a new one, so nothing is written: {why}; {how}")

@@ -6,11 +6,15 @@
 
 Printed: the report of train.py's debug evaluation, top-2 and top-3 accuracy, calibration, coverage. Written:
 --bad_case_file into --dataset_dir, and into --report_dir evaluate.html, confusion_matrix.png, reliability.png,
-coverage.png; with --compare also changed.txt, the samples that only one of the two models gets right.
+coverage.png; with --compare also changed.txt, the samples that only one of the two models gets right; with more than
+100 classes also classes.tsv, the scores of all of them.
 
+- Scores and thresholds are of the probabilities that are served: softmax of the logits, as in bad cases, predictions
+  and the server's answers. A threshold is told where its accuracy is reached with a certainty of 95 % (Clopper and
+  Pearson 1934).
 - Intervals: 95 %, percentile bootstrap (Efron and Tibshirani 1993) over samples; --seed decides the draws.
-- Calibration: expected calibration error in 15 bins (Naeini et al. 2015), before and after dividing the logits by a
-  temperature (Guo et al. 2017). The error after it is that of each half of dev with the temperature of the other half.
+- Calibration: expected calibration error in 15 bins (Naeini et al. 2015); for information also after dividing the
+  logits by a temperature (Guo et al. 2017), each half of dev by that of the other half, which nothing served does.
 - Comparison: exact McNemar test on the samples that only one model gets right (Dietterich 1998).
 """
 
@@ -23,6 +27,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 
 from analysis.flags import check_flags, for_model, make_parser, next_command, read_model_labels
+from analysis.report import add_language_flag
 from core.arguments import require_packages
 from utils import exit_on_usage_error, prediction_lines, read_examples, write_lines
 
@@ -38,6 +43,7 @@ def parse_flags(argv):
     add("--bad_case_file", default="bad_case.txt", help="written into --dataset_dir (default: bad_case.txt)")
     add("--report_dir", type=Path, default=Path("evaluate_report"), help="for the page and the pictures")
     add("--compare", type=Path, help="another trained model, to be compared on the same samples")
+    add_language_flag(parser)
     flags = parser.parse_args(argv)
     check_flags(flags)
     require_packages("evaluate.py", "matplotlib")
@@ -53,12 +59,15 @@ def main(argv=None):
     texts, truth = read_examples(flags.dataset_dir / flags.dev_file, labels)
 
     from analysis.classifier import Classifier  # needs paddle, which takes seconds
-    from analysis.evaluation_page import compare_models, score_lines, summary, write_report
+    from analysis.evaluation_page import compare_models, length_warning, score_lines, summary, write_report
     from analysis.scores import Evaluation
 
     logits, _ = Classifier(flags, labels).run(texts, "dev")
     evaluation = Evaluation(labels, texts, np.array(truth), logits, flags.seed)
     print("\n".join(score_lines(evaluation)))
+    lengths = length_warning(flags)
+    if lengths:
+        print(f"These scores are of --max_seq_length {lengths[0]}; trained with {lengths[1]}, it is served with that.")
     found, path = evaluation.bad_cases, flags.dataset_dir / flags.bad_case_file
     lines = prediction_lines([case[0] for case in found], [case[1] for case in found], [case[2:] for case in found])
     write_lines(flags.dataset_dir, {flags.bad_case_file: lines}, "--dataset_dir")

@@ -1,86 +1,21 @@
-"""What evaluate.py tells: lines for the terminal, the page and its pictures."""
-
-import itertools
+"""What evaluate.py tells: lines for the terminal, and the page with its pictures."""
 
 import numpy as np
 
-from analysis.report import (
-    escape,
-    new_figure,
-    set_font,
-    show_legend,
-    table,
-    text_width,
-    to_png,
-    to_svg,
-    write_page,
-)
-from analysis.scores import bootstrap, class_scores, compare, reliability
+from analysis.evaluation_plots import MATRIX_CLASSES, most_mistaken, plots
+from analysis.evaluation_words import WORDS
+from analysis.report import chart, escape, set_font, table, to_png, to_svg, write_page
+from analysis.scores import bootstrap, class_scores, compare, samples_needed
+from core.checkpoints import trained_max_length
 from utils import evaluation_report, shortened, staged_files, write_lines
-
-BLUE, ORANGE = "#3b6ea8", "#e0883a"
 
 # Samples that the page lists at most, and characters of each.
 SHOWN_SAMPLES, SHOWN_CHARACTERS = 200, 200
 
+# Classes and pairs of classes that the page lists at most.
+SHOWN_CLASSES, SHOWN_PAIRS = 100, 20
 
-def plot_confusion(matrix, labels):
-    """The confusion matrix: colours by the share of the true class, numbers in the cells."""
-    size = max(4.0, 0.42 * len(labels) + 1)
-    margin = 0.1 + 0.075 * max(map(text_width, labels))
-    figure, axes = new_figure(size + margin, size + margin)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.argwhere(matrix > 0):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", fontsize=8, color=colour)
-    axes.set_xticks(range(len(labels)), labels, rotation=90)
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    side = (margin + 0.35) / (size + margin)
-    figure.subplots_adjust(left=side, bottom=side, right=0.99, top=0.99)
-    return figure
-
-
-def plot_reliability(before, after, truth):
-    """Accuracy against confidence, before and after the temperature; the diagonal is what they should be."""
-    figure, axes = new_figure(5, 4.2)
-    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--")
-    for probabilities, colour, name in ((before, BLUE, "as it is"), (after, ORANGE, "with temperature")):
-        counts, confidence, accuracy = reliability(probabilities, truth)
-        axes.plot(confidence[counts > 0], accuracy[counts > 0], "o-", color=colour, markersize=4, label=name)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
-    axes.set_xlabel("confidence")
-    axes.set_ylabel("accuracy")
-    show_legend(axes)
-    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.13, top=0.9)
-    return figure
-
-
-def plot_coverage(curve):
-    """Accuracy on the answered samples against the share that is answered."""
-    figure, axes = new_figure(5, 4.2)
-    axes.plot(curve[0], curve[1], color=BLUE)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("share of the samples that the model answers, most confident first")
-    axes.set_ylabel("accuracy on them")
-    figure.subplots_adjust(left=0.13, right=0.97, bottom=0.13, top=0.95)
-    return figure
-
-
-def plots(evaluation):
-    """File name (without its end) -> title and figure."""
-    calibration = plot_reliability(evaluation.probabilities, evaluation.calibrated, evaluation.truth)
-    return {
-        "confusion_matrix": ("Confusion matrix", plot_confusion(evaluation.matrix, evaluation.labels)),
-        "reliability": ("Calibration", calibration),
-        "coverage": ("Accuracy when unsure samples are left to a person", plot_coverage(evaluation.curve)),
-    }
-
-
-# ---------------------------------------------------------------------------------------------------------- tables
+SCORES = ("precision", "recall", "f1")
 
 
 def percent(value):
@@ -91,12 +26,16 @@ def interval(bounds):
     return f"{percent(bounds[0])} – {percent(bounds[1])}"
 
 
-def coverage_rows(evaluation):
-    """Accuracy wanted, share of the samples that are answered, threshold: lists of strings."""
-    return [
-        [f"{accuracy:.0%}", *((percent(found[0]), f"{found[1]:.3f}") if found else ("none", ""))]
-        for accuracy, found in evaluation.coverage.items()
-    ]
+def p_value(result):
+    """Of what scores.compare gives: "= 0.0512", or "< 0.0001"."""
+    return f"= {result['p_value']:.4f}" if result["p_value"] >= 1e-4 else "< 0.0001"
+
+
+def say(words, name, **values):
+    """HTML of a sentence: the words with the values, all of it escaped."""
+    return escape(
+        words[name].format(**{key: f"{own:,}" if isinstance(own, int) else own for key, own in values.items()})
+    )
 
 
 def score_lines(evaluation):
@@ -106,63 +45,138 @@ def score_lines(evaluation):
         yield f"Top-{k} accuracy in dev dataset: {value:.2%}"
     before, after = map(percent, evaluation.errors)
     yield f"Calibration error: {before} points; {after} with temperature {evaluation.temperature:.3f}"
-    for accuracy, share, threshold in coverage_rows(evaluation):
-        limit = f", confidence >= {threshold}" if threshold else ""
-        yield f"Accuracy of at least {accuracy}: {share} % of the samples answered{limit}"
+    yield "No temperature is applied to what is served, nor below: these thresholds are for the served scores."
+    total = len(evaluation.texts)
+    for wanted, found in evaluation.promises.items():
+        said = f"Accuracy of at least {wanted:.0%}"
+        if found:
+            yield f"{said}: {percent(found.share)} % of the samples answered, confidence >= {found.threshold:.4f}"
+        elif total < samples_needed(wanted):
+            yield f"{said}: cannot be shown with {total:,} samples; it takes {samples_needed(wanted):,}"
+        else:
+            yield f"{said}: no threshold reaches it"
 
 
 def summary(evaluation):
     """The figures in one line."""
-    share = percent(np.trace(evaluation.matrix) / evaluation.matrix.sum())
-    return f"Accuracy {share} %, macro F1 {percent(class_scores(evaluation.matrix)[:, 2].mean())}"
+    confusions = evaluation.confusions
+    scores = class_scores(confusions.right, confusions.predicted, confusions.true)
+    return f"Accuracy {percent(confusions.accuracy)} %, macro F1 {percent(scores[:, 2].mean())}"
 
 
-def page_parts(evaluation, flags):
-    """HTML of the tables."""
-    matrix, bad_cases = evaluation.matrix, evaluation.bad_cases
-    per_class, macro, accuracy = bootstrap(matrix, flags.seed)
-    scores, total = class_scores(matrix), int(matrix.sum())
-    lines = [["accuracy", percent(np.trace(matrix) / total), interval(accuracy)]]
-    lines += [[f"top-{k} accuracy", percent(value), ""] for k, value in evaluation.top.items()]
-    for column, name in enumerate(("precision", "recall", "F1")):
-        lines.append([f"macro {name}", percent(scores[:, column].mean()), interval(macro[:, column])])
-    before, after = evaluation.errors
-    lines.append(["calibration error", percent(before), ""])
-    lines.append([f"… with temperature {evaluation.temperature:.3f}", percent(after), ""])
-    class_rows = []
-    for index, (label, samples, row) in enumerate(zip(evaluation.labels, matrix.sum(axis=1), scores)):
-        cells = [(percent(row[column]), interval(per_class[:, index, column])) for column in range(3)]
-        class_rows.append([label, int(samples), *itertools.chain(*cells)])
-    header = ["class", "samples", "precision", "95 %", "recall", "95 %", "F1", "95 %"]
-    shown = [
-        (shortened(text, SHOWN_CHARACTERS), label, answer, f"{score:.4f}")
+def length_warning(flags):
+    """Lengths (given, trained) where the model is read with another one than it is served with, else None."""
+    given, trained = flags.max_seq_length, trained_max_length(flags.params_path)
+    return (given, trained) if given and trained and given != trained else None
+
+
+# ------------------------------------------------------------------------------------------------------------ the page
+
+
+def overall_table(evaluation, scores, macro, accuracy, words):
+    rows = [[words["accuracy"], (percent(evaluation.confusions.accuracy), interval(accuracy))]]
+    rows += [[words["top"].format(k=k), percent(value)] for k, value in evaluation.top.items()]
+    for column, name in enumerate(SCORES):
+        value = percent(scores[:, column].mean()), interval(macro[:, column])
+        rows.append([words["macro"].format(name=words[name]), value])
+    rows.append([words["calibration_error"], percent(evaluation.errors[0])])
+    return table(["", words["value"]], rows, numbers=(1,))
+
+
+def promise_parts(evaluation, words):
+    """HTML of the thresholds and what they promise."""
+    rows, total, example = [], len(evaluation.texts), 0.95
+    for wanted, found in evaluation.promises.items():
+        if found:
+            example = found.threshold or example
+            values = percent(found.threshold), percent(found.share), found.answered, percent(found.accuracy)
+        else:
+            needed = samples_needed(wanted)
+            why = "needs" if total < needed else "not_reached"
+            values = (("–", words[why].format(needed=f"{needed:,}", total=f"{total:,}")), "", "", "")
+        rows.append([percent(wanted), *values])
+    yield f"<h2>{escape(words['answer'])}</h2>"
+    yield f"<p>{say(words, 'answer_how', percent=percent(example), score=f'{example:.4f}')}</p>"
+    yield f"<p>{escape(words['answer_sure'])}</p>"
+    header = [words[name] for name in ("wanted", "threshold", "share", "answered", "found")]
+    yield table(header, rows, numbers=range(5))
+
+
+def class_parts(evaluation, scores, per_class, path, words):
+    """HTML of the classes' scores: all of them, or those with the most mistakes."""
+    confusions, labels = evaluation.confusions, evaluation.labels
+    shown = most_mistaken(confusions, SHOWN_CLASSES)
+    if len(shown) < len(labels):
+        yield f"<p>{say(words, 'classes_some', shown=len(shown), total=len(labels), path=path)}</p>"
+    without = int((confusions.true == 0).sum())
+    if without:
+        yield f"<p>{say(words, 'classes_without', number=without)}</p>"
+    rows = [
+        [
+            labels[index],
+            int(confusions.true[index]),
+            *((percent(scores[index, column]), interval(per_class[:, index, column])) for column in range(3)),
+        ]
+        for index in shown
+    ]
+    yield table([words["class"], words["samples"], *(words[name] for name in SCORES)], rows, numbers=range(1, 5))
+
+
+def class_lines(evaluation, scores, per_class):
+    """Lines of classes.tsv: every class with its scores and their intervals."""
+    bounds = (f"{name}_{end}" for name in ("precision", "recall", "F1") for end in ("", "from", "to"))
+    yield "\t".join(["class", "samples", *(name.rstrip("_") for name in bounds)])
+    for index, (label, samples) in enumerate(zip(evaluation.labels, evaluation.confusions.true.tolist())):
+        values = zip(scores[index], *per_class[:, index])
+        yield "\t".join([label, str(samples), *(percent(value) for row in values for value in row)])
+
+
+def confusion_parts(evaluation, svg, words):
+    confusions, labels = evaluation.confusions, evaluation.labels
+    yield f"<h2>{escape(words['matrix'])}</h2>"
+    if len(labels) > MATRIX_CLASSES:
+        yield f"<p>{say(words, 'matrix_some', shown=MATRIX_CLASSES, total=len(labels))}</p>"
+    yield chart(svg, is_wide=True)
+    if len(labels) > MATRIX_CLASSES:
+        pairs = [(labels[true], labels[own], count) for true, own, count in confusions.most_confused(SHOWN_PAIRS)]
+        yield f"<h2>{escape(words['confused'])}</h2>"
+        yield table([words["true"], words["predicted"], words["samples"]], pairs, numbers=(2,))
+
+
+def error_parts(evaluation, path, words):
+    """HTML of the wrong predictions, folded."""
+    bad_cases = evaluation.bad_cases
+    rows = [
+        (shortened(text, SHOWN_CHARACTERS), label, answer, percent(score))
         for text, label, answer, score in bad_cases[:SHOWN_SAMPLES]
     ]
-    yield f"<p>{total:,} samples of {escape(flags.dataset_dir / flags.dev_file)}; all values in percent.</p>"
-    yield table(["", "value", "95 %"], lines, numbers=(1, 2))
-    yield "<h2>Classes</h2>"
-    yield table(header, class_rows, numbers=range(1, 8))
-    yield "<h2>Answer, or leave it to a person</h2>"
-    yield "<p>Answer only when the confidence (with the temperature) is at least the threshold.</p>"
-    columns = ["accuracy wanted", "samples answered, %", "threshold"]
-    yield table(columns, coverage_rows(evaluation), numbers=(1, 2))
-    yield f"<h2>Wrongly predicted samples ({len(bad_cases):,})</h2>"
-    yield table(["text", "label", "prediction", "score"], shown)
+    header = [words[name] for name in ("text", "label", "prediction", "score")]
+    yield f"<details><summary>{say(words, 'wrong', number=len(bad_cases))}</summary>"
+    yield table(header, rows, numbers=(3,), kind="texts")
     if len(bad_cases) > SHOWN_SAMPLES:
-        yield f"<p>All of them: {escape(flags.dataset_dir / flags.bad_case_file)}</p>"
+        yield f"<p>{say(words, 'all', path=path)}</p>"
+    yield "</details>"
 
 
 def comparison_parts(result, flags, changed):
     """HTML of the comparison with another model."""
-    first, second = escape(flags.params_path), escape(flags.compare)
-    yield f"<h2>Compared with {second}</h2>"
-    low, high = (100 * bound for bound in result["interval"])
-    yield (
-        f"<p>Accuracy: {100 * result['difference']:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}); McNemar "
-        f"p = {result['p_value']:.4f}. Only {first} is right on {result['only_first']:,} samples, only {second} on "
-        f"{result['only_second']:,}.</p>"
-    )
-    yield table(["text", "label", str(flags.params_path), str(flags.compare)], changed[:SHOWN_SAMPLES])
+    words, first, second = WORDS[flags.lang], str(flags.params_path), str(flags.compare)
+    low, high = (f"{100 * bound:+.2f}" for bound in result["interval"])
+    values = {
+        "points": f"{100 * result['difference']:+.2f}",
+        "low": low,
+        "high": high,
+        "p": p_value(result),
+    }
+    only = {name: result[name] for name in ("only_first", "only_second")}
+    yield f"<h2>{say(words, 'compared', model=second)}</h2>"
+    yield f"<p>{say(words, 'difference', first=first, second=second, **values, **only)}</p>"
+    yield f"<details><summary>{say(words, 'changed', number=len(changed))}</summary>"
+    rows = [(shortened(row[0], SHOWN_CHARACTERS), *row[1:]) for row in changed[:SHOWN_SAMPLES]]
+    yield table([words["text"], words["label"], first, second], rows, kind="texts")
+    if len(changed) > SHOWN_SAMPLES:
+        yield f"<p>{say(words, 'all', path=flags.report_dir / 'changed.txt')}</p>"
+    yield "</details>"
 
 
 def compare_models(evaluation, other, flags):
@@ -185,8 +199,39 @@ def compare_models(evaluation, other, flags):
     low, high = (100 * bound for bound in result["interval"])
     points = f"{100 * result['difference']:+.2f} points ({low:+.2f} to {high:+.2f})"
     changes = f"{len(changed):,} samples changed sides: {flags.report_dir / 'changed.txt'}"
-    print(f"{flags.compare}: {points}, McNemar p = {result['p_value']:.4f}; {changes}")
+    print(f"{flags.compare}: {points}, McNemar p {p_value(result)}; {changes}")
     return list(comparison_parts(result, flags, changed))
+
+
+def page_parts(evaluation, svgs, flags, more_parts):
+    """HTML of the page, and the lines of classes.tsv, none where the page has all classes.
+
+    Args:
+        svgs (dict[str, str]): of the pictures, by their names.
+        more_parts (list[str]): HTML that comes before the list of wrong predictions.
+
+    Returns:
+        tuple[list[str], list[str]]: parts and lines.
+    """
+    words, confusions = WORDS[flags.lang], evaluation.confusions
+    per_class, macro, accuracy = bootstrap(confusions, flags.seed)
+    scores = class_scores(confusions.right, confusions.predicted, confusions.true)
+    parts = [f"<p>{say(words, 'lead', total=confusions.total, path=flags.dataset_dir / flags.dev_file)}</p>"]
+    lengths = length_warning(flags)
+    if lengths:
+        parts.append(f'<p class="warning">{say(words, "other_length", given=lengths[0], trained=lengths[1])}</p>')
+    parts += [overall_table(evaluation, scores, macro, accuracy, words)]
+    parts += [*promise_parts(evaluation, words), chart(svgs["coverage"])]
+    before, after = map(percent, evaluation.errors)
+    temperature = {"temperature": f"{evaluation.temperature:.3f}", "after": after}
+    parts += [f"<h2>{escape(words['calibration'])}</h2>", f"<p>{say(words, 'calibration_how', before=before)}</p>"]
+    parts += [chart(svgs["reliability"]), f"<p>{say(words, 'temperature_how', **temperature)}</p>"]
+    parts.append(f"<h2>{escape(words['classes'])}</h2>")
+    parts += class_parts(evaluation, scores, per_class, flags.report_dir / "classes.tsv", words)
+    parts += confusion_parts(evaluation, svgs["confusion_matrix"], words)
+    parts += [*more_parts, *error_parts(evaluation, flags.dataset_dir / flags.bad_case_file, words)]
+    has_all = len(evaluation.labels) <= SHOWN_CLASSES
+    return parts, [] if has_all else list(class_lines(evaluation, scores, per_class))
 
 
 def write_report(evaluation, flags, more_parts):
@@ -195,19 +240,22 @@ def write_report(evaluation, flags, more_parts):
     Args:
         evaluation (Evaluation): of the model.
         flags: those of evaluate.py.
-        more_parts (list[str]): HTML for the end of the page.
+        more_parts (list[str]): HTML that comes before the list of wrong predictions.
 
     Returns:
         Path: the page.
     """
     has_font, path = set_font(), flags.report_dir / "evaluate.html"
-    parts, figures = list(page_parts(evaluation, flags)), plots(evaluation)
-    for title, figure in figures.values():
-        parts += [f"<h2>{title}</h2>", to_svg(figure)]
+    figures = plots(evaluation, WORDS[flags.lang])
+    svgs = {name: to_svg(figure) for name, figure in figures.items()}
+    parts, lines = page_parts(evaluation, svgs, flags, more_parts)
     if not has_font:
         print("No font with Chinese characters on this machine: the PNG files show boxes; evaluate.html does not.")
+        figures = plots(evaluation, WORDS["en"])
     with staged_files(flags.report_dir) as stage:
-        for name, (_, figure) in figures.items():
+        for name, figure in figures.items():
             to_png(figure, stage / f"{name}.png")
-    write_page(path, f"Evaluation of {flags.params_path}", [*parts, *more_parts])
+    if lines:
+        write_lines(flags.report_dir, {"classes.tsv": lines}, "--report_dir")
+    write_page(path, WORDS[flags.lang]["title"].format(model=flags.params_path), parts, flags.lang)
     return path

@@ -3,6 +3,7 @@
 import numpy as np
 import paddle
 
+from analysis.negations import CHINESE_NEGATING, negates
 from analysis.words import CHINESE
 from core.loading import load_config_and_tokenizer, load_masked_lm, max_positions, set_device
 from utils import UsageError
@@ -36,11 +37,14 @@ class MaskedWords:
         self.model = load_masked_lm(model_name_or_path)
         self.model.eval()
         self.tokens = self.tokenizer.convert_ids_to_tokens(list(range(len(self.tokenizer))))
-        self.chinese = np.array([len(token) == 1 and CHINESE.match(token) is not None for token in self.tokens])
-        self.latin = np.array([token.isascii() and token.isalpha() and len(token) > 2 for token in self.tokens])
+        allowed = [token not in CHINESE_NEGATING and not negates(token) for token in self.tokens]
+        chinese = [len(token) == 1 and CHINESE.match(token) is not None for token in self.tokens]
+        latin = [token.isascii() and token.isalpha() and len(token) > 2 for token in self.tokens]
+        self.chinese, self.latin = np.array(chinese) & allowed, np.array(latin) & allowed
 
     def has(self, word):
-        return any(map(str.isalpha, word))
+        """Whether other words can stand in its place: none in that of two scripts, or without tokens for it."""
+        return bool(all(map(CHINESE.match, word)) if CHINESE.match(word) else word.isalpha() and self.latin.any())
 
     def draw(self, words, positions, source):
         """One replacement for each of these positions; the word itself where the model does not reach so far."""
@@ -61,10 +65,14 @@ class MaskedWords:
                 scores = np.where(allowed, self._scores(sum(pieces, []), start + place), -np.inf)
                 if place == other_than and place < len(originals[position]):
                     scores[originals[position][place]] = -np.inf
-                best = np.argsort(-scores)[:MLM_CANDIDATES]
+                best = np.argsort(-scores)[: min(MLM_CANDIDATES, np.isfinite(scores).sum())]
+                if not len(best):  # a vocabulary with no other token of this kind
+                    pieces[position] = originals[position]
+                    break
                 weights = np.exp(scores[best] - scores[best[0]])
                 pieces[position][place] = int(source.choices(best.tolist(), weights.tolist())[0])
-            found[position] = "".join(self.tokens[index] for index in pieces[position])
+            is_own = pieces[position] is originals[position]
+            found[position] = words[position] if is_own else "".join(self.tokens[index] for index in pieces[position])
         return [found[position] for position in positions]
 
     def _ids(self, text):

@@ -8,7 +8,9 @@ import contextlib
 import functools
 import html
 import io
+import locale
 import logging
+import os
 import re
 import warnings
 
@@ -21,12 +23,39 @@ table { border-collapse: collapse; margin: .5rem 0 1.5rem; font-size: .9rem; }
 td, th { border-bottom: 1px solid #ddd; padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top;
          overflow-wrap: anywhere; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-td:first-child { white-space: nowrap; }
-summary { cursor: pointer; margin: .4rem 0; }
+td.number, td:first-child { white-space: nowrap; }
+td small { color: #666; }
+table.texts td { white-space: normal; } table.texts td:first-child { min-width: 12rem; }
+h1, h2 { line-height: 1.25; overflow-wrap: anywhere; }
+summary { cursor: pointer; margin: .4rem 0; font-weight: 600; }
+.chart { overflow-x: auto; margin: .5rem 0 1.5rem; } .chart.wide svg { max-width: none; }
 .error { color: #b3261e; font-weight: 600; } .warning { color: #8a5a00; font-weight: 600; }
 .ok { color: #2e7d32; font-weight: 600; }
 svg { max-width: 100%; height: auto; }
+@media (max-width: 40rem) {
+  body { margin: 1rem auto; } h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; }
+  table { display: block; overflow-x: auto; font-size: .85rem; } td, th { padding-right: .4rem; }
+  th { word-break: keep-all; } td small { font-size: .7rem; letter-spacing: -.02em; }
+  th.number, table.texts td { overflow-wrap: normal; } table.texts td { min-width: 4rem; }
+}
 """
+
+# Pages are written in these languages.
+LANGUAGES = ("zh", "en")
+LANGUAGE_TAGS = {"zh": "zh-CN", "en": "en"}
+
+
+def locale_language():
+    """zh where the locale is Chinese (LC_ALL, LC_MESSAGES or LANG, else what the system says), else en."""
+    names = (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    name = next(filter(None, names), None) or locale.getlocale()[0] or ""
+    return "zh" if re.match("zh|chinese", name, re.IGNORECASE) else "en"
+
+
+def add_language_flag(parser):
+    """--lang, of the page."""
+    text = "language of the page (default: zh where the locale is Chinese, else en)"
+    parser.add_argument("--lang", choices=LANGUAGES, default=locale_language(), help=text)
 
 
 def new_figure(width, height):
@@ -106,15 +135,30 @@ def show_legend(axes):
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0)
 
 
-def table(header, rows, numbers=()):
-    """An HTML table; `numbers` are the columns that are set to the right. Cells are escaped."""
+def table(header, rows, numbers=(), kind=""):
+    """An HTML table. Cells are escaped; of a tuple the second part stands below the first one in small letters.
+
+    Args:
+        header (Sequence), rows (Iterable[Sequence]): cells.
+        numbers (Collection[int]): columns that are set to the right and never broken.
+        kind (str): a class of STYLE; texts for a table that is text in the first place.
+    """
+
+    def content(cell):
+        first, *small = cell if isinstance(cell, tuple) else (cell,)
+        return escape(first) + "".join(f"<br><small>{escape(part)}</small>" for part in small)
 
     def cells(tag, row):
         classes = [' class="number"' if column in numbers else "" for column in range(len(row))]
-        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(classes, row))
+        return "".join(f"<{tag}{kind}>{content(cell)}</{tag}>" for kind, cell in zip(classes, row))
 
     lines = [f"<tr>{cells('th', header)}</tr>", *(f"<tr>{cells('td', row)}</tr>" for row in rows)]
-    return "<table>" + "\n".join(lines) + "</table>"
+    return (f'<table class="{kind}">' if kind else "<table>") + "\n".join(lines) + "</table>"
+
+
+def chart(svg, is_wide=False):
+    """A picture of to_svg; on a narrow screen it shrinks, or with `is_wide` keeps its size and is moved about."""
+    return f'<div class="chart{" wide" if is_wide else ""}">{svg}</div>'
 
 
 def escape(value):
@@ -123,19 +167,21 @@ def escape(value):
     return html.escape("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
 
 
-def write_page(path, title, parts):
+def write_page(path, title, parts, lang="en"):
     """Write a page of HTML parts; a file that is there is replaced.
 
     Args:
         path (Path): the file.
         title (str): for its head and its first heading; it is escaped.
         parts (Iterable[str]): HTML.
+        lang (str): of LANGUAGES, which browsers choose fonts by.
 
     Raises:
         UsageError: it cannot be written.
     """
     head = [
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
+        f'<!DOCTYPE html>\n<html lang="{LANGUAGE_TAGS[lang]}"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>",
         f"<body><h1>{escape(title)}</h1>",
     ]

@@ -1,13 +1,22 @@
-"""Statistics of predictions: scores with intervals, calibration, coverage, and the test between two models."""
+"""Statistics of predictions: scores with intervals, calibration, what can be promised, the test between two models.
+
+Nothing here needs memory for classes x classes, or for classes x draws: there may be ten thousand classes.
+"""
+
+import math
+from collections import namedtuple
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.sparse import csr_matrix
+from scipy.stats import beta, binomtest
 
-from analysis.vectors import softmax
 from utils import fit_temperature
 
 # Accuracies for which the share of the samples that can be answered is told.
 ACCURACIES = (0.8, 0.85, 0.9, 0.95, 0.99)
+
+# How sure it is that an accuracy that is promised is reached.
+SURE = 0.95
 
 # Draws of the bootstrap.
 RESAMPLES = 2000
@@ -15,50 +24,112 @@ RESAMPLES = 2000
 # Of the confidence, for calibration.
 BINS = 15
 
+# Numbers that are held at a time: 16 MB of them as float64.
+BLOCK = 2_000_000
 
-def confusion_matrix(truth, predicted, num_classes):
-    """int64 [classes, classes]: samples by true class (row) and predicted class (column)."""
-    cells = np.asarray(truth) * num_classes + np.asarray(predicted)
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+# Logits that a temperature is fitted on: of more, the rows are drawn.
+MAX_FITTED = 4_000_000
+
+# Thresholds are multiples of 1 / GRID, and confidences are compared as servers round them, to 6 decimals: what is told
+# with 4 decimals then holds as it is written.
+GRID = 10_000
 
 
-def class_scores(matrix):
-    """Precision, recall and F1 of each class; 0 where there is nothing to divide by.
+class Confusions:
+    """Samples by true and predicted class.
 
     Args:
-        matrix (np.ndarray): [..., classes, classes], confusion matrices.
+        truth, predicted: int [samples], class ids.
+        num_classes (int): how many there are.
 
-    Returns:
-        np.ndarray: float64 [..., classes, 3].
+    Attributes:
+        rows, columns, counts (np.ndarray): int64 [pairs]: the true and the predicted class of each pair of classes
+            that has samples, and their number.
+        true, predicted, right (np.ndarray): int64 [classes]: samples of a class, predictions of it, right ones.
+        total (int): samples.
     """
-    right = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
-    predicted, true = matrix.sum(axis=-2), matrix.sum(axis=-1)
+
+    def __init__(self, truth, predicted, num_classes):
+        pairs = np.asarray(truth, dtype=np.int64) * num_classes + np.asarray(predicted)
+        pairs, self.counts = np.unique(pairs, return_counts=True)
+        self.rows, self.columns = pairs // num_classes, pairs % num_classes
+        self.num_classes, self.total = num_classes, int(self.counts.sum())
+        # Rows of `right`, `predicted` and `true` below each other, for counts of the pairs in columns.
+        own, pair = self.rows == self.columns, np.arange(len(pairs))
+        sums = np.concatenate([self.rows[own], self.columns + num_classes, self.rows + 2 * num_classes])
+        at = np.concatenate([pair[own], pair, pair])
+        self._sums = csr_matrix((np.ones(len(at), dtype=np.int64), (sums, at)), shape=(3 * num_classes, len(pairs)))
+        self.right, self.predicted, self.true = self.sums(self.counts)
+
+    def sums(self, counts):
+        """right, predicted and true for other counts of the pairs, [pairs, ...]: int64 [3, classes, ...]."""
+        return (self._sums @ counts).reshape(3, self.num_classes, *counts.shape[1:])
+
+    @property
+    def accuracy(self):
+        return self.right.sum() / self.total
+
+    def most_confused(self, most):
+        """The pairs of classes with the most mistakes: true class, predicted class, samples; at most `most` rows."""
+        wrong = np.flatnonzero(self.rows != self.columns)
+        wrong = wrong[np.argsort(-self.counts[wrong], kind="stable")][:most]
+        return list(zip(self.rows[wrong].tolist(), self.columns[wrong].tolist(), self.counts[wrong].tolist()))
+
+    def matrix(self, classes):
+        """int64 [k, k]: the samples of some classes by true (row) and predicted (column) class."""
+        found, place = np.zeros((len(classes), len(classes)), np.int64), {own: at for at, own in enumerate(classes)}
+        for row, column, count in zip(self.rows.tolist(), self.columns.tolist(), self.counts.tolist()):
+            if row in place and column in place:
+                found[place[row], place[column]] = count
+        return found
+
+
+def class_scores(right, predicted, true):
+    """Precision, recall and F1 of each class; 0 where there is nothing to divide by: float64 [..., 3]."""
     return np.stack(
         [right / np.maximum(predicted, 1), right / np.maximum(true, 1), 2 * right / np.maximum(predicted + true, 1)],
         axis=-1,
     )
 
 
-def bootstrap(matrix, seed):
+def bootstrap(confusions, seed):
     """95 % intervals of the scores, from RESAMPLES draws of as many samples with replacement.
 
-    Drawing samples and counting them is drawing the counts of the confusion matrix from a multinomial distribution.
+    Drawing samples and counting them is drawing the counts of the pairs of classes from a multinomial distribution.
+    For a class alone, that is one of four numbers: right, only predicted, only true, neither.
 
     Args:
-        matrix (np.ndarray): int [classes, classes].
+        confusions (Confusions): of the samples.
         seed (int): of the draws.
 
     Returns:
         tuple[np.ndarray, np.ndarray, np.ndarray]: lower and upper bounds of precision, recall and F1 of each class
         [2, classes, 3], of the macro averages [2, 3], and of the accuracy [2].
     """
-    total = matrix.sum()
-    random = np.random.RandomState(seed)
-    draws = random.multinomial(total, matrix.reshape(-1) / total, size=RESAMPLES).reshape(-1, *matrix.shape)
-    scores = class_scores(draws)
-    accuracy = np.trace(draws, axis1=1, axis2=2) / total
-    bounds = (2.5, 97.5)
-    return tuple(np.percentile(values, bounds, axis=0) for values in (scores, scores.mean(axis=1), accuracy))
+    random, total, bounds = np.random.default_rng(seed), confusions.total, (2.5, 97.5)
+    # Right, predicted and true have a row a class, so that they may be longer than the pairs.
+    block = max(1, BLOCK // max(len(confusions.counts), 3 * confusions.num_classes))
+    macro, accuracy = [], []
+    for start in range(0, RESAMPLES, block):
+        size = min(block, RESAMPLES - start)
+        draws = confusions.sums(random.multinomial(total, confusions.counts / total, size=size).T)
+        macro.append(class_scores(*draws).mean(axis=0))
+        accuracy.append(draws[0].sum(axis=0) / total)
+    # Of thousands of classes, most have a few samples: those with the same numbers have the same intervals.
+    numbers = np.stack([confusions.right, confusions.predicted, confusions.true], axis=1)
+    numbers, own = np.unique(numbers, axis=0, return_inverse=True)
+    own, per_class, block = own.reshape(-1), [], max(1, BLOCK // (4 * RESAMPLES))
+    for start in range(0, len(numbers), block):
+        right, predicted, true = numbers[start : start + block].T
+        parts = np.stack([right, predicted - right, true - right, total - predicted - true + right], axis=1) / total
+        draws = random.multinomial(total, parts, size=(RESAMPLES, len(parts)))
+        draws = draws[..., 0], draws[..., 0] + draws[..., 1], draws[..., 0] + draws[..., 2]
+        per_class.append(np.percentile(class_scores(*draws), bounds, axis=0))
+    # A class of few samples is missing in many draws, and counts 0 there: of many such classes all draws are too low.
+    macro, accuracy = np.concatenate(macro), np.concatenate(accuracy)
+    found = class_scores(confusions.right, confusions.predicted, confusions.true).mean(axis=0)
+    macro = np.clip(np.percentile(macro, bounds, axis=0) + found - macro.mean(axis=0), 0, 1)
+    return np.concatenate(per_class, axis=1)[:, own], macro, np.percentile(accuracy, bounds)
 
 
 def top_k_accuracy(logits, truth, k):
@@ -67,14 +138,25 @@ def top_k_accuracy(logits, truth, k):
     return float(((logits > own).sum(axis=1) < k).mean())
 
 
-def reliability(probabilities, truth):
-    """Samples, mean confidence and accuracy in BINS equal bins of the highest probability.
+def confidences(logits, temperature=1.0):
+    """float64 [samples]: the highest probability that softmax gives to the logits divided by the temperature."""
+    found, block = np.empty(len(logits)), max(1, BLOCK // logits.shape[1])
+    for start in range(0, len(logits), block):
+        rows = logits[start : start + block].astype(np.float64)
+        found[start : start + block] = 1 / np.exp((rows - rows.max(axis=1, keepdims=True)) / temperature).sum(axis=1)
+    return found
+
+
+def reliability(confidence, right):
+    """Samples, mean confidence and accuracy in BINS equal bins of the confidence.
+
+    Args:
+        confidence (np.ndarray): float [samples], the probability of what is predicted.
+        right (np.ndarray): bool [samples].
 
     Returns:
         tuple[np.ndarray, np.ndarray, np.ndarray]: [BINS] each; 0 in empty bins.
     """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     counts = np.bincount(bins, minlength=BINS)
     divisor = np.maximum(counts, 1)
@@ -82,46 +164,80 @@ def reliability(probabilities, truth):
     return (counts, *(values / divisor for values in sums))
 
 
-def calibration_error(probabilities, truth):
+def calibration_error(confidence, right):
     """Expected calibration error: the mean distance of confidence and accuracy, bins weighted by their samples."""
-    counts, confidence, accuracy = reliability(probabilities, truth)
-    return float((counts * np.abs(confidence - accuracy)).sum() / counts.sum())
+    counts, mean, accuracy = reliability(confidence, right)
+    return float((counts * np.abs(mean - accuracy)).sum() / counts.sum())
 
 
 def calibrated(logits, truth, seed):
-    """Probabilities of each half of the samples with the temperature of the other half.
+    """The confidences of each half of the samples with the temperature of the other half.
 
     Returns:
-        tuple[np.ndarray, float]: float64 [n, classes], and the temperature of all samples, which is the one to use.
+        tuple[np.ndarray, float]: float64 [samples], and the temperature of all samples.
     """
-    truth = np.asarray(truth)
-    half = np.random.RandomState(seed).permutation(len(truth)) < len(truth) // 2
-    result = np.empty(np.shape(logits), dtype=np.float64)
+    truth, random = np.asarray(truth), np.random.RandomState(seed)
+    half = random.permutation(len(truth)) < len(truth) // 2
+    most = max(1, MAX_FITTED // logits.shape[1])
+
+    def fit(rows):
+        rows = np.sort(random.choice(rows, most, replace=False)) if len(rows) > most else rows
+        return fit_temperature(logits[rows], truth[rows])
+
+    found = np.empty(len(truth))
     for part in (half, ~half):
-        result[part] = softmax(logits[part] / (fit_temperature(logits[~part], truth[~part]) if (~part).any() else 1))
-    return result, fit_temperature(logits, truth)
+        found[part] = confidences(logits[part], fit(np.flatnonzero(~part)) if (~part).any() else 1.0)
+    return found, fit(np.arange(len(truth)))
 
 
-def coverage_curve(probabilities, truth):
+def coverage_curve(confidence, right):
     """Accuracy on the samples that are answered, when the least confident ones are left to a person.
 
     Returns:
-        tuple[np.ndarray, np.ndarray, np.ndarray]: share answered, accuracy there, and the lowest confidence answered;
-        [n] each, from one sample to all. Equal confidences are answered together.
+        tuple[np.ndarray, np.ndarray, np.ndarray]: int samples answered, int right ones among them, and the threshold
+        of the confidence, a multiple of 1 / GRID; [n] each, from the most confident samples to all. Samples that no
+        such threshold tells apart are answered together.
     """
-    confidence = probabilities.max(axis=1)
-    order = np.argsort(-confidence, kind="stable")
-    right = (probabilities.argmax(axis=1) == truth)[order]
-    answered = np.arange(1, len(right) + 1)
-    last = np.append(confidence[order][1:] != confidence[order][:-1], True)
-    return (answered / len(right))[last], (right.cumsum() / answered)[last], confidence[order][last]
+    steps = np.rint(np.asarray(confidence) * 1e6).astype(np.int64) // (1_000_000 // GRID)
+    order = np.argsort(-steps, kind="stable")
+    steps, right = steps[order], np.asarray(right)[order]
+    last = np.append(steps[1:] != steps[:-1], True)
+    return np.arange(1, len(steps) + 1)[last], right.cumsum()[last], steps[last] / GRID
 
 
-def coverage_at(curve, accuracy):
-    """The largest share that can be answered with at least this accuracy, and its threshold; None for none."""
-    coverage, found, threshold = curve
-    enough = np.flatnonzero(found >= accuracy)
-    return (float(coverage[enough[-1]]), float(threshold[enough[-1]])) if len(enough) else None
+Promise = namedtuple("Promise", "threshold answered share accuracy")
+
+
+def samples_needed(accuracy):
+    """The least number of samples, all of them right, that shows an accuracy with the certainty SURE."""
+    return math.ceil(math.log(1 - SURE) / math.log(accuracy))
+
+
+def promise(curve, accuracy):
+    """How many samples can be answered so that an accuracy is reached, not on these alone.
+
+    On these samples the accuracy must be so high that the wanted one is the lower end of its one-sided interval
+    (Clopper and Pearson 1934): a threshold that reached it just here would miss it on every other data set.
+
+    Args:
+        curve: see coverage_curve.
+        accuracy (float): that is wanted.
+
+    Returns:
+        Promise | None: the threshold, the samples answered, their share of all, and the accuracy on them. The
+        threshold is midway between the confidences it tells apart, and 0 where all are answered. None where no
+        threshold does it.
+    """
+    answered, right, threshold = curve
+    least = beta.ppf(1 - SURE, np.maximum(right, 1), answered - right + 1)
+    enough = np.flatnonzero((least >= accuracy) & (right > 0))
+    if not len(enough):
+        return None
+    place, midway = enough[-1], 0.0
+    if place + 1 < len(answered):
+        midway = math.ceil(GRID * (threshold[place] + threshold[place + 1]) / 2 - 1e-6) / GRID
+    number = int(answered[place])
+    return Promise(midway, number, number / int(answered[-1]), float(right[place]) / number)
 
 
 def compare(predicted, other, truth):
@@ -146,7 +262,7 @@ def compare(predicted, other, truth):
 
 
 class Evaluation:
-    """All that is told of one model's predictions.
+    """All that is told of one model's predictions, with the probabilities that are served: softmax of the logits.
 
     Args:
         labels (list[str]): in class order.
@@ -156,36 +272,37 @@ class Evaluation:
         seed (int): of the halves that calibration is done with.
 
     Attributes:
-        probabilities (np.ndarray): float64 [samples, classes].
         predicted (np.ndarray): int [samples].
-        matrix (np.ndarray): see confusion_matrix.
+        confidence (np.ndarray): float64 [samples], the probability of the predicted class.
+        right (np.ndarray): bool [samples].
+        confusions (Confusions): samples by true and predicted class.
         top (dict[int, float]): k -> top-k accuracy.
-        calibrated (np.ndarray): float64 [samples, classes]; with `temperature`, see calibrated.
-        errors (tuple[float, float]): calibration error before and after.
+        calibrated (np.ndarray): float64 [samples], confidences; with `temperature`, see calibrated. Nothing that is
+            served has them.
+        errors (tuple[float, float]): calibration error as it is served, and of `calibrated`.
         curve: see coverage_curve.
-        coverage (dict): accuracy of ACCURACIES -> see coverage_at.
+        promises (dict): accuracy of ACCURACIES -> see promise.
         wrong (list[int]): rows of the wrong predictions, the most confident mistake first.
     """
 
     def __init__(self, labels, texts, truth, logits, seed):
         self.labels, self.texts, self.truth = labels, texts, truth
-        self.probabilities = softmax(logits)
-        self.predicted = self.probabilities.argmax(axis=1)
-        self.matrix = confusion_matrix(truth, self.predicted, len(labels))
+        self.predicted, self.confidence = logits.argmax(axis=1), confidences(logits)
+        self.right = self.predicted == truth
+        self.confusions = Confusions(truth, self.predicted, len(labels))
         self.top = {k: top_k_accuracy(logits, truth, k) for k in (2, 3) if k < len(labels)}
         self.calibrated, self.temperature = calibrated(logits, truth, seed)
-        self.errors = calibration_error(self.probabilities, truth), calibration_error(self.calibrated, truth)
-        self.curve = coverage_curve(self.calibrated, truth)
-        self.coverage = {accuracy: coverage_at(self.curve, accuracy) for accuracy in ACCURACIES}
-        wrong = np.flatnonzero(self.predicted != truth)
-        confidence = self.probabilities[wrong, self.predicted[wrong]]
-        self.wrong = wrong[np.argsort(-confidence, kind="stable")].tolist()
+        self.errors = tuple(calibration_error(values, self.right) for values in (self.confidence, self.calibrated))
+        self.curve = coverage_curve(self.confidence, self.right)
+        self.promises = {accuracy: promise(self.curve, accuracy) for accuracy in ACCURACIES}
+        wrong = np.flatnonzero(~self.right)
+        self.wrong = wrong[np.argsort(-self.confidence[wrong], kind="stable")].tolist()
 
     @property
     def bad_cases(self):
         """The wrong predictions: list of text, label, predicted label and its probability."""
-        rows = [(row, self.predicted[row]) for row in self.wrong]
         names = self.labels
         return [
-            (self.texts[row], names[self.truth[row]], names[own], self.probabilities[row, own]) for row, own in rows
+            (self.texts[row], names[self.truth[row]], names[self.predicted[row]], self.confidence[row])
+            for row in self.wrong
         ]

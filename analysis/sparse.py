@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 
-from analysis.augmenter import STRATEGIES, add_change_flags, check_change_flags, make_augmenter
+from analysis.augmenter import STRATEGIES, add_change_flags, check_change_flags, make_augmenter, refuse_nothing
 from analysis.flags import check_flags, make_parser, next_command, read_model_labels
 from utils import UsageError, exit_on_usage_error, read_cases, read_examples, shortened, write_lines
 
@@ -107,6 +107,8 @@ def main(argv=None):
     else:
         order = support_of(dev_features[sparse], train_features, flags)
         lines = augmented(order, train, labels, augmenter, flags.support_num)
+        if not lines:
+            refuse_nothing(flags, [train[0][row] for row in order])
     sparse_lines = [f"{dev[0][row]}\t{labels[dev[1][row]]}" for row in sparse.tolist()]
     contents = {flags.sparse_file: sparse_lines, flags.support_file: lines}
     write_lines(flags.dataset_dir, contents, "--dataset_dir")

@@ -35,16 +35,17 @@ def main(argv=None):
 
     from analysis.attribution import explain_all, load  # needs paddle, which takes seconds
     from analysis.report import write_page
-    from analysis.word_page import case_parts, faithfulness_parts, result_lines
+    from analysis.word_page import WORDS, case_parts, faithfulness_parts, result_lines
 
     explainer, cases = load(flags, labels, rows)
     scores, faithfulness = explain_all(explainer, cases, flags)
     print("\n".join(["Faithfulness:", *format_table(faithfulness)]))
     lines = list(result_lines(cases, labels, scores))
     write_lines(flags.dataset_dir, {flags.result_file: lines}, "--dataset_dir")
-    parts = ["<h2>Faithfulness</h2>", *faithfulness_parts(faithfulness, len(cases)), "<h2>Texts</h2>"]
-    parts += case_parts(cases, labels, scores)
-    write_page(flags.report, f"Words behind the predictions of {flags.params_path}", parts)
+    said = WORDS[flags.lang]
+    parts = [f"<h2>{said['faithfulness']}</h2>", *faithfulness_parts(faithfulness, len(cases), flags.lang)]
+    parts += [f"<h2>{said['texts']}</h2>", *case_parts(cases, labels, scores, flags.lang)]
+    write_page(flags.report, said["title"].format(flags.params_path), parts, flags.lang)
     print(f"{len(cases):,} texts explained in {flags.dataset_dir / flags.result_file} and {flags.report}")
     best = faithfulness[0]["method"]
     print("No method is better than random here." if best == "random" else f"Trust {best} most: it leads the table.")

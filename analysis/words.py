@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+from analysis.negations import negates
 from utils import UsageError, read_lines
 
 # Of jieba's counts: rarer words are no replacements, since most readers and models do not know them.
@@ -88,10 +89,11 @@ def read_custom(path):
 
 
 class WordList:
-    """Replacements from a dictionary {word: [other, ...]}."""
+    """Replacements from a dictionary {word: [other, ...]}, without those that negate."""
 
     def __init__(self, words):
-        self.words = words
+        kept = ((word, [other for other in others if not negates(other)]) for word, others in words.items())
+        self.words = {word: others for word, others in kept if others}
 
     def has(self, word):
         return word in self.words

@@ -30,6 +30,9 @@ REFUSED_STRATEGIES = {
     "embeddings": "the library's quantisation of embeddings fails with this Paddle",
 }
 
+# Who makes the widths of --strategy dynabert: core/compress.py, or PaddleSlim as PaddleNLP documents it.
+PRUNERS = ("builtin", "paddleslim")
+
 # ------------------------------------------------------------------------------------------------------------ parsing
 
 
@@ -309,6 +312,37 @@ def check_widths(width_mult_list, num_heads):
             raise UsageError(f"--width_mult_list {text}: the model has {num_heads} heads; use some of: {possible}")
         widths.append(str(width))
     return widths
+
+
+def pruner_problems(pruner, args):
+    """What is wrong with --pruner.
+
+    Args:
+        pruner (str): its value.
+        args: PaddleNLP's CompressionArguments, or their fields.
+
+    Returns:
+        list[str]: messages.
+    """
+    if pruner not in PRUNERS:
+        return [f"--pruner {pruner}: not known; use one of {', '.join(PRUNERS)}"]
+    if pruner == "builtin":
+        return []
+    problems, flag = [], f"--pruner {pruner}"
+    if not args.do_compress:
+        problems.append(f"{flag}: has a part in compression only; add --do_compress")
+    elif "dynabert" not in args.strategy:
+        problems.append(f"{flag}: --strategy {args.strategy} prunes nothing; leave one of the two out")
+    for name, given in {
+        "--gradient_accumulation_steps": args.gradient_accumulation_steps > 1,
+        "--fp16": args.fp16,
+        "--bf16": args.bf16,
+    }.items():
+        if given:
+            problems.append(f"{flag}: the library's pruning would ignore {name}; leave it out")
+    if paddle_version().startswith("3."):
+        problems.append(f"{flag}: PaddleSlim 2.6.0 is made for Paddle 2; leave it out")
+    return problems
 
 
 def require_packages(what, *names, requirements="analysis/requirements.txt"):

@@ -2,7 +2,7 @@
 
 One set of weights serves all widths: a layer at width 1/2 uses the first half of its attention heads and of its
 feed-forward neurons. Heads and neurons are sorted by importance first, then the widths learn from the full model.
-paddleslim's implementation is not used: as installed it fails, and mended it prunes each width out of the one before.
+PaddleSlim's implementation of the same method is --pruner paddleslim (core/paddleslim_pruner.py).
 """
 
 import copy
@@ -16,6 +16,7 @@ from paddle.nn import functional as F
 from paddlenlp.trainer.trainer_utils import IntervalStrategy
 from paddlenlp.utils.log import logger
 
+from core import paddleslim_pruner
 from core.arguments import check_widths
 from core.export import dynamic_logits, export_classifier, graph_bytes, verify_export
 from core.loading import MODEL_FILE
@@ -234,7 +235,7 @@ def folder_width(width):
 # ------------------------------------------------------------------------------------------- what --do_compress does
 
 
-def compress(trainer, labels, types, facts=None):
+def compress(trainer, labels, types, facts=None, pruner="builtin"):
     """Prune and quantise the trainer's model as args.strategy says; write a folder for each result, log a table.
 
     Args:
@@ -242,24 +243,30 @@ def compress(trainer, labels, types, facts=None):
         labels (list[str]): label names in class order.
         types (list[str]): formats of EXPORT_TYPES; the ptq strategies add onnx_int8.
         facts (dict | None): for each export.json, such as whose weights were compressed.
+        pruner (str): of PRUNERS.
     """
     args = trainer.args
+    if pruner == "paddleslim":
+        paddleslim_pruner.require_paddleslim()
     if "ptq" in args.strategy and "onnx_int8" not in types:
         types = [*types, "onnx_int8"]
     logger.info("Teacher's evaluation starts.")
     teacher_metrics = trainer.evaluate()
     results = {"teacher_accuracy": teacher_metrics["eval_accuracy"]}
-    rows = [describe("teacher", trainer.model, None, "dynamic", teacher_metrics["eval_accuracy"])]
+    size = paddleslim_pruner.size_of(trainer.model, trainer.max_length)
+    rows = [describe("teacher", size, trainer.max_length, None, "dynamic", teacher_metrics["eval_accuracy"])]
     if "dynabert" in args.strategy:
-        exports = prune(trainer, labels, types, facts)
+        exports = prune(trainer, labels, types, facts, pruner)
     else:
         exports = [("1", trainer.model, Path(args.output_dir))]
         options = {"types": types, "dev": trainer.eval_dataset, "facts": facts}
         export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, args.output_dir, **options)
     for width, model, folder in exports:
+        size = paddleslim_pruner.size_of(model, trainer.max_length)
         for row in verify_export(folder, trainer.eval_dataset, dynamic_logits(trainer, model)):
             if row["format"] != "dynamic":
-                rows.append(describe(width, model, folder / row["file"], row["format"], row["accuracy"]))
+                path, tokens = folder / row["file"], trainer.max_length
+                rows.append(describe(width, size, tokens, path, row["format"], row["accuracy"]))
                 suffix = "" if row["format"] == "paddle" else f"_{row['format']}"
                 results[f"{folder.name if width != '1' else 'model'}{suffix}_accuracy"] = row["accuracy"]
     for line in format_table(rows):
@@ -267,19 +274,21 @@ def compress(trainer, labels, types, facts=None):
     trainer.save_metrics("compress", results)
 
 
-def describe(width, model, path, format, accuracy):
-    """One row of the table that compress logs."""
-    parameters = sum(parameter.size for parameter in model.parameters())
+def describe(width, size, tokens, path, format, accuracy):
+    """One row of the table that compress logs; `size` is size_of's."""
+    parameters, flops = size
+    work = {} if flops is None else {f"FLOPs, {tokens} tokens": f"{flops / 1e6:.1f} M"}
     return {
         "width_mult": width,
         "format": format,
         "parameters": f"{parameters / 1e6:.2f} M",
+        **work,
         "MB": "-" if path is None else f"{graph_bytes(path) / 1e6:.1f}",
         "dev accuracy": f"{accuracy:.2%}",
     }
 
 
-def prune(trainer, labels, types, facts=None):
+def prune(trainer, labels, types, facts=None, pruner="builtin"):
     """Train the widths of args.width_mult_list and export each into output_dir/width_mult_<width>.
 
     Returns:
@@ -291,6 +300,13 @@ def prune(trainer, labels, types, facts=None):
     widths = sorted({Fraction(width) for width in widths}, reverse=True)
     teacher = trainer.model
     teacher.eval()
+    options = {"labels": labels, "types": types, "facts": {"pruner": pruner, **(facts or {})}}
+    if pruner == "paddleslim":
+        narrow = paddleslim_pruner.narrow_models(trainer, widths)
+        states = (paddleslim_pruner.full_size_state(model, teacher) for model in narrow)
+        for width, state in zip(widths, states):
+            save_plain(args.output_dir, width, state, teacher)
+        return [export_width(trainer, width, model, **options) for width, model in zip(widths, narrow)]
     student = copy.deepcopy(teacher)
     make_supernet(student)
     loader = trainer.get_train_dataloader()
@@ -303,20 +319,14 @@ def prune(trainer, labels, types, facts=None):
         elif isinstance(layer, paddle.nn.MultiHeadAttention):
             layer.dropout = 0.0
 
-    def folder(width):
-        return Path(args.output_dir) / f"width_mult_{folder_width(width)}"
-
     def save(width):
-        with staged_files(folder(width)) as stage:
-            paddle.save(map_values(paddle.to_tensor, full_size_state(student)), str(stage / MODEL_FILE))
-            student.config.save_pretrained(str(stage))
+        save_plain(args.output_dir, width, full_size_state(student), student)
 
     # Dev is looked at every save_steps, and at the end; there are no checkpoints of the supernet.
     steps = len(trainer.get_train_dataloader()) // args.gradient_accumulation_steps * args.num_train_epochs
     steps = args.max_steps if args.max_steps > 0 else max(1, int(steps))
     args.evaluation_strategy, args.eval_steps = IntervalStrategy.STEPS, max(1, min(args.save_steps, steps))
     args.save_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
-    student.config.architectures = [type(student).__name__]
     same = ("criterion", "tokenizer", "data_collator", "train_dataset", "eval_dataset", "compute_metrics")
     same = {name: getattr(trainer, name) for name in (*same, "group_by_length", "max_length")}
     learner = DynaBERTTrainer(model=student, args=args, teacher=teacher, widths=widths, on_better=save, **same)
@@ -328,16 +338,36 @@ def prune(trainer, labels, types, facts=None):
     exports = []
     for width in widths:
         logger.info(f"Best result of width_mult {float(width):.2f}: {learner.best[width]['eval_accuracy']:.4f}")
-        student.set_state_dict(paddle.load(str(folder(width) / MODEL_FILE)))
+        student.set_state_dict(paddle.load(str(width_folder(args.output_dir, width) / MODEL_FILE)))
         set_width(student, width)
-        model = narrow_copy(student)
-        options = {"types": types, "dev": trainer.eval_dataset, "facts": {"width_mult": str(width), **(facts or {})}}
-        export_classifier(
-            model, trainer.tokenizer, labels, trainer.max_length, folder(width), "pruned_model", **options
-        )
-        exports.append((str(width), model, folder(width)))
+        exports.append(export_width(trainer, width, narrow_copy(student), **options))
     logger.info("Pruned models have been exported.")
     return exports
+
+
+def width_folder(output_dir, width):
+    """Where a width goes."""
+    return Path(output_dir) / f"width_mult_{folder_width(width)}"
+
+
+def save_plain(output_dir, width, state, model):
+    """Write full-size weights, see full_size_state, and the config of `model` into the width's folder."""
+    model.config.architectures = [type(model).__name__]
+    with staged_files(width_folder(output_dir, width)) as stage:
+        paddle.save(map_values(paddle.to_tensor, state), str(stage / MODEL_FILE))
+        model.config.save_pretrained(str(stage))
+
+
+def export_width(trainer, width, model, labels, types, facts):
+    """Export a narrow model into its width's folder.
+
+    Returns:
+        tuple[str, PretrainedModel, Path]: width, narrow model and folder.
+    """
+    folder = width_folder(trainer.args.output_dir, width)
+    options = {"types": types, "dev": trainer.eval_dataset, "facts": {"width_mult": str(width), **facts}}
+    export_classifier(model, trainer.tokenizer, labels, trainer.max_length, folder, "pruned_model", **options)
+    return str(width), model, folder
 
 
 def map_values(function, values):

@@ -1,7 +1,11 @@
 """Texts to token ids, and batches of them in numpy; nothing here needs paddle."""
 
+import re
+import sys
+
 import numpy as np
 
+from core.characters import UNPROVEN
 from core.progress import progress_bar
 
 
@@ -37,26 +41,52 @@ def make_encoder(tokenizer, max_length, token_types, texts_to_prove=()):
         encodings = fast.encode_batch(list(texts))
         return [{name: getattr(encoding, field) for name, field in names.items()} for encoding in encodings]
 
-    known, strange = set(), set()
-
     def encode_fast(texts):
-        # Each new character is tried once: the two know different versions of Unicode, so that they differ on some.
-        new = sorted(set().union(*texts) - known)
-        probes = [f"头{character}疼a{character}b" for character in new]
-        pairs = zip(new, encode_all_fast(probes), encode_slowly(probes))
-        strange.update(character for character, one, other in pairs if one != other)
-        known.update(new)
-        features = encode_all_fast(texts)
-        if strange:
-            odd = [index for index, text in enumerate(texts) if not strange.isdisjoint(text)]
-            for index, feature in zip(odd, encode_slowly([texts[index] for index in odd])):
-                features[index] = feature
+        features = encode_beginnings(encode_all_fast, texts, max_length)
+        odd = [index for index, text in enumerate(texts) if UNPROVEN.search(text)]
+        for index, feature in zip(odd, encode_beginnings(encode_slowly, [texts[index] for index in odd], max_length)):
+            features[index] = feature
         return features
 
     encode_fast.is_fast = True
     step = max(1, len(texts_to_prove) // 500)
     probe = [*texts_to_prove[::step], "ＡＢＣ abc１２３，。①Ⅲ℃ β-受体 é\u3000x" * 20, "中" * max_length]
     return encode_fast if encode_all_fast(probe) == encode_slowly(probe) else encode_slowly
+
+
+# Where every tokenizer of the BERT kind ends a word, whatever follows.
+WORD_END = re.compile(r"[ \u4e00-\u9fff]")
+
+
+def encode_beginnings(encode, texts, max_length):
+    """encode(texts), without the work for what is cut off: of a long text its beginning is enough.
+
+    A beginning that ends where a word ends has the first tokens of the text; when they fill max_length, the text's
+    others do not matter.
+
+    Args:
+        encode (Callable): from a list of texts to features that are truncated to max_length.
+        texts (list[str]): any.
+        max_length (int): tokens.
+    """
+    features, rest = [None] * len(texts), range(len(texts))
+    for size in (2 * max_length, 8 * max_length, sys.maxsize):
+        parts = [beginning(texts[index], size) for index in rest]
+        again = []
+        for index, part, feature in zip(rest, parts, encode(parts) if parts else []):
+            features[index] = feature
+            if len(part) < len(texts[index]) and len(feature["input_ids"]) < max_length:
+                again.append(index)
+        rest = again
+    return features
+
+
+def beginning(text, size):
+    """About the first `size` characters of a text, up to the end of a word; all of it where none ends near."""
+    if len(text) <= size:
+        return text
+    ends = [match.end() for match in WORD_END.finditer(text, size - 100, size)]
+    return text[: ends[-1]] if ends else text
 
 
 def rust_tokenizer(tokenizer, max_length):

@@ -23,8 +23,8 @@ MARGIN = 6.0
 # Costs of a byte of noise, of a character that is lost or means something in one font only, and of a strange one.
 NOISE, LOST, STRANGE = math.log(128), 15.0, math.log(100_000)
 # Most users write Chinese; and the language of the lines of a file that are UTF-8 is probably that of the others.
-PRIORS = {"GB18030": 3.0, "BIG5": 1.0, "CP1252": 5.0}
-SAME_LANGUAGE = 8.0
+PRIORS = {"GB18030": 4.0, "BIG5": 1.0, "CP1252": 5.0}
+SAME_LANGUAGE = 12.0
 # What the neighbours of characters say, more likely below 0: accented letters stand in words, seldom side by side; a
 # letter of another alphabet is seldom beside a Latin one; few Korean words have more than six syllables.
 RARE = {
@@ -74,9 +74,9 @@ def _alphabet(frequent, others, capitals, marks="«»–—“”„’…№°"
 
 
 _JAPANESE = (
-    (0.5, lambda: _span("ぁ", "ん")),
+    (0.55, lambda: _span("ぁ", "ん")),
     (0.14, lambda: _span("ァ", "ヶ") + "ー"),
-    (0.25, lambda: _level("cp932", range(0x88, 0x98), [*range(0x40, 0x7F), *range(0x80, 0xFD)])),
+    (0.2, lambda: _level("cp932", range(0x88, 0x98), [*range(0x40, 0x7F), *range(0x80, 0xFD)])),
     (0.1, FULL_WIDTH),
 )
 _RUSSIAN = _alphabet("оеаинтсрвлкмдпу", "яыьгзбчйхжшюцщэфъё", _span("А", "Я") + "Ё")
@@ -109,7 +109,8 @@ CANDIDATES = (
         "Chinese",
         (
             (0.5, FREQUENT_SIMPLIFIED),
-            (0.38, lambda: _level("gbk", range(0xB0, 0xD8), range(0xA1, 0xFF))),
+            (0.33, lambda: _level("gbk", range(0xB0, 0xD8), range(0xA1, 0xFF))),
+            (0.06, FREQUENT_TRADITIONAL),
             (0.08, FULL_WIDTH),
             (0.03, lambda: _span("一", "龥")),
         ),
@@ -232,49 +233,55 @@ def high_bytes(data):
     return len(data) - len(data.translate(None, bytes(range(128, 256))))
 
 
-def likely_encodings(data, context=""):
+def likely_encodings(data, context=None):
     """The encodings that bytes which are neither UTF-8 nor UTF-16 are most likely in.
 
     Args:
         data (bytes): some lines of a file; those that are UTF-8 do not count.
-        context (str): text of the same file that could be read, whose language is probably that of the data.
+        context (str | None): text of the same file that could be read, whose language is probably that of the
+            data; None: the lines of the data that are UTF-8.
 
     Returns:
         list[str]: one name where the bytes tell it, two where they fit both about as well, none where they are
         noise, or UTF-8 with some bytes damaged.
     """
-    data = _other_lines(data)
-    language = language_of(context)
+    data, good_lines = _sorted_lines(data)
+    if not data:
+        return []
+    language = language_of(good_lines if context is None else context)
     high = high_bytes(data)
     damaged = data.decode("utf-8", "replace")
-    found = [(NOISE * high - least_cost(damaged), None, damaged)]
+    gain = NOISE * high - least_cost(damaged)
+    found = [(gain, gain, None, damaged)]
     for candidate in CANDIDATES:
         text = data.decode(candidate.codec, "replace")
         # ASCII bytes that became second halves of characters cost noise and alphabets something, too.
         halves = len(data) - high - sum(map(str.isascii, text))
         noise = NOISE * high + math.log(96) * halves
         prior = PRIORS.get(candidate.name, 0) + SAME_LANGUAGE * (candidate.language == language)
-        found.append((noise - cost(text, candidate) + prior, candidate.name, text))
-    (gain, best, text), *others = sorted(found, key=lambda row: -row[0])
-    if best is None or gain < MARGIN:
+        gain = noise - cost(text, candidate)
+        found.append((gain + prior, gain, candidate.name, text))
+    (best, gain, name, text), *others = sorted(found, key=lambda row: -row[0])
+    # What the bytes themselves say must be more than noise.
+    if name is None or gain <= 0 or best < MARGIN / 2:
         return []
-    other = next(row for row in others if row[2] != text)
-    return [name for name in (best, other[1]) if name] if gain - other[0] < MARGIN else [best]
+    second, _, other, _ = next(row for row in others if row[2] and row[3] != text)
+    return [name] if best >= MARGIN and best - max(second, found[0][0]) >= MARGIN else [name, other]
 
 
-def _other_lines(data):
-    """Of the lines of some bytes those that are not UTF-8, up to GUESSED_BYTES."""
-    kept, size = [], 0
+def _sorted_lines(data):
+    """The lines of some bytes that are not UTF-8, up to GUESSED_BYTES, and the text of those that are."""
+    kept, good, size = [], [], 0
     for line in re.split(rb"[\r\n]+", data):
         try:
-            line.decode("utf-8")
+            good.append(line.decode("utf-8"))
         except UnicodeDecodeError:
             kept.append(line)
             size += len(line)
             if size > GUESSED_BYTES:
                 break
     # Cut where no character ends in any encoding: a single long line's last character may be halved.
-    return b"\n".join(kept) if len(kept) != 1 else kept[0][: 2 * GUESSED_BYTES]
+    return b"\n".join(kept) if len(kept) != 1 else kept[0][: 2 * GUESSED_BYTES], "\n".join(good)
 
 
 def language_of(text):
@@ -285,7 +292,7 @@ def language_of(text):
     return name if count else None
 
 
-def guess_encoding(data, context=""):
+def guess_encoding(data, context=None):
     """The encoding of bytes that are neither UTF-8 nor UTF-16, as iconv and Python name it; None if unclear."""
     names = likely_encodings(data, context)
     return names[0] if len(names) == 1 else None
@@ -313,7 +320,7 @@ def describe_encoding(path, data, position):
     before = data[:position].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     line = before.count(b"\n") + 1
     start = position - (len(before) - before.rfind(b"\n") - 1)
-    names = likely_encodings(data[start : start + ENCODING_SAMPLE], data[:ENCODING_SAMPLE].decode("utf-8", "ignore"))
+    names = likely_encodings(data[max(0, start - ENCODING_SAMPLE) : start + ENCODING_SAMPLE])
     if len(names) == 2:
         first, second = names
         hint = f"it is {shown_name(first)} or {shown_name(second)}; look at it, then convert it: iconv -f "

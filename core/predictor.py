@@ -191,6 +191,7 @@ class GraphRunner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # between runs nobody spins
         options.log_severity_level = 3
         providers = ["CPUExecutionProvider"]
         if device.startswith("gpu"):
@@ -217,6 +218,8 @@ class GraphRunner:
         Returns:
             np.ndarray: the graph's first output [texts, ...], in the order given.
         """
+        if len(features) <= self.batch_size:
+            return self.run_batch(self._collate(features))
         return run_sorted(features, self.batch_size, lambda some: self.run_batch(self._collate(some)))
 
 

@@ -145,26 +145,25 @@ def _to_record(place, value, project):
         raise RecordError("not a JSON object; export the project as JSONL or JSON")
     if is_task(value):
         data = value["data"]
-        text, labels = data.get(project.text_key), labels_of_task(value, project)
+        text, label, meta = data.get(project.text_key), _label(labels_of_task(value, project)), _meta(data)
     elif is_minimal(value):
-        data = value
-        text, labels = data.get(project.text_key), labels_of_minimal(value, project)
+        text, label = value.get(project.text_key), _label(labels_of_minimal(value, project))
+        meta = _meta(value)
     else:
-        data = value
-        text, labels = _from_doccano(value, project.text_key)
+        text, label, meta = _from_doccano(value, project.text_key)
     if not isinstance(text, str) or not text.strip():
         raise RecordError(f'no text; every record needs one under "{project.text_key or "text"}"')
-    names = _names(labels)
-    for name in names:
-        if not isinstance(name, str) or not name.strip():
-            raise RecordError(f"the label {name!r} is not a name; give the labels names")
-    names = tuple(dict.fromkeys(map(one_line, names)))
-    meta = {key: data[key] for key in META_KEYS if isinstance(data.get(key), (str, int, float))}
-    return Record(place, one_line(text), names[0] if len(names) == 1 else None, meta, names if len(names) > 1 else ())
+    if isinstance(label, tuple):
+        return Record(place, one_line(text), None, meta, label)
+    return Record(place, one_line(text), label, meta)
+
+
+def _meta(data):
+    return {key: data[key] for key in META_KEYS if isinstance(data.get(key), (str, int, float))}
 
 
 def _from_doccano(value, text_key=None):
-    """Text and labels of a doccano record, of any version."""
+    """Text, label (see _label) and meta data of a doccano record, of any version."""
     if "entities" in value or "relations" in value or "cats" in value:
         raise RecordError(f"spans, as a sequence labelling or intent project exports them; {NEEDED}")
     if "annotations" in value:
@@ -172,16 +171,24 @@ def _from_doccano(value, text_key=None):
         raise RecordError(f"{why}; update doccano and export again")
     # Versions 1.5 and 1.6 call the text "data".
     text = value.get(text_key) if text_key else value.get("text", value.get("data"))
-    return text, value.get("label", value.get("labels"))
+    return text, _label(value.get("label", value.get("labels"))), _meta(value)
 
 
-def _names(labels):
-    """The labels of a record, each once; numbers are names too (0 and 1 of two classes)."""
+def _label(labels):
+    """The label of a record; None for none, a tuple where there are several.
+
+    Numbers are names too (0 and 1 of two classes); several annotators may have given the same label.
+    """
     labels = [] if labels is None or labels == "" else labels if isinstance(labels, list) else [labels]
     labels = [name for label in labels for name in _listed_names(label)]
     if any(isinstance(label, (list, dict)) for label in labels):
         raise RecordError(f"spans instead of a label, as a sequence labelling project exports them; {NEEDED}")
-    return [str(label) if isinstance(label, int) and not isinstance(label, bool) else label for label in labels]
+    names = [str(label) if isinstance(label, int) and not isinstance(label, bool) else label for label in labels]
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise RecordError(f"the label {name!r} is not a name; give the labels names")
+    names = tuple(dict.fromkeys(map(one_line, names)))
+    return names if len(names) > 1 else next(iter(names), None)
 
 
 def _listed_names(label):

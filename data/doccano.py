@@ -45,7 +45,7 @@ from utils import (
 
 # So many texts may have different labels in the smallest export.
 FEW_CONFLICTS = 3
-# Changes that are printed.
+# Changes, and conflicts, that are printed.
 MAX_CHANGES = 200
 # May stand before the first line of a file, and stays there.
 BYTE_ORDER_MARK = "\ufeff"
@@ -179,10 +179,10 @@ def merge(args):
             for name, lines in contents.items():
                 (stage / name).write_bytes("".join(lines).encode("utf-8"))
     conflicts += more
-    hidden = len(changes) - MAX_CHANGES
-    print("\n".join([*changes[:MAX_CHANGES], *([f"… and {hidden:,} more changes"] if hidden > 0 else [])]))
-    for conflict in conflicts:
-        print(f"conflict: {conflict}")
+    for lines in (changes, [f"conflict: {conflict}" for conflict in conflicts]):
+        hidden = len(lines) - MAX_CHANGES
+        print("".join(f"{line}\n" for line in lines[:MAX_CHANGES]), end="")
+        print(f"… and {hidden:,} more\n" if hidden > 0 else "", end="")
     labelled = sum(record.label is not None for record in records)
     counts = f"{labelled:,} labelled texts: {len(changes):,} changes, {len(conflicts):,} conflicts"
     print(f"{counts}; {len(records) - labelled:,} texts without a label")

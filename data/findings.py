@@ -88,7 +88,7 @@ CHARACTER_KINDS = {CONTROL: "control_character", PRIVATE: "private_use", LOST: "
 
 
 # Strange texts that are looked at before it is taken for granted that they are no mojibake.
-MAX_STRANGE = 2000
+MAX_STRANGE = 500
 # Kind -> what to look for, and characters without which there is none, which are found sooner.
 TEXT_PATTERNS = (
     (

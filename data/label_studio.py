@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
+from data.columns import ID
 from utils import UsageError, shortened
 
 # What doccano.py --text_file adds to a text, which comes back with the export.
@@ -75,7 +76,7 @@ def find_project(where, values, text_key=None, choice=None):
     if not tasks and not minimal:
         return Project(text_key, [], choice)
     found = {result.get("from_name") for task in tasks for result in results_of(task) if _is_choice(result)}
-    answers = list(dict.fromkeys(key for value in minimal for key in _answer_keys(value, text_key)))
+    answers = _answer_keys(where, minimal, text_key, choice)
     choices = [*sorted(found, key=str), *answers]
     rows = [task["data"] for task in tasks]
     rows += [{key: value[key] for key in _data_keys(value) if key not in answers} for value in minimal]
@@ -84,14 +85,24 @@ def find_project(where, values, text_key=None, choice=None):
     return Project(_find_text_key(where, rows, text_key), choices, choice)
 
 
-def _answer_keys(value, text_key):
-    """The keys of a JSON-MIN record that hold answers: they stand between the id and the annotator."""
-    keys = list(value)
-    ends = [keys.index(key) for key in MIN_KEYS if key in keys]
-    if ID_KEY in keys and ends and keys.index(ID_KEY) < min(ends):
-        return keys[keys.index(ID_KEY) + 1 : min(ends)]
-    own = text_key or ("text" if "text" in keys else None)
-    return [key for key in _data_keys(value) if key != own]
+def _answer_keys(where, records, text_key, choice):
+    """The keys of JSON-MIN that hold answers: they stand between the id and the annotator, behind the data.
+
+    Where the data has an id of its own, or a program has sorted the keys, all keys but that of the text do.
+    """
+    found = {}
+    for value in records:
+        keys = list(value)
+        first = keys.index(ID_KEY) if ID_KEY in keys else 0
+        last = min((keys.index(key) for key in MIN_KEYS if key in keys), default=0)
+        if not 0 < first < last:
+            break
+        found.update(dict.fromkeys(keys[first + 1 : last]))
+    else:
+        return list(found)
+    rows = [{key: value[key] for key in _data_keys(value) if key != choice} for value in records]
+    own = _find_text_key(where, rows, text_key)
+    return list(dict.fromkeys(key for value in records for key in _data_keys(value) if key != own))
 
 
 def _data_keys(value):
@@ -113,20 +124,17 @@ def _find_text_key(where, rows, text_key):
     if "text" in values:
         _refuse_media(where, {"text": values["text"]})
         return "text"
-    texts = {
-        key: [value for value in some if isinstance(value, str) and value.strip()] for key, some in values.items()
-    }
-    texts = {key: some for key, some in texts.items() if some}
-    kept = {
-        key: some
-        for key, some in texts.items()
-        if not all(ADDRESS.match(value) or MEDIA.match(value) for value in some)
-    }
+    texts = {}
+    for key, some in values.items():
+        some = [value for value in some if isinstance(value, str) and value.strip()]
+        if some:
+            texts[key] = some
+    no_text = {key for key, some in texts.items() if all(map(_is_no_text, some))}
+    kept = {key: some for key, some in texts.items() if key not in no_text}
     if not kept:
         _refuse_media(where, texts)
-        raise UsageError(
-            f"{where}: no text in the tasks, only {', '.join(values) or 'nothing'}; name it with --text_key"
-        )
+        keys = ", ".join(values) or "nothing"
+        raise UsageError(f"{where}: no text in the tasks, only {keys}; name it with --text_key")
     if len(kept) == 1:
         return next(iter(kept))
     # Names of sources and the like come again and again, and titles are short.
@@ -137,6 +145,11 @@ def _find_text_key(where, rows, text_key):
         shown = "; ".join(f"{key}: {shortened(varied[key][0], 30)!r}" for key in (first, *others))
         raise UsageError(f"{where}: several texts in each task ({shown}); choose one, such as --text_key {first}")
     return first
+
+
+def _is_no_text(value):
+    """Whether a value is an address, a number or a file."""
+    return bool(ADDRESS.match(value) or MEDIA.match(value) or ID.fullmatch(value.strip()))
 
 
 def _refuse_media(where, values):
@@ -180,11 +193,9 @@ def labels_of_task(task, project):
             if result.get("from_name") == name:
                 labels += result["value"]["choices"] or []
     if results and not project.choices:
-        kinds = {str(result.get("type") or next(iter(result.get("value") or {}), "nothing")) for result in results}
-        spans = any(
-            "start" in (result.get("value") or {}) or "labels" in (result.get("value") or {}) for result in results
-        )
-        what = "spans" if spans else ", ".join(sorted(kinds))
+        values = [result.get("value") or {} for result in results]
+        kinds = {str(result.get("type") or next(iter(value), "nothing")) for result, value in zip(results, values)}
+        what = "spans" if any({"start", "labels"} & set(value) for value in values) else ", ".join(sorted(kinds))
         raise LabelStudioError(f"{what} instead of choices; this needs a project with <Choices>")
     return labels
 
@@ -199,7 +210,7 @@ def labels_of_minimal(value, project):
     return answer.get("choices") if isinstance(answer, dict) else answer
 
 
-# -------------------------------------------------------------------------------------------------------- the way back
+# ----------------------------------------------------------------------------------------------------- the way back
 
 
 def make_tasks(rows, text_key, choice, to_name, model_version):

@@ -148,6 +148,8 @@ class LineDecoder:
         if self.guesses_left:
             self.guesses_left -= 1
             own = likely_encodings(line[:ENCODING_SAMPLE], self.context)
+            if self.names and self.names[0] in own:
+                own = self.names
             own_text = _strictly(line, own)
             if own_text:
                 return own_text, own

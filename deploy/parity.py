@@ -25,7 +25,7 @@ def check_parity(predictor):
     path = predictor.folder / PARITY_FILE
     parity = read_json(path)
     if not parity:
-        return f"not compared: no {PARITY_FILE} in {predictor.folder}"
+        return f"not compared: no {PARITY_FILE}"
     if parity.get("labels") != predictor.labels:
         raise UsageError(f"{path}: its labels are not those of id2label.json; export the model again")
     difference = np.abs(predictor.probabilities(parity["texts"]) - parity["probabilities"]).max()

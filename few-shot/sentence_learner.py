@@ -139,6 +139,8 @@ class Learner:
         Args:
             texts, label_ids: the training data; none, and the head comes from the label words and `unlabelled`.
             dev (tuple | None): texts and class ids; on them the probabilities are made as sure as they are right.
+                Without them the training texts have to do, each with a head that has not seen it, and without these
+                the fit itself; `calibration` says which.
             unlabelled (list[str]): texts of data.txt.
         """
         flags = self.flags
@@ -152,23 +154,36 @@ class Learner:
         def centered(some):
             return self.vectors(some) - center
 
+        count = 0 if dev else len(texts)  # of texts that are left out in turn
         if len(texts):
-            views = [self._fit_view(centered, features, label_ids, unlabelled)]
+            views = [self._fit_view(centered, features, label_ids, unlabelled, count)]
         else:
-            views = [(centered, *heads.fit_head_from_words(centered(features), centered(unlabelled)))]
+            vectors = centered(features), centered(unlabelled)
+            views = [(centered, *heads.fit_head_from_words(*vectors), None)]
         if flags.ngram_weight != 0 and len(texts):
             ngrams = heads.Ngrams([feature["input_ids"] for feature in [*features, *unlabelled]], flags.seed)
 
             def counted(some):
                 return ngrams.vectors([feature["input_ids"] for feature in some])
 
-            views.append(self._fit_view(counted, features, label_ids, unlabelled))
+            views.append(self._fit_view(counted, features, label_ids, unlabelled, count))
         weights = [1, 0.5 if flags.ngram_weight is None else flags.ngram_weight][: len(views)]
         if dev:
             dev_features = self.encode(dev[0])
-            logits = [embed(dev_features) @ head + bias for embed, head, bias in views]
+            logits = [embed(dev_features) @ head + bias for embed, head, bias, _ in views]
             weights = heads.fit_weights(logits, dev[1], flags.ngram_weight if len(views) > 1 else None)
-        weighted = [(weight * head, weight * bias) for weight, (_, head, bias) in zip(weights, views)]
+            self.calibration = {"on": "dev.txt", "texts": len(dev[1])}
+        elif len(texts):
+            left_out = sum(weight * logits for weight, (*_, logits) in zip(weights, views))
+            accuracy = float((left_out.argmax(axis=1) == label_ids[:count]).mean())
+            factor = heads.temper(left_out, accuracy)
+            weights = [factor * weight for weight in weights]
+            self.calibration = {"on": "train.txt", "texts": count, "left_out_accuracy": round(accuracy, 4)}
+        else:
+            factor, expected = heads.temper_without_labels(*vectors, *views[0][1:3], flags.seed)
+            weights = [factor]
+            self.calibration = {"on": None, "expected_accuracy": round(expected, 4)}
+        weighted = [(weight * head, weight * bias) for weight, (_, head, bias, _) in zip(weights, views)]
         self.model.center.set_value(center)
         self.model.head.weight.set_value(weighted[0][0].astype("float32"))
         self.model.head.bias.set_value(sum(bias for _, bias in weighted).astype("float32"))
@@ -176,13 +191,22 @@ class Learner:
             vocab_size = self.model.encoder.config.vocab_size
             self.model.ngrams = NgramLayer(ngrams, weighted[1][0], vocab_size, self.tokenizer.pad_token_id)
 
-    def _fit_view(self, embed, features, label_ids, unlabelled):
-        """Fit a head on one view of the texts; `embed` makes its vectors from tokenised texts."""
+    def _fit_view(self, embed, features, label_ids, unlabelled, count):
+        """Fit a head on one view of the texts; `embed` makes its vectors from tokenised texts.
+
+        Returns:
+            tuple: `embed`, weight, bias; logits of the first `count` texts from heads without them, or None.
+        """
         vectors, settings = embed(features), (len(self.labels), self.flags.shrinkage)
-        if not unlabelled:
-            return embed, *heads.fit_head(vectors, label_ids, *settings)
-        settings = (*settings, self.flags.unlabelled_weight)
-        return embed, *heads.fit_head_with_unlabelled(vectors, label_ids, embed(unlabelled), *settings)
+        others = embed(unlabelled) if unlabelled else None
+
+        def fit(vectors, label_ids):
+            if others is None:
+                return heads.fit_head(vectors, label_ids, *settings)
+            return heads.fit_head_with_unlabelled(vectors, label_ids, others, *settings, self.flags.unlabelled_weight)
+
+        left_out = heads.left_out_logits(fit, vectors, label_ids, count, self.flags.seed) if count else None
+        return embed, *fit(vectors, label_ids), left_out
 
     def _tune(self, features, label_ids):
         """Bring texts of one label together, then go back some of the way to the first weights."""
@@ -224,6 +248,7 @@ class Learner:
     def export(self, folder, dev):
         """Write the export folder; `dev` (texts, class ids) gives onnx_int8 its ranges."""
         flags = self.flags
-        options = {"types": flags.export_type, "facts": {"model_name_or_path": flags.model_name_or_path}}
+        facts = {"model_name_or_path": flags.model_name_or_path, "calibration": self.calibration}
+        options = {"types": flags.export_type, "facts": facts}
         options["dev"] = TextDataset(*dev, self.encode) if dev else None
         export_classifier(self.model, self.tokenizer, self.labels, flags.max_seq_length, folder, **options)

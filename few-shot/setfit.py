@@ -11,7 +11,8 @@
    they are given labels, and the head is fitted again with them (--unlabelled_weight), several times. Without
    train.txt, the label words say how they begin.
 3. The same is done with the texts' tokens and pairs of tokens in place of vectors: which words are there, next to what
-   a text means. dev.txt gives the two logits their weights, and the probabilities their sureness.
+   a text means. dev.txt gives the two logits their weights, and the probabilities their sureness; without it the
+   training texts give the sureness, each left out once, and without these the fit itself, which is no calibration.
 4. All become one graph, <output_dir>/export, which Taskflow, core/predictor.py and deploy/ take like any other.
 """
 
@@ -21,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 from core.arguments import at_least, load_module, require_onnx
-from core.checkpoints import EXPORT_TYPES
+from core.checkpoints import EXPORT_FILE, EXPORT_TYPES
 from core.progress import progress_bar
 from utils import (
     UsageError,
@@ -30,6 +31,7 @@ from utils import (
     prediction_lines,
     read_cases,
     read_examples,
+    read_json,
     read_label_words,
     read_texts,
     write_lines,
@@ -98,6 +100,12 @@ def read_training(flags, labels):
         unlabelled = [text for _, text, *_ in read_cases(data_path)]
     train_data = [], []
     if unlabelled and not train_path.exists():
+        found, least = len(set(unlabelled)), 2 * len(labels)
+        if found < least:
+            raise UsageError(
+                f"{data_path}: {found} different texts; without {train_path} the {len(labels)} classes are found in "
+                f"them, and that takes {least}, better some hundred; add texts, or label some as {train_path}"
+            )
         role = f"and the label words alone make the head: there is no {train_path}"
     else:
         train_data = read_examples(train_path, labels)
@@ -126,6 +134,23 @@ def load_export(flags):
     return Predictor(folder, format, batch_size=flags.per_device_eval_batch_size)
 
 
+def score_note(folder):
+    """What to know of an export's scores before one relies on them.
+
+    Returns:
+        tuple[str, str]: in two words, and why; both empty where dev.txt calibrated them.
+    """
+    calibration = read_json(folder / EXPORT_FILE).get("calibration", {})
+    advice = "dev.txt with some hundred labelled texts, and train again"
+    if calibration.get("on") == "train.txt":
+        return "calibrated on train.txt", f"where each text was left out once; for better ones, add a {advice}"
+    if "expected_accuracy" in calibration:
+        suggested = f"lowered to what the fit itself suggests, about {calibration['expected_accuracy']:.0%} on average"
+        why = f"since no text has a label: {suggested}, which may be wrong; to calibrate them, add a {advice}"
+        return "not calibrated", why
+    return "", ""
+
+
 def report(split, predictor, texts, truth, path=None):
     """Print the report where there are labels; write `path`: text, label, prediction and score of every text.
 
@@ -146,7 +171,8 @@ def report(split, predictor, texts, truth, path=None):
     if path:
         rows = prediction_lines(texts, truth and [predictor.labels[index] for index in truth], answers)
         write_lines(path.parent, {path.name: rows}, "--output_dir")
-        lines.append(f"{len(texts)} predictions are in {path}")
+        note, _ = score_note(predictor.path.parent)
+        lines.append(f"{len(texts)} predictions are in {path}" + (f"; their scores are {note}" if note else ""))
     return lines
 
 
@@ -181,6 +207,9 @@ def main(argv=None):
         train(flags, label_words, train_data, dev, unlabelled)
         formats = [name for name in EXPORT_TYPES if name in {"paddle", *flags.export_type}]
         lines.append(f"Export: {flags.output_dir / 'export'} ({', '.join(formats)})")
+    note, why = score_note(flags.output_dir / "export")
+    if note:
+        lines.append(f"Scores: {note}, {why}")
     if flags.do_eval or flags.do_predict:
         predictor = load_export(flags)
         if predictor.labels != labels:

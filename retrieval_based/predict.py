@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 from retrieval_based.checkpoints import add_checkpoint_flags, check_checkpoint
 from retrieval_based.data import read_pairs, write_similarities
+from retrieval_based.lines import output_that_may_end
 from utils import exit_on_usage_error
 
 
@@ -36,5 +37,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with exit_on_usage_error():
+    with exit_on_usage_error(), output_that_may_end():
         main()

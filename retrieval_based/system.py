@@ -1,14 +1,17 @@
-"""Index, encoder and, where there is one, classifier as one system, and the file of its settings."""
+"""Index, encoder and, where there is one, classifier as one system."""
+
+import time
 
 import numpy as np
 
-from retrieval_based.utils import vote
-from utils import UsageError, read_json, staged_files, write_json
+from retrieval_based.settings import DEFAULTS, read_notes
+from retrieval_based.utils import config, vote
+from utils import MAX_NAMES_IN_MESSAGE, UsageError
 
-# What counts until System.fit has found better: no text is unknown then.
-DEFAULTS = {"k": 10, "temperature": 0.05, "threshold": None, "weight": 0.5, "fall_back": 0.8}
 # Neighbours that System.fit tries at most.
 MAX_K = max(vote.KS)
+# Seconds after which what other processes have noted in a shared index is read again.
+NOTES_SECONDS = 5
 
 
 class System:
@@ -17,24 +20,58 @@ class System:
     Args:
         index: of open_index.
         extractor (FeatureExtractor): of the index's model.
-        settings (dict): as DEFAULTS; and `renamed`, from the classifier's labels to what they are called now.
+        settings (dict): of DEFAULTS or `renamed`; they go before those that the index keeps.
         classifier (Predictor | None): the fine-tuned model.
         hybrid (str): blend or fall_back.
+
+    Attributes:
+        pending (list[tuple[str, str]]): renamings (old, new) that are not finished: rows may have either name, and
+            old counts as new.
+        not_in_index (list[str]): labels of the classifier that the index lacks and that are not answered.
+
+    Raises:
+        UsageError: classifier and index have no label in common.
     """
 
     def __init__(self, index, extractor, settings, classifier=None, hybrid="blend"):
         self.index, self.extractor, self.classifier, self.hybrid = index, extractor, classifier, hybrid
-        self.settings = {**DEFAULTS, "renamed": {}, **settings}
-        if classifier:
-            renamed = self.settings["renamed"]
-            names = [renamed.get(label, label) for label in classifier.labels]
+        self._chosen, self._classifier_names, self.not_in_index = settings, [], []
+        self._read_notes()
+        if classifier and len(index) and not self._alive:
+            names = " ".join(self._classifier_names[:MAX_NAMES_IN_MESSAGE])
+            raise UsageError(
+                f"the classifier and the index have no label in common (the classifier's: {names}); give the "
+                "classifier of these labels, or the index of its texts"
+            )
+
+    def _read_notes(self):
+        start = time.monotonic()
+        noted, self.pending = read_notes(self.index.notes())
+        renamed = {**noted["renamed"], **self._chosen.get("renamed", {})}
+        self.settings = {**DEFAULTS, **noted, **self._chosen, "renamed": renamed}
+        if self.classifier:
+            names = self._classifier_names = [renamed.get(label, label) for label in self.classifier.labels]
+            now = dict(self.pending)
             # Of a label that was removed nobody wants to hear; it stays a column, which is put to 0.
-            self._classifier_names = names
-            self._alive = {name for name in dict.fromkeys(names) if index.has_label(name)}
+            found = self.index.present([*names, *now])
+            found = {now.get(name, name) for name in found}
+            self._alive = [name for name in dict.fromkeys(names) if name in found]
+            self.not_in_index = [name for name in dict.fromkeys(names) if name not in found]
+        # Reading takes at most a twentieth of the time.
+        self._next_reading = time.monotonic() + max(NOTES_SECONDS, 20 * (time.monotonic() - start))
+
+    def follow(self):
+        """Learn what other processes have noted in a shared index, where that was some time ago."""
+        if self.index.is_shared and time.monotonic() > self._next_reading:
+            self._read_notes()
 
     def neighbours(self, texts, top_k, labels=None):
         """list[list[Hit]] of texts."""
-        return self.index.search(self.extractor.encode(texts), top_k, labels)
+        now = dict(self.pending)
+        if labels is not None and now:
+            labels = [*labels, *(old for old, new in now.items() if new in labels)]
+        found = self.index.search(self.extractor.encode(texts), top_k, labels)
+        return [[hit._replace(label=now.get(hit.label, hit.label)) for hit in hits] for hits in found]
 
     def tables(self, hits, more=()):
         """Hits as vote takes them.
@@ -54,7 +91,7 @@ class System:
     def probabilities(self, texts, names, labels=None):
         """The classifier's probabilities of the labels that are there and asked for, as [texts, names]."""
         column = {name: number for number, name in enumerate(names)}
-        wanted = self._alive if labels is None else self._alive & set(labels)
+        wanted = set(self._alive if labels is None else labels).intersection(self._alive)
         result = np.zeros((len(texts), len(names)))
         for values, name in zip(self.classifier.probabilities(texts).T, self._classifier_names):
             if name in wanted:
@@ -130,9 +167,19 @@ class System:
         return count
 
     def rename_label(self, old, new):
-        """Rename a label; the number of its texts."""
+        """Rename a label; the number of its texts that had the old name still.
+
+        Noted first, then done, then confirmed: cut off anywhere, it may be called again, until `pending` is empty.
+        """
+        if (old, new) not in self.pending:
+            config.check_label(new)
+            if not self.index.has_label(old):
+                return 0
+            self.index.add_note({"renaming": [old, new]})
         count = self.index.rename_label(old, new)
         self._keep_changes()
+        self.index.add_note({"renamed": [old, new]})
+        self._read_notes()
         return count
 
     def _keep_changes(self):
@@ -173,33 +220,3 @@ class System:
             fitted["weight"] = float(vote.choose_weight(wide, shares, classes))
             fitted["fall_back"] = float(vote.choose_fall_back(wide, shares, classes))
         return fitted
-
-
-# ------------------------------------------------------------------------------------------------------ the settings
-
-
-def read_settings(path, model_hash):
-    """The content of system.json; empty where there is none.
-
-    Raises:
-        UsageError: it cannot be read, or was fitted with another model.
-    """
-    if not path.exists():
-        return {}
-    settings = read_json(path)
-    if not settings:
-        raise UsageError(f"{path}: cannot be read as JSON; run --fit_threshold again, or delete it")
-    if settings.get("model_hash") != model_hash:
-        raise UsageError(f"{path}: fitted with another model; run --fit_threshold again, or delete it")
-    return settings
-
-
-def write_settings(path, settings):
-    with staged_files(path.parent) as stage:
-        write_json(stage / path.name, settings)
-
-
-def renamed_labels(renamed, old, new):
-    """What the classifier's labels are called after one more renaming."""
-    renamed = {**{first: new if now == old else now for first, now in renamed.items()}, old: new}
-    return {first: now for first, now in renamed.items() if first != now}

@@ -64,6 +64,18 @@ def train_flags(data, model, output, *more):
     ]
 
 
+def compress_flags(data, checkpoint, output, *more):
+    """The documented command, device and lengths aside."""
+    return [
+        *(
+            f"--do_compress --device cpu --data_dir {data} --model_name_or_path {checkpoint} --output_dir "
+            f"{output} --learning_rate 3e-5 --per_device_train_batch_size 32 --per_device_eval_batch_size 32 "
+            "--num_train_epochs 1 --max_length 32 --logging_steps 5 --save_steps 100 --disable_tqdm True"
+        ).split(),
+        *map(str, more),
+    ]
+
+
 def few_shot_flags(data, model, output, *more):
     """Flags of a short prompt learning on the CPU; later ones win."""
     own = (

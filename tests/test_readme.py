@@ -44,7 +44,7 @@ FOREIGN_FLAGS = set(
 
 # Files that a command writes, or that the reader has; names without a folder.
 PRODUCED = set(
-    """all.txt again.jsonl aug.txt bad_case.txt changed.txt config.json confusion_matrix.png
+    """all.txt again.jsonl aug.txt bad_case.txt changed.txt classes.tsv config.json confusion_matrix.png
     corpus.tsv corrected.jsonl coverage.png doccano.jsonl dual_encoder.json evaluate.html export.json id2label.json
     labels.txt model.py new.txt other.txt pairs.txt parity.json predictions.txt raw.txt
     reliability.png report.html report.json result.jsonl sent_interpret.txt

@@ -1,5 +1,6 @@
 """The pinned set of packages: complete, consistent, and it imports."""
 
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from packaging.version import Version
 from tests.helpers import ROOT
 
 # The one environment's, and those of environments of their own.
-REQUIREMENTS = sorted([*ROOT.glob("requirements*.txt"), *ROOT.glob("*/requirements.txt")])
-OTHERS = sorted([*ROOT.glob("*/requirements-*.txt"), *ROOT.glob("*/*/requirements-*.txt")])
+COMPRESS = ROOT / "core" / "requirements-compress.txt"
+REQUIREMENTS = sorted([*ROOT.glob("requirements*.txt"), *ROOT.glob("*/requirements.txt"), COMPRESS])
+OTHERS = sorted({*ROOT.glob("*/requirements-*.txt"), *ROOT.glob("*/*/requirements-*.txt")} - {COMPRESS})
 
 
 def lines(path):
@@ -25,6 +27,10 @@ def files_named(path):
     return [(path.parent / name).resolve() for name in found]
 
 
+def requirement_name(line):
+    return Requirement(line).name.lower()
+
+
 CONSTRAINTS = [Requirement(line) for line in lines(ROOT / "constraints.txt")]
 PINNED = {requirement.name.lower().replace("_", "-") for requirement in CONSTRAINTS}
 
@@ -35,7 +41,9 @@ def from_root(path):
 
 def test_where_requirements_are():
     assert [from_root(path) for path in REQUIREMENTS] == [
-        *(f"{folder}/requirements.txt" for folder in ("analysis", "core", "deploy")),
+        "analysis/requirements.txt",
+        "core/requirements-compress.txt",
+        *(f"{folder}/requirements.txt" for folder in ("core", "deploy")),
         "requirements-gpu.txt",
         "requirements.txt",
         *(f"{folder}/requirements.txt" for folder in ("retrieval_based", "tests")),
@@ -75,6 +83,18 @@ def test_constraints_are_exact_and_cover_what_is_installed():
     wrong = {name: version for name, version in installed.items() if pinned.get(name, version) != version}
     assert not wrong
     assert pinned["paddlepaddle"] == "2.6.2" and pinned["paddlenlp"] == "2.8.1" and pinned["paddleslim"] == "2.6.0"
+
+
+def test_paddleslim_and_its_opencv_are_an_extra():
+    """Nothing but core/requirements-compress.txt asks for them, so a plain installation has neither."""
+    asking = {from_root(path) for path in REQUIREMENTS if "paddleslim" in map(requirement_name, lines(path))}
+    assert asking == {"core/requirements-compress.txt"}
+    for distribution in importlib.metadata.distributions():
+        for line in distribution.requires or []:
+            requirement = Requirement(line)
+            needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if needed and requirement.name.lower().startswith(("paddleslim", "opencv")):
+                assert distribution.metadata["Name"].lower() == "paddleslim", line
 
 
 # What faces the network or reads strangers' files, with the version that a review on 2026-11-25 found without a known

@@ -1,5 +1,6 @@
 """Data files, labels and safe writing: what must work before paddle is imported."""
 
+import numpy as np
 import pytest
 
 import utils
@@ -26,7 +27,13 @@ def message(function, *args):
 
 @pytest.mark.parametrize(
     "content",
-    ["头疼\t甲\n发烧\t乙\n", "\ufeff头疼\t甲\r\n发烧\t乙\r\n", "头疼\t甲\n发烧\t乙", "头疼\t甲\n发烧\t乙\n\n \n"],
+    [
+        "头疼\t甲\n发烧\t乙\n",
+        "\ufeff头疼\t甲\r\n发烧\t乙\r\n",
+        "头疼\t甲\n发烧\t乙",
+        "头疼\t甲\n发烧\t乙\n\n \n",
+        "头疼\t甲\r发烧\t乙\r",
+    ],
 )
 def test_accepts_bom_crlf_no_final_newline_and_blank_lines_at_the_end(write, content):
     assert utils.read_examples(write(content), LABELS) == (["头疼", "发烧"], [0, 1])
@@ -155,3 +162,37 @@ def test_texts_to_predict_with_and_without_labels(tmp_path):
     (tmp_path / "test.txt").write_text("三\t乙\n四\n", encoding="utf-8")
     assert "test.txt:2: no tab" in message(utils.read_texts, tmp_path, labels)
     assert "neither test.txt nor data.txt" in message(utils.read_texts, tmp_path / "nothing", labels)
+
+
+@pytest.mark.parametrize("num_classes, samples", [(2, 1), (3, 7), (40, 30), (300, 2000)])
+def test_the_report_is_scikit_learns_to_the_letter(num_classes, samples):
+    """Classes without samples, or which nobody predicts, are there too."""
+    from sklearn.metrics import accuracy_score, classification_report
+
+    random = np.random.RandomState(num_classes)
+    truth = random.randint(0, num_classes - 1, samples)
+    predicted = np.where(random.rand(samples) < 0.7, truth, random.randint(0, num_classes, samples))
+    classes = list(range(num_classes))
+    report = classification_report(truth, predicted, labels=classes, output_dict=True, zero_division=0)
+
+    def scores(row):
+        return f"precision: {row['precision'] * 100:.2f} | recall: {row['recall'] * 100:.2f} | "
+
+    macro = report["macro avg"]
+    lines = [
+        "-----Evaluate model-------",
+        f"Dev dataset size: {samples}",
+        f"Accuracy in dev dataset: {accuracy_score(truth, predicted):.2%}",
+        f"Macro average | {scores(macro)}F1 score {macro['f1-score'] * 100:.2f}",
+    ]
+    for index in classes:
+        row = report[str(index)]
+        size = f"{int(row['support'])}({row['support'] / samples:.1%})"
+        lines += [
+            f"Class name: c{index}",
+            f"Evaluation examples in dev dataset: {size} | {scores(row)}F1 score {row['f1-score'] * 100:.2f}",
+            "----------------------------",
+        ]
+    labels = [f"c{index}" for index in classes]
+    assert utils.evaluation_report("dev", labels, truth, predicted) == lines
+    assert utils.evaluation_report("dev", labels, truth.tolist(), predicted.tolist()) == lines

@@ -1,93 +1,43 @@
-"""The server's ASGI application: from requests to answers."""
+"""The server's ASGI application: from requests to answers.
+
+It speaks ASGI itself: the routes are few, and a framework's layers took a tenth of the time of a short request.
+"""
 
 import asyncio
-import contextlib
 import gc
 import hmac
-import json
+import signal
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import prometheus_client
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
-from deploy.simple_serving.batching import Batcher, Overloaded, Stopped
+from deploy.simple_serving.batching import Overloaded, Stopped
+from deploy.simple_serving.connections import STATE_KEY, Guard, guard_uvicorn
+from deploy.simple_serving.messages import (
+    ClientGone,
+    Watch,
+    header,
+    json_bytes,
+    read_body,
+    send_pieces,
+    send_whole,
+)
 from deploy.simple_serving.models import Model
-from deploy.simple_serving.observing import Metrics, Observer, logger
+from deploy.simple_serving.observing import Metrics, logger
 from deploy.simple_serving.query import Refusal, parse_json, read_query
+from utils import UsageError
 
-# -------------------------------------------------------------------------------------------------------- requests
-
-
-async def read_body(request, settings):
-    """The body of a request.
-
-    Raises:
-        Refusal: it is too large or too slow, or is not said to be JSON.
-    """
-    kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-    if kind != "application/json":
-        raise Refusal(415, f"Content-Type is {kind!r}; send JSON with the header Content-Type: application/json")
-
-    def check_size(size):
-        if size > settings.max_body_bytes:
-            raise Refusal(413, f"the body is larger than {settings.max_body_bytes} bytes; send fewer texts a request")
-
-    check_size(int(request.headers.get("content-length", 0)))
-
-    async def receive():
-        chunks, size = [], 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            check_size(size)
-            chunks.append(chunk)
-        return b"".join(chunks)
-
-    try:
-        return await asyncio.wait_for(receive(), settings.body_seconds)
-    except asyncio.TimeoutError:
-        raise Refusal(408, f"the request did not arrive within {settings.body_seconds} seconds") from None
-
-
-async def unless_gone(request, work):
-    """The result of a coroutine, which is cancelled when the client closes its connection.
-
-    Raises:
-        ClientDisconnect: the client has gone.
-    """
-
-    async def gone():
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    task, watch = asyncio.ensure_future(work), asyncio.ensure_future(gone())
-    try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    finally:
-        task.cancel()
-        watch.cancel()
-
-
-# ------------------------------------------------------------------------------------------------- the application
-
-
-def json_response(content, status=200, headers=None):
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-    return Response(body, status, headers, media_type="application/json")
-
-
-def refuse(request, error):
-    """The answer to an HTTPException; Starlette raises those for unknown paths and methods."""
-    content = {"status": error.status_code, "message": error.detail}
-    if getattr(error, "field", None):
-        content["field"] = error.field
-    request.scope["observed"]["error"] = error.detail
-    return json_response({"error": content}, error.status_code, error.headers)
+# Bytes of a body above which it is read on another thread, and entries of an answer above which it is sent in pieces.
+SHORT_BODY, SHORT_ANSWER = 1 << 16, 2000
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+)
+WATCHED = ("/health", "/metrics")  # asked all the time: not logged
 
 
 def create_app(settings):
@@ -99,95 +49,266 @@ def create_app(settings):
     Raises:
         UsageError: a model cannot be served.
     """
-    models = {name: Model(name, *place, settings) for name, place in settings.folders().items()}
-    metrics = Metrics(models)
-    page = Path(__file__).with_name("page.html").read_bytes()
+    return Application(settings)
 
-    @contextlib.asynccontextmanager
-    async def lifespan(app):
-        for model in models.values():
-            on_turn = metrics.on_turn(model.name)
-            model.batcher = Batcher(model.predictors, settings.max_waiting_texts, model.may_pad, on_turn)
-            fields = {"path": f"/models/{model.name}", "folder": str(model.folder), **model.health()}
-            logger.info("ready", extra={"fields": fields})
+
+class Application:
+    """See create_app; state.models has the models by name."""
+
+    def __init__(self, settings):
+        guard_uvicorn()
+        self.settings = settings
+        self.models = {name: Model(name, *place, settings) for name, place in settings.folders().items()}
+        self.state = SimpleNamespace(models=self.models)
+        self.metrics = Metrics(self.models)
+        self.page = Path(__file__).with_name("page.html").read_bytes()
+        self.pool = ThreadPoolExecutor(1, "answers")
+        self.routes = {
+            "/": {"GET": self.show_page},
+            "/models": {"GET": self.list_models},
+            "/health": {"GET": self.health},
+            "/health/live": {"GET": self.live},
+            "/metrics": {"GET": self.show_metrics},
+        }
+        for name in self.models:
+            self.routes[f"/models/{name}"] = {"POST": self.predict}
+            self.routes[f"/models/{name}/reload"] = {"POST": self.reload}
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] == "lifespan":
+            await self.live_through(scope, receive, send)
+        elif scope["type"] == "http":
+            await self.answer(scope, receive, send)
+        else:  # a WebSocket
+            logger.info("refused", extra={"fields": {"kind": scope["type"]}})
+            await receive()
+            await send({"type": "websocket.close"})
+
+    # -------------------------------------------------------------------------------------------------- start and end
+
+    async def live_through(self, scope, receive, send):
+        """The lifespan of ASGI."""
+        await receive()
+        scope.setdefault("state", {})[STATE_KEY] = Guard(self.settings)
+        self.loop, self.reloading = asyncio.get_running_loop(), asyncio.Lock()
+        # A terminal that is closed sends SIGHUP too, which then has to end the server, as ever.
+        if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread() and not has_terminal():
+            self.loop.add_signal_handler(signal.SIGHUP, self.reload_all)
+        for model in self.models.values():
+            self.begin(model)
         # What the imports left is not garbage: looking through it holds all threads up for 0.2 seconds at a time.
         gc.collect()
         gc.freeze()
-        yield
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
         # uvicorn has closed its sockets and waited for the answers under way.
-        for model in models.values():
+        for model in self.models.values():
             model.batcher.close()
+        self.pool.shutdown(wait=False)
         logger.info("stopped")
+        await send({"type": "lifespan.shutdown.complete"})
 
-    app = FastAPI(lifespan=lifespan, openapi_url=None)
-    app.state.models = models
-    app.add_middleware(Observer, metrics=metrics)
-    app.add_exception_handler(HTTPException, refuse)
+    def begin(self, model):
+        """Let a model answer."""
+        model.start(self.metrics.on_turn(model.name), self.loop.call_soon_threadsafe)
+        fields = {"path": f"/models/{model.name}", "folder": str(model.folder), **model.health()}
+        logger.info("ready", extra={"fields": fields})
 
-    @app.exception_handler(Exception)
-    def fail(request, error):
-        logger.error("failed", exc_info=error)
-        message = "the server failed on this request; its log has the reason"
-        return json_response({"error": {"status": 500, "message": message}}, 500)
+    async def reload_model(self, name):
+        """Read a model's folder again, and let the new one answer in the old one's place.
 
-    @app.exception_handler(ClientDisconnect)
-    def leave(request, error):
-        return Response(status_code=499)  # for the log: nobody reads it
+        The new one is loaded and compared with its parity.json first; the old one ends the requests that it has begun.
 
-    def check_key(request):
-        given = request.headers.get("x-api-key") or request.headers.get("authorization", "")
+        Returns:
+            Model: the new one.
+
+        Raises:
+            UsageError: the folder cannot be used; the old model goes on.
+        """
+        async with self.reloading:
+            place = self.settings.folders()[name]
+            new = await asyncio.to_thread(Model, name, *place, self.settings)
+            old, self.models[name] = self.models[name], new
+            self.begin(new)
+            self.loop.run_in_executor(None, retire, old)
+        return new
+
+    def reload_all(self):
+        """Read every folder again, one after the other, for SIGHUP; what goes wrong is logged."""
+
+        async def reload():
+            for name in self.models:
+                try:
+                    await self.reload_model(name)
+                except Exception as error:
+                    fields = {"model": name, "error": str(error)}
+                    logger.error("not reloaded: the model stays as it was", extra={"fields": fields})
+
+        self.reload_task = self.loop.create_task(reload())  # a task that nobody holds may be collected
+
+    # ------------------------------------------------------------------------------------------------------- requests
+
+    async def answer(self, scope, receive, send):
+        """Answer one request, count it and log it."""
+        started, status = time.perf_counter(), 499  # 499: the client left before its answer
+        path, observed = scope["path"], {}
+
+        async def send_observed(message):
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.route(scope, receive, send_observed, observed)
+        except Refusal as refusal:
+            content = {"status": refusal.status, "message": refusal.message}
+            if refusal.field:
+                content["field"] = refusal.field
+            observed["error"] = refusal.logged
+            await send_whole(send_observed, refusal.status, json_bytes({"error": content}), refusal.headers)
+        except ClientGone:
+            status = 499
+        except Exception as error:
+            logger.error("failed", exc_info=error)
+            if status != 499:
+                raise  # in the middle of an answer: the connection is cut
+            message = "the server failed on this request; its log has the reason"
+            await send_whole(send_observed, 500, json_bytes({"error": {"status": 500, "message": message}}))
+        finally:
+            seconds = time.perf_counter() - started
+            model = observed.get("model", "")
+            self.metrics.requests.labels(model, status).inc()
+            if model and status == 200:
+                self.metrics.texts.labels(model).inc(observed["texts"])
+                self.metrics.seconds.labels(model).observe(seconds)
+            if not path.startswith(WATCHED):
+                # Other paths, which may hold anything, stay out of the log.
+                fields = {"method": scope["method"], "path": path if path in self.routes else "unknown"}
+                fields.update({"status": status, "ms": round(seconds * 1000, 1), **observed})
+                logger.info("request", extra={"fields": fields})
+
+    async def route(self, scope, receive, send, observed):
+        """Call the handler of a request.
+
+        Args:
+            scope, receive, send: of ASGI.
+            observed (dict): gets what is known about the request, for the log.
+
+        Raises:
+            Refusal: the answer of 4xx or 503.
+        """
+        path, method = scope["path"], scope["method"]
+        handlers = self.routes.get(path)
+        if handlers is None:
+            if path.startswith("/models/"):
+                self.check_key(scope)
+                names = ", ".join(self.models)
+                raise Refusal(404, f"no model %s; served: {names}", quoted=path[len("/models/") :][:40])
+            raise Refusal(404, "Not Found")
+        handler = handlers.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            allowed = ", ".join([*handlers, "HEAD"] if "GET" in handlers else handlers)
+            raise Refusal(405, "Method Not Allowed", headers={"Allow": allowed})
+        await handler(scope, receive, send, observed)
+
+    def has_key(self, scope):
+        """Whether a request has the API key, or needs none."""
+        given = header(scope, b"x-api-key") or header(scope, b"authorization") or ""
         given = given[len("Bearer ") :] if given.startswith("Bearer ") else given
-        if settings.api_key and not hmac.compare_digest(given.encode("latin-1"), settings.api_key.encode()):
+        key = self.settings.api_key
+        return not key or hmac.compare_digest(given.encode("latin-1"), key.encode())
+
+    def check_key(self, scope):
+        if not self.has_key(scope):
             how = "send the API key as X-API-Key: … or Authorization: Bearer …"
             raise Refusal(401, how, headers={"WWW-Authenticate": "Bearer"})
 
-    @app.post("/models/{name}")
-    async def predict(name: str, request: Request):
-        check_key(request)
-        if name not in models:
-            raise Refusal(404, f"no model {name[:40]!r}; served: {', '.join(models)}")
-        observed = request.scope["observed"]
+    async def predict(self, scope, receive, send, observed):
+        self.check_key(scope)
+        name = scope["path"].rpartition("/")[2]
         observed["model"] = name
-        query = read_query(parse_json(await read_body(request, settings)), settings)
-        observed["texts"] = len(query["texts"])
-        if settings.log_texts:
-            observed["text"] = query["texts"]
+        body = await read_body(scope, receive, self.settings)
+        watch = Watch(receive)
         try:
-            result = await unless_gone(request, models[name].classify(query))
-        except Overloaded:
-            why = f"more than {settings.max_waiting_texts} texts wait already; try again later"
-            raise Refusal(503, why, headers={"Retry-After": "2"}) from None
-        except Stopped:
-            raise Refusal(503, "the model has stopped", headers={"Retry-After": "10"}) from None
-        return json_response({"result": result})
+            if len(body) <= SHORT_BODY:
+                query = self.query(body)
+            else:
+                query = await self.loop.run_in_executor(self.pool, self.query, body)
+            observed["texts"] = len(query["texts"])
+            if self.settings.log_texts:
+                observed["text"] = query["texts"]
+            model = self.models[name]
+            try:
+                entries = await watch.result(model.submit(query))
+            except Overloaded:
+                why = f"more than {self.settings.max_waiting_texts} texts wait already; try again later"
+                raise Refusal(503, why, headers={"Retry-After": "2"}) from None
+            except Stopped:
+                raise Refusal(503, "the model has stopped", headers={"Retry-After": "10"}) from None
+            pieces = model.writer.pieces(entries, query["top_k"] != 1)
+            if entries.size <= SHORT_ANSWER:
+                await send_whole(send, 200, b"".join(pieces))
+            else:
+                await send_pieces(send, pieces, watch, self.pool)
+        finally:
+            watch.end()
 
-    @app.get("/models")
-    async def list_models(request: Request):
-        check_key(request)
-        limits = {name: getattr(settings, name) for name in ("max_texts", "max_characters", "max_body_bytes")}
-        return json_response({"models": [model.describe() for model in models.values()], "limits": limits})
+    def query(self, body):
+        return read_query(parse_json(body), self.settings)
 
-    @app.get("/health")
-    async def health():
-        state = {name: model.health() for name, model in models.items()}
+    async def reload(self, scope, receive, send, observed):
+        self.check_key(scope)
+        if not self.settings.api_key:
+            raise Refusal(403, "without SERVING_API_KEY anybody could do that; set one, or send the process SIGHUP")
+        name = scope["path"].split("/")[2]
+        observed["model"], observed["texts"] = name, 0
+        try:
+            model = await self.reload_model(name)
+        except UsageError as error:
+            raise Refusal(409, f"the model stays as it was: {error}") from None
+        await send_whole(send, 200, json_bytes({"reloaded": name, **model.health()}))
+
+    async def list_models(self, scope, receive, send, observed):
+        self.check_key(scope)
+        names = ("max_texts", "max_characters", "max_scores", "max_body_bytes")
+        limits = {name: getattr(self.settings, name) for name in names}
+        models = [model.describe() for model in self.models.values()]
+        await send_whole(send, 200, json_bytes({"models": models, "limits": limits}))
+
+    async def health(self, scope, receive, send, observed):
+        state = {name: model.health() for name, model in self.models.items()}
         ready = all(model["ready"] for model in state.values())
-        return json_response({"ready": ready, "models": state}, 200 if ready else 503)
+        content = {"ready": ready, "models": state} if self.has_key(scope) else {"ready": ready}
+        await send_whole(send, 200 if ready else 503, json_bytes(content))
 
-    @app.get("/health/live")
-    async def live():
-        alive = all(model.batcher.is_alive for model in models.values())
-        return json_response({"alive": alive}, 200 if alive else 503)
+    async def live(self, scope, receive, send, observed):
+        alive = all(model.batcher.is_alive for model in self.models.values())
+        await send_whole(send, 200 if alive else 503, json_bytes({"alive": alive}))
 
-    @app.get("/metrics")
-    async def show_metrics(request: Request):
-        check_key(request)
-        content = prometheus_client.generate_latest(metrics.registry)
-        return Response(content, media_type=prometheus_client.CONTENT_TYPE_LATEST)
+    async def show_metrics(self, scope, receive, send, observed):
+        self.check_key(scope)
+        content = prometheus_client.generate_latest(self.metrics.registry)
+        await send_whole(send, 200, content, kind=prometheus_client.CONTENT_TYPE_LATEST)
 
-    @app.get("/")
-    async def show_page():
-        policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
-        headers = {"Content-Security-Policy": policy + "; img-src data:"}
-        return Response(page, media_type="text/html", headers=headers)
+    async def show_page(self, scope, receive, send, observed):
+        headers = {"Content-Security-Policy": PAGE_POLICY}
+        await send_whole(send, 200, self.page, headers, "text/html; charset=utf-8")
 
-    return app
+
+def has_terminal():
+    """Whether the server was started by hand in a terminal."""
+    try:
+        return sys.stdin is not None and sys.stdin.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def retire(model):
+    """Let a model that was replaced end what it has begun, and free its memory."""
+    model.batcher.close()
+    del model
+    # It was there when the server froze what it had; its predictors are held by circles.
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

@@ -1,18 +1,19 @@
 """Run the texts of many requests on one model: in turns, so that nobody waits for a long request, and together where
 that is faster.
 
-A turn takes some texts of every waiting request, as many as the model runs in about TURN_SECONDS. A request of
-10,000 texts thus takes hundreds of turns, and one of a single text, coming in meanwhile, is part of the next turn.
+A turn takes a text of every waiting request, and more of them as far as the model runs these in about TURN_SECONDS. A
+request of 10,000 texts thus takes hundreds of turns, and one of a single text, coming in meanwhile, is part of the
+next turn.
 """
 
 import collections
 import dataclasses
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import numpy as np
-from scipy.special import softmax
 
 # What a newcomer waits for at most, besides its own turn, on each thread.
 TURN_SECONDS = 0.05
@@ -20,6 +21,8 @@ TURN_SECONDS = 0.05
 MAX_TEXTS = 32
 # Padding that is cheaper than a run more: these tokens, or this share of the real ones.
 PADDING_TOKENS, PADDING_SHARE = 16, 1 / 8
+# Held while it is seen whether a request has its result.
+_completing = threading.Lock()
 # Tokens a second that are assumed until the first turn has been timed: little, so that it is short.
 FIRST_SPEED = 2000
 
@@ -40,7 +43,8 @@ class Job:
     max_length: int  # tokens kept of a text
     batch_size: int  # texts run together, at most
     order: list  # indices, so that texts of similar length are neighbours
-    result: np.ndarray  # float64 [texts, classes]
+    keep: Callable  # from probabilities [some texts, classes] to what is kept of them [some texts, ...]
+    result: np.ndarray  # what is kept [texts, ...]
     future: Future = dataclasses.field(default_factory=Future)
     taken: int = 0
     done: int = 0
@@ -58,11 +62,24 @@ class Batcher:
         max_waiting (int): texts that may wait; a request that finds others waiting and would exceed it is refused.
         may_pad (bool): whether a text's answer stays the same beside longer ones.
         on_turn (Callable[[int, float], None]): told the texts and the seconds of each turn.
+        alone (predictor.Predictor | None): has all the cores, for a turn while no other one runs or waits.
+        hand_over (Callable[[Callable], None]): calls what completes the requests of a turn, on the thread where
+            they are waited for.
     """
 
-    def __init__(self, predictors, max_waiting, may_pad=True, on_turn=lambda texts, seconds: None):
+    def __init__(
+        self,
+        predictors,
+        max_waiting,
+        may_pad=True,
+        on_turn=lambda texts, seconds: None,
+        alone=None,
+        hand_over=lambda complete: complete(),
+    ):
         self.predictors, self.max_waiting, self.may_pad, self.on_turn = predictors, max_waiting, may_pad, on_turn
+        self.alone, self.hand_over = alone, hand_over
         self.waiting_texts = 0
+        self._running = 0  # turns
         self._jobs = collections.deque()
         self._speed = FIRST_SPEED  # tokens a second of one thread
         self._changed = threading.Condition()
@@ -84,18 +101,26 @@ class Batcher:
         """Whether every thread runs; false for good once one has died."""
         return not self._failed and not self._closing
 
-    def submit(self, texts, max_length, batch_size):
+    def submit(self, texts, max_length, batch_size, keep=lambda rows: rows):
         """Queue a request.
 
+        Args:
+            texts (list[str]): not empty.
+            max_length (int): tokens kept of a text.
+            batch_size (int): texts run together, at most.
+            keep (Callable): what is kept of the probabilities of some texts, float64 [some texts, classes]:
+                an array [some texts, ...].
+
         Returns:
-            Future: probabilities, float64 [texts, classes]. Cancelling it drops the texts not yet run.
+            Future: what was kept, [texts, ...]. Cancelling it drops the texts not yet run.
 
         Raises:
             Overloaded, Stopped: nothing was queued.
         """
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        result = np.empty((len(texts), len(self.predictors[0].labels)))
-        job = Job(texts, max_length, batch_size, order, result)
+        nothing = keep(np.empty((0, len(self.predictors[0].labels))))
+        result = np.empty((len(texts), *nothing.shape[1:]), nothing.dtype)
+        job = Job(texts, max_length, batch_size, order, keep, result)
         with self._changed:
             if not self.is_alive:
                 raise Stopped
@@ -117,11 +142,11 @@ class Batcher:
 
     # ------------------------------------------------------------------------------------------------- the threads
 
-    def _work(self, predictor):
+    def _work(self, own):
         taken = []
         try:
             while True:
-                taken = self._take()
+                taken, predictor = self._take(own)
                 if not taken:
                     return
                 started = time.perf_counter()
@@ -140,37 +165,46 @@ class Batcher:
                     self._changed.notify_all()
                 self._fail(jobs, Stopped())
 
-    def _take(self):
-        """The next turn: list of (job, index of a text); waits for one, and is empty when there will be none."""
+    def _take(self, own):
+        """The next turn, and who runs it: list of (job, index of a text), predictor.
+
+        It waits for a turn; the list is empty when there will be none.
+        """
         with self._changed:
             while True:
                 taken = self._next_turn()
                 if taken or self._closing or self._failed:
-                    return taken
+                    self._running += bool(taken)
+                    is_alone = self.alone is not None and self._running == 1 and not self._jobs
+                    return taken, self.alone if is_alone else own
                 self._changed.wait()
 
     def _next_turn(self):
         taken = []
         limit = min(MAX_TEXTS, -(-self.waiting_texts // len(self._threads)))  # the other threads want some too
         share = max(1, limit // max(1, len(self._jobs)))
-        budget = self._speed * TURN_SECONDS
-        while self._jobs and len(taken) < limit and budget > 0:
+        budget, seen = self._speed * TURN_SECONDS, set()
+        while self._jobs and len(taken) < limit:
             job = self._jobs.popleft()
             if job.future.done():  # its client has gone, or an earlier turn of it failed
                 self.waiting_texts -= len(job.texts) - job.taken
                 continue
-            indices = job.order[job.taken : job.taken + min(share, limit - len(taken))]
-            for number, index in enumerate(indices):
+            # One text of each request, whatever it costs: whoever comes later would wait for these in any case, and
+            # together they take less time.
+            is_first, before = job not in seen, len(taken)
+            seen.add(job)
+            for index in job.order[job.taken : job.taken + min(share, limit - len(taken))]:
                 budget -= job.cost(index)
-                if budget < 0 and taken:
-                    indices = indices[:number]
+                if budget < 0 and not (is_first and len(taken) == before):
                     break
                 taken.append((job, index))
-            job.taken += len(indices)
-            self.waiting_texts -= len(indices)
-            if not indices:
-                self._jobs.appendleft(job)  # no room was left for it: it is the first of the next turn
-            elif job.taken < len(job.texts):
+            number = len(taken) - before
+            job.taken += number
+            self.waiting_texts -= number
+            if not number:
+                self._jobs.appendleft(job)  # no time is left for more of the requests that have a part already
+                break
+            if job.taken < len(job.texts):
                 self._jobs.append(job)
         return taken
 
@@ -180,30 +214,48 @@ class Batcher:
         for feature, (job, _) in zip(features, taken):
             shorten(feature, job.max_length)
         for group in groups_of_similar_length(features, [job.batch_size for job, _ in taken], self.may_pad):
-            logits = predictor.logits([features[number] for number in group])
-            for number, row in zip(group, softmax(logits.astype("float64"), axis=1)):
-                job, index = taken[number]
-                job.result[index] = row
+            rows = softmax(predictor.logits([features[number] for number in group]))
+            for keep in {taken[number][0].keep for number in group}:
+                places = [place for place, number in enumerate(group) if taken[number][0].keep is keep]
+                for place, kept in zip(places, keep(rows[places])):
+                    job, index = taken[group[place]]
+                    job.result[index] = kept
         finished = []
         with self._changed:
             for job, _ in taken:
                 job.done += 1
                 if job.done == len(job.texts):
                     finished.append(job)
-        for job in finished:
-            if job.future.set_running_or_notify_cancel():
-                job.future.set_result(job.result)
+        if finished:
+            # All in one call: each call wakes the other thread, which then keeps this one from going on.
+            self.hand_over(lambda: [complete(job.future, job.result) for job in finished])
 
     def _fail(self, jobs, error):
-        with self._changed:  # two threads may fail with turns of one request
-            for job in jobs:
-                if not job.future.done() and job.future.set_running_or_notify_cancel():
-                    job.future.set_exception(error)
+        self.hand_over(lambda: [complete(job.future, error) for job in jobs])
 
     def _measure(self, taken, seconds):
+        with self._changed:
+            self._running -= 1
         speed = sum(job.cost(index) for job, index in taken) / seconds
         self._speed += 0.3 * (speed - self._speed)
         self.on_turn(len(taken), seconds)
+
+
+def complete(future, result):
+    """Give a request its result, or the exception that ended it; not if it has one, or was given up."""
+    with _completing:  # two threads may fail with turns of one request
+        if future.done() or future.running() or not future.set_running_or_notify_cancel():
+            return
+    if isinstance(result, BaseException):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
+
+
+def softmax(logits):
+    """Probabilities, float64 [texts, classes]."""
+    powers = np.exp(logits.astype("float64") - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def shorten(feature, max_length):

@@ -57,7 +57,8 @@ def parse_flags(argv):
         parser.error(f"--timeout {args.timeout}: give seconds above 0")
     if args.output and not args.file:
         parser.error("--output is for the answers to --file; give that too")
-    args.url = args.url or f"http://{args.host}:{args.port}/models/{args.model}"
+    host = f"[{args.host}]" if ":" in args.host and not args.host.startswith("[") else args.host  # IPv6
+    args.url = args.url or f"http://{host}:{args.port}/models/{args.model}"
     return args
 
 
@@ -68,6 +69,23 @@ def reason(response):
         return f"{error['message']}" + (f" ({error['field']})" if "field" in error else "")
     except (ValueError, KeyError, TypeError):
         return f"it answered {response.text[:100]!r}"
+
+
+def is_ours(response):
+    """Whether server.py has answered, and not something before it."""
+    return response.headers.get("Content-Type", "").startswith("application/json")
+
+
+def proxy_hint(url):
+    """What to try where a variable sends requests through a proxy, such as a company's; else nothing."""
+    try:
+        host = requests.utils.urlparse(url).hostname or ""
+        proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    except ValueError:
+        return ""
+    if not proxy:
+        return ""
+    return f"; $http_proxy (or https_proxy, all_proxy) sends it through {proxy}: without it, set NO_PROXY={host}"
 
 
 def pause_before(attempt, response):
@@ -96,24 +114,26 @@ def classify(session, args, texts):
     if args.max_seq_len is not None:
         parameters["max_seq_len"] = args.max_seq_len
     body = {"data": {"text": texts, "text_pair": None}, "parameters": parameters}
-    headers = {"X-API-Key": args.api_key} if args.api_key else {}
+    headers = {"X-API-Key": args.api_key.encode()} if args.api_key else {}
+    proxy = proxy_hint(args.url)
     for attempt in range(args.retries + 1):
         response = None
         try:
             response = session.post(args.url, json=body, headers=headers, timeout=args.timeout)
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             what = "no answer in time" if isinstance(error, requests.Timeout) else "no connection"
-            problem = f"{what}; is the server running there? Or give --host, --port, --timeout"
+            problem = f"{what}; is the server running there? Or give --host, --port, --timeout{proxy}"
         except (requests.RequestException, ValueError) as error:
-            raise UsageError(f"{args.url}: {error}; correct --url") from None
+            raise UsageError(f"{args.url}: {error}; correct --url{proxy}") from None
         else:
             problem = f"{response.status_code}: {reason(response)}" if response.status_code != 200 else None
             if response.status_code not in (200, *RETRIED):
-                raise UsageError(f"{args.url}: {problem}")
+                raise UsageError(f"{args.url}: {problem}{'' if is_ours(response) else proxy}")
         if not problem:
             break
         if attempt == args.retries:
-            raise UsageError(f"{args.url}: {problem} (tried {attempt + 1} times)")
+            hint = "" if response is None or is_ours(response) else proxy
+            raise UsageError(f"{args.url}: {problem} (tried {attempt + 1} times){hint}")
         pause = pause_before(attempt + 1, response)
         tqdm.write(f"{problem.split(';')[0]}; trying again in {pause:.1f} s", file=sys.stderr)
         time.sleep(pause)
@@ -123,7 +143,7 @@ def classify(session, args, texts):
     except (ValueError, KeyError, TypeError):
         complete = False
     if not complete:
-        raise UsageError(f"{args.url}: {response.text[:100]!r} is no answer of server.py; correct --url")
+        raise UsageError(f"{args.url}: {response.text[:100]!r} is no answer of server.py; correct --url{proxy}")
     return result
 
 

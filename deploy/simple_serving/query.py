@@ -2,20 +2,32 @@
 
 import json
 
-from starlette.exceptions import HTTPException
-
 # JSON objects in a request: it needs three, and each one costs a call.
 MAX_OBJECTS = 16
 # Parameters and their smallest values: a text keeps [CLS], one token and [SEP]; top_k 0 means all classes.
 SMALLEST = {"max_seq_len": 3, "batch_size": 1, "top_k": 0}
 
 
-class Refusal(HTTPException):
-    """An answer of 4xx or 503, with the reason."""
+# Characters of the user's own words that are quoted in a reason.
+MAX_QUOTED = 40
 
-    def __init__(self, status, message, field=None, headers=None):
-        super().__init__(status, message, headers)
-        self.field = field
+
+class Refusal(Exception):
+    """An answer of 4xx or 503, with the reason.
+
+    Args:
+        status (int): of HTTP.
+        message (str): the reason and how to go on.
+        field (str | None): where in the JSON.
+        headers (dict[str, str] | None): more of them.
+        quoted: what of the request stands in the message, at %s; the log has … there.
+    """
+
+    def __init__(self, status, message, field=None, headers=None, quoted=None):
+        super().__init__(message)
+        self.status, self.field, self.headers = status, field, headers or {}
+        self.message = message if quoted is None else message.replace("%s", repr(quoted)[: MAX_QUOTED + 2])
+        self.logged = message if quoted is None else message.replace("%s", "…")
 
 
 def parse_json(body):
@@ -33,9 +45,9 @@ def parse_json(body):
             raise Refusal(400, f"more than {MAX_OBJECTS} objects; a request has a few")
         content = dict(pairs)
         if len(content) < len(pairs):
-            names = [name for name, _ in pairs]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise Refusal(400, f"the key {twice[:40]!r} is there twice; give it once")
+            seen = set()
+            twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+            raise Refusal(400, "the key %s is there twice; give it once", quoted=twice[:MAX_QUOTED])
         return content
 
     def refuse_constant(name):
@@ -88,8 +100,7 @@ def read_query(content, settings):
     _check_object({} if parameters is None else parameters, "parameters", "parameters", tuple(SMALLEST))
     for name, value in (parameters or {}).items():
         if not isinstance(value, int) or isinstance(value, bool) or value < SMALLEST[name]:
-            shown = repr(value)[:40]
-            raise Refusal(422, f"{shown}; give a whole number from {SMALLEST[name]}", f"parameters.{name}")
+            raise Refusal(422, f"%s; give a whole number from {SMALLEST[name]}", f"parameters.{name}", quoted=value)
         query[name] = value
     return query
 
@@ -99,7 +110,8 @@ def _check_object(value, field, name, keys):
         raise Refusal(422, f"{name} is {_kind(value)} instead of an object with {' and '.join(keys)}", field or None)
     for key in value:
         if key not in keys:
-            raise Refusal(422, f"{key[:40]!r} is not known; use {', '.join(keys)}", field or None)
+            what = f"%s is not known; use {', '.join(keys)}"
+            raise Refusal(422, what, field or None, quoted=key[:MAX_QUOTED])
 
 
 def _kind(value):

@@ -15,6 +15,12 @@ DEFAULT_NAME = "cls_multi_class"
 # Threads that share the requests of one model; on more cores each of them uses several.
 MAX_WORKERS = 4
 
+# What Kubernetes sets in every container for a service called serving, or serving-something.
+KUBERNETES = re.compile(
+    r"SERVING_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=.*"
+    r"|SERVING_(\w+_)?PORT=(tcp|udp|sctp)://.*"
+)
+
 
 @dataclasses.dataclass
 class Settings:
@@ -28,8 +34,13 @@ class Settings:
     max_texts: int = 10_000  # a request
     max_characters: int = 10_000  # a text
     max_body_bytes: int = 8 << 20
+    max_scores: int = 5_000_000  # texts of a request x classes that its answer has for each
     max_waiting_texts: int = 40_000  # a model; above it requests are answered 503
-    body_seconds: int = 30  # until a request must have arrived
+    max_connections: int = 500
+    header_seconds: int = 10  # until the first lines of a request must have arrived …
+    body_seconds: int = 30  # … and the rest of it
+    send_seconds: int = 60  # that a client may take without reading anything of its answer
+    stop_seconds: int = 110  # that requests under way get after SIGTERM
     api_key: str = ""  # not empty: requests need it
     log_texts: int = 0  # 1: users' texts are logged
 
@@ -48,8 +59,13 @@ class Settings:
                 continue
             text = environment[key].strip()
             if name not in fields:
+                if is_of_kubernetes(key, text):
+                    continue
                 known = ", ".join(f"SERVING_{field.upper()}" for field in fields)
-                problems.append(f"{key}: not known; use one of {known}")
+                hint = "not known; the port is a flag: --port" if name == "port" else f"not known; use one of {known}"
+                problems.append(f"{key}: {hint}")
+            elif name == "api_key" and not text:
+                problems.append(f"{key}: empty, which would let everybody in; give a key, or unset it")
             elif fields[name] is str:
                 values[name] = text
             elif not re.fullmatch(r"[0-9]{1,15}", text) or (int(text) == 0 and name != "log_texts"):
@@ -58,6 +74,8 @@ class Settings:
                 values[name] = int(text)
         if values.get("format", "auto") not in ("auto", *FORMATS):
             problems.append(f"SERVING_FORMAT={values['format']}: use auto, {', '.join(FORMATS)}")
+        if not re.fullmatch(r"cpu|gpu(:[0-9]{1,3})?", values.get("device", "cpu")):
+            problems.append(f"SERVING_DEVICE={values['device'][:40]}: use cpu, gpu or gpu:<number>")
         if problems:
             raise UsageError("\n".join(problems))
         return cls(**values)
@@ -65,24 +83,34 @@ class Settings:
     def folders(self):
         """name -> (folder, format) of each model.
 
+        A folder's own commas stay: only one that a name and = follow begins another entry.
+
         Raises:
             UsageError: an entry without a name, a name twice or with other characters than letters, digits, _ . -
         """
         found = {}
         if not self.models:
             return {DEFAULT_NAME: (ROOT / "checkpoint" / "export", self.format)}
-        for entry in map(str.strip, self.models.split(",")):
+        for entry in re.split(r",\s*(?=[^,=/\\]*=)", self.models):
+            entry = entry.strip().rstrip(", ")
             name, equals, path = entry.partition("=")
             if not equals:
                 name, path = DEFAULT_NAME, entry
             path, at, format = path.rpartition("@")
             if not at or format not in FORMATS:
                 path, format = path + at + format, self.format
-            if not re.fullmatch(r"[\w.-]+", name, re.ASCII) or name in found:
+            is_list = "," in path and not Path(path).expanduser().is_dir()
+            if not re.fullmatch(r"[\w.-]+", name, re.ASCII) or name in found or not path or is_list:
                 problem = "the name is there twice" if name in found else "not a usable name"
+                problem = "no such folder" if is_list else problem if path else "no folder"
                 raise UsageError(
                     f"SERVING_MODELS: {entry!r}: {problem}; "
                     "write name=folder,name2=folder2 with names of letters, digits, _ . -"
                 )
             found[name] = Path(path).expanduser(), format
         return found
+
+
+def is_of_kubernetes(key, text):
+    """Whether a variable is one that Kubernetes sets for each service; SERVING_PORT=8189 is not."""
+    return KUBERNETES.fullmatch(f"{key}={text}") is not None

@@ -13,6 +13,16 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 
+def text_problem(texts):
+    """What is wrong with the first text that has nothing to classify, or None; as simple_serving/query.py decides."""
+    for index, text in enumerate(texts):
+        if "\0" in text:
+            return f"INPUT[{index}]: it holds a NUL character; remove it"
+        if not any(character.isprintable() and character != " " for character in text):
+            return f"INPUT[{index}]: there is nothing to read in it; leave it out"
+    return None
+
+
 class TritonPythonModel:
     def initialize(self, args):
         """Read tokenizer.json; what is wrong is raised here, so that the model is not ready."""
@@ -67,11 +77,12 @@ class TritonPythonModel:
         texts, errors = [], []
         for batch in batches:
             try:
-                decoded, error = [text.decode("utf-8") for text in batch], None
+                decoded = [text.decode("utf-8") for text in batch]
+                problem = text_problem(decoded)
             except UnicodeDecodeError as why:
-                decoded, error = [], pb_utils.TritonError(f"INPUT is not UTF-8: {why}")
-            texts.append(decoded)
-            errors.append(error)
+                problem = f"INPUT is not UTF-8: {why}"
+            texts.append([] if problem else decoded)
+            errors.append(pb_utils.TritonError(problem) if problem else None)
         rows = self.encode(sum(texts, [])) if any(texts) else [[] for _ in self.names]
         width = max(map(len, rows[0]), default=1)
         width = min(self.max_length, -(-width // self.multiple) * self.multiple)

@@ -22,6 +22,7 @@ INSERT_BATCH = 1000
 # Milvus counts bytes, not characters.
 MAX_TEXT_BYTES = 65535
 MAX_LABEL_BYTES = 1024
+MAX_VERSION_BYTES = 255
 
 # A row that a search found; score is the cosine, 1 for the same direction.
 Hit = namedtuple("Hit", "text label score id")
@@ -58,6 +59,23 @@ def checked_vectors(vectors, dim):
     return (vectors / lengths).astype(np.float32)
 
 
+def check_label(label, where=""):
+    """Raise UsageError, which begins with `where`, for a label that no index takes."""
+    _check_bytes("label", label, MAX_LABEL_BYTES, where)
+    # Milvus Lite's filters cannot name them; label.txt cannot either.
+    if any(character < " " for character in label):
+        raise UsageError(f"{where}the label {label!r} has a tab, a line end or the like; write a space")
+
+
+def _check_bytes(what, value, limit, where):
+    try:
+        size = len(value.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise UsageError(f"{where}the {what} {value!r} has half a character; was it read as UTF-8?") from None
+    if not 0 < size <= limit:
+        raise UsageError(f"{where}the {what} has {size} bytes; give 1 to {limit}")
+
+
 def checked_rows(texts, labels, vectors, dim):
     """What upsert takes, checked, and each text once: the last of several wins.
 
@@ -76,11 +94,6 @@ def checked_rows(texts, labels, vectors, dim):
     if not len(texts) == len(labels) == len(vectors):
         raise UsageError(f"{len(texts)} texts, {len(labels)} labels, {len(vectors)} vectors: give one of each a row")
     for row, (text, label) in enumerate(zip(texts, labels), 1):
-        for what, value, limit in (("text", text, MAX_TEXT_BYTES), ("label", label, MAX_LABEL_BYTES)):
-            size = len(value.encode("utf-8", "surrogatepass"))
-            if not 0 < size <= limit:
-                raise UsageError(f"row {row}: the {what} has {size} bytes; give 1 to {limit}")
-        # Milvus Lite's filters cannot name them; label.txt cannot either.
-        if any(character < " " for character in label):
-            raise UsageError(f"row {row}: the label {label!r} has a tab, a line end or the like; write a space")
+        _check_bytes("text", text, MAX_TEXT_BYTES, f"row {row}: ")
+        check_label(label, f"row {row}: ")
     return {content_id(text): row for row, text in enumerate(texts)}, vectors

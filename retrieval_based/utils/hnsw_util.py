@@ -4,16 +4,9 @@ index = HnswIndex("index", dim=384, model_hash=extractor.model_hash)
 index.upsert(texts, labels, extractor.encode(texts))
 index.save()
 index.search(extractor.encode(["头疼挂什么科"]), top_k=10)
-
-In the folder: hnsw-<n>.bin (the graph), rows-<n>.jsonl (text, label and version a line, null for a free place) and
-meta.json, which names n and is renamed into its place last: until then the folder holds the old state, from then on
-the new one.
 """
 
-import json
 import os
-import re
-from pathlib import Path
 
 import numpy as np
 
@@ -21,10 +14,9 @@ from core.arguments import require_packages
 from core.progress import progress_bar
 from retrieval_based.utils import config
 from retrieval_based.utils.config import Hit, content_id
-from utils import UsageError, write_json
+from retrieval_based.utils.hnsw_files import IndexFolder
+from utils import UsageError
 
-META_FILE = "meta.json"
-FORMAT_VERSION = 1
 FIRST_CAPACITY = 1024
 # Up to so many rows a search among them compares them all: exact, and faster than asking Python for each node.
 EXACT_ROWS = 10_000
@@ -45,139 +37,87 @@ class HnswIndex:
         ef_construction (int): candidates at building.
         ef (int): candidates at searching.
         max_elements (int | None): places at first; they double when they are full.
+        writes (bool): no other process may write in the folder until close(); else it may not while save() runs.
 
     Raises:
-        UsageError: the folder holds another model's index or dimension, or is damaged.
+        UsageError: the folder holds another model's index or dimension, or is damaged; or another process writes it.
     """
 
     # Rows are safe when save() returns.
     is_durable = False
+    # Nobody else changes what is in memory.
+    is_shared = False
 
-    def __init__(self, folder, dim, model_hash, m=100, ef_construction=100, ef=100, max_elements=None):
+    def __init__(self, folder, dim, model_hash, m=100, ef_construction=100, ef=100, max_elements=None, writes=False):
         require_packages("the index", "hnswlib", requirements="retrieval_based/requirements.txt")
         import hnswlib
 
-        self.folder = None if folder is None else Path(folder)
         self.dim, self.model_hash = int(dim), model_hash
         self._rows = []  # by place: (text, label, version), None where it is free
         self._place = {}  # content id -> place
         self._places_of = {}  # label -> places
         self._free = []
-        self._generation = 0
+        self._notes = []
         # Vectors of length 1: their inner product is the cosine.
-        self._graph = hnswlib.Index(space="ip", dim=self.dim)
-        meta = self._read_meta()
-        if meta:
-            self._load(meta)
-        else:
-            self._graph.init_index(max_elements=max_elements or FIRST_CAPACITY, M=m, ef_construction=ef_construction)
+        self._new_graph = lambda: hnswlib.Index(space="ip", dim=self.dim)
+        about = {"space": "cosine", "dim": self.dim, "model_hash": model_hash}
+        self._files = None if folder is None else IndexFolder(folder, about)
+        try:
+            if writes and self._files:
+                self._files.lock.acquire()
+            rows = self._files and self._files.read(self._load_graph)
+            if rows is None:
+                self._graph = self._new_graph()
+                self._graph.init_index(max_elements or FIRST_CAPACITY, M=m, ef_construction=ef_construction)
+            for place, row in enumerate(rows or []):
+                self._rows.append(row)
+                if row is None:
+                    self._free.append(place)
+                else:
+                    self._keep(place, row)
+        except BaseException:
+            self.close()
+            raise
         self._ef = ef
         self._graph.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
     # ------------------------------------------------------------------------------------------------------- files
 
-    def _settings(self):
-        return {"space": "cosine", "dim": self.dim, "model_hash": self.model_hash}
-
-    def _read_meta(self):
-        """The content of meta.json, None for a new index.
-
-        Raises:
-            UsageError: it cannot be read, or the index is not one of this model.
-        """
-        if self.folder is None:
-            return None
-        path = self.folder / META_FILE
-        if not path.exists():
-            if self.folder.is_file():
-                raise UsageError(f"{self.folder}: is a file; give a folder for the index, or a name that ends in .db")
-            return None
-        try:
-            meta = json.loads(path.read_text(encoding="utf-8"))
-            format_version, stored = meta["format_version"], {name: meta[name] for name in self._settings()}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"{path}: not the meta.json of an index ({error!r}); build the index again") from None
-        if format_version != FORMAT_VERSION:
-            raise UsageError(f"{path}: format {format_version}, this code reads {FORMAT_VERSION}; build it again")
-        for name, wanted in self._settings().items():
-            if stored[name] != wanted:
-                raise UsageError(
-                    f"{self.folder}: {name} of the index is {stored[name]}, that of the model {wanted}; vectors of "
-                    "two models cannot be compared: use the model it was made with, or build another index"
-                )
-        return meta
-
-    def _load(self, meta):
-        generation = meta["generation"]
-        for name, size in meta["files"].items():
-            path = self.folder / name
-            found = path.stat().st_size if path.is_file() else 0
-            if found != size:
-                raise UsageError(f"{path}: {found} bytes, but {size} were written; build the index again")
-        graph, rows = self._paths(generation)
-        try:
-            self._graph.load_index(str(graph), max_elements=max(meta["capacity"], 1))
-            with rows.open(encoding="utf-8") as lines:
-                self._rows = [json.loads(line) for line in lines]
-        except (RuntimeError, ValueError) as error:
-            raise UsageError(f"{self.folder}: the index is damaged ({error}); build it again") from None
-        for place, row in enumerate(self._rows):
-            if row is None:
-                self._free.append(place)
-            else:
-                self._keep(place, row)
-        if len(self) != meta["count"]:
-            raise UsageError(f"{rows}: {len(self)} rows instead of {meta['count']}; build the index again")
-        self._generation = generation
-
-    def _paths(self, generation):
-        return self.folder / f"hnsw-{generation}.bin", self.folder / f"rows-{generation}.jsonl"
+    def _load_graph(self, path, capacity):
+        self._graph = self._new_graph()
+        self._graph.load_index(str(path), max_elements=capacity)
 
     def save(self):
         """Write the folder; a kill at any moment leaves the old state or the new one.
 
         Raises:
-            UsageError: the folder cannot be written to, or another process has saved there since it was opened.
+            UsageError: the folder cannot be written to, another process writes there, or has since it was opened.
         """
-        if self.folder is None:
+        if self._files is None:
             return
-        meta = self._read_meta()
-        if (meta["generation"] if meta else 0) != self._generation:
-            raise UsageError(f"{self.folder}: another process has changed it meanwhile; open it again")
-        generation = self._generation + 1
-        graph, rows = self._paths(generation)
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._graph.save_index(str(graph))
-            with rows.open("w", encoding="utf-8") as file:
-                for row in self._rows:
-                    file.write(json.dumps(row) + "\n")
-            for path in (graph, rows):
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-            meta = {
-                "format_version": FORMAT_VERSION,
-                **self._settings(),
-                "m": self._graph.M,
-                "ef_construction": self._graph.ef_construction,
-                "ef": self._ef,
-                "count": len(self),
-                "capacity": self._graph.get_max_elements(),
-                "generation": generation,
-                "files": {path.name: path.stat().st_size for path in (graph, rows)},
-            }
-            write_json(self.folder / f"{META_FILE}.new", meta)
-            os.replace(self.folder / f"{META_FILE}.new", self.folder / META_FILE)
-        except (OSError, RuntimeError) as error:
-            raise UsageError(f"{self.folder}: cannot write the index there ({error}); choose another folder") from None
-        self._generation = generation
-        for path in self.folder.iterdir():
-            match = re.fullmatch(r"(?:hnsw|rows)-(\d+)\.(?:bin|jsonl)", path.name)
-            if match and int(match[1]) != generation:
-                path.unlink(missing_ok=True)
+        graph = {"m": self._graph.M, "ef_construction": self._graph.ef_construction, "ef": self._ef}
+        facts = {**graph, "count": len(self), "capacity": self._graph.get_max_elements()}
+        self._files.write(lambda path: self._graph.save_index(str(path)), self._rows, facts)
+
+    def notes(self):
+        """What add_note was given, oldest first: list[dict]."""
+        return list(self._files.notes if self._files else self._notes)
+
+    def add_note(self, note):
+        """Keep a dict of JSON's values with the index: safe when this returns, unlike rows that are not saved yet.
+
+        Raises:
+            UsageError: as save.
+        """
+        if self._files:
+            self._files.add_note(note)
+        else:
+            self._notes.append(note)
 
     def close(self):
-        """Nothing is open between calls; what was not saved is dropped."""
+        """Let others write; what was not saved is dropped."""
+        if self._files:
+            self._files.lock.release()
 
     # ------------------------------------------------------------------------------------------------------ changes
 
@@ -259,7 +199,12 @@ class HnswIndex:
         return self.delete_texts([content_id(self._rows[place][0]) for place in self._places_of.get(label, ())])
 
     def rename_label(self, old, new):
-        """Give the rows of one label another, which may have rows already; their number."""
+        """Give the rows of one label another, which may have rows already; their number.
+
+        Raises:
+            UsageError: a label that upsert refuses too.
+        """
+        config.check_label(new)
         places = self._places_of.pop(old, set())
         for place in places:
             self._rows[place][1] = new
@@ -275,6 +220,10 @@ class HnswIndex:
     def has_label(self, label):
         """Whether there is a row of this label."""
         return label in self._places_of
+
+    def present(self, labels):
+        """Those of some labels that have a row: set[str]."""
+        return {label for label in labels if label in self._places_of}
 
     def labels(self):
         """Rows by label, in alphabetical order: dict[str, int]."""

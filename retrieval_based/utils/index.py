@@ -7,12 +7,28 @@ import re
 
 from retrieval_based.utils import config
 from retrieval_based.utils.hnsw_util import HnswIndex
+from retrieval_based.utils.milvus_client import SERVER
 from retrieval_based.utils.milvus_util import MilvusIndex
+from utils import UsageError
+
+# What is meant as the address of a server but is none: another scheme, or none before host:port.
+ADDRESS = re.compile(r"\w[\w+.-]*://|[\w.-]*[\w-]:\d+/?$")
+
+
+def check_uri(uri):
+    """Raise UsageError for a URI that is no index's, but would be taken for a folder."""
+    if not uri.strip():
+        raise UsageError("--uri: is empty; give a name that ends in .db, a folder, or http://host:19530")
+    if ADDRESS.match(uri) and not SERVER.match(uri):
+        host = uri.rpartition("//")[2]
+        raise UsageError(f"--uri {uri}: a Milvus server has an address such as http://{host}")
+    if uri.lower().endswith(".db") and not uri.endswith(".db"):
+        raise UsageError(f"--uri {uri}: Milvus Lite wants .db in small letters; give {uri[:-3]}.db")
 
 
 def is_milvus(uri):
     """Whether a URI is a Milvus server or a file of Milvus Lite, not a folder of hnswlib."""
-    return bool(re.match(r"https?://", uri)) or uri.endswith(".db")
+    return bool(SERVER.match(uri)) or uri.endswith(".db")
 
 
 def open_index(
@@ -23,13 +39,20 @@ def open_index(
     ef_construction=config.HNSW_EF_CONSTRUCTION,
     ef=config.HNSW_EF,
     collection=config.COLLECTION,
+    writes=False,
 ):
     """The index at a URI (see config.URI); it is made where there is none.
+
+    Args:
+        uri (str), dim (int), model_hash (str), m, ef_construction, ef (int), collection (str): see HnswIndex and
+            MilvusIndex.
+        writes (bool): it will be changed; a folder of hnswlib is for one such process at a time.
 
     Raises:
         UsageError: another model's index is there, the server is not, or a package is not installed.
     """
+    check_uri(uri)
     options = {"m": m, "ef_construction": ef_construction, "ef": ef}
     if is_milvus(uri):
         return MilvusIndex(uri, dim, model_hash, collection=collection, **options)
-    return HnswIndex(uri, dim, model_hash, **options)
+    return HnswIndex(uri, dim, model_hash, writes=writes, **options)

@@ -7,29 +7,31 @@ index.search(extractor.encode(["头疼挂什么科"]), top_k=10, labels=["就医
 It has the methods of HnswIndex (hnsw_util.py). What upsert has returned for is kept by Milvus, whatever is killed.
 """
 
-import contextlib
 import json
 import os
 import re
-import time
+import uuid
 from pathlib import Path
 
 import numpy as np
 
-from core.arguments import require_packages
 from core.progress import progress_bar
 from retrieval_based.utils import config
 from retrieval_based.utils.config import Hit
+from retrieval_based.utils.milvus_client import (
+    CALL_TIMEOUT,
+    LOAD_TIMEOUT,
+    READ_ALL,
+    SERVER,
+    connect,
+    disconnect,
+    plain_errors,
+)
+from retrieval_based.utils.milvus_notes import MilvusNotes
 from utils import UsageError, staged_files
 
 FORMAT_VERSION = 1
 METRIC = "COSINE"
-# Seconds: until a server must answer at first, and for any one call later.
-CONNECT_TIMEOUT = 5
-CALL_TIMEOUT = 120
-LOAD_TIMEOUT = 1800
-# Of a query: what any client has written before is seen.
-READ_ALL = {"consistency_level": "Strong", "timeout": CALL_TIMEOUT}
 # Rows that Milvus gives at most for one query or search.
 MAX_ROWS = 16384
 # Rows that are read together: with a vector of 1,024 numbers 8 MB, of the 64 MB that a message may have.
@@ -37,11 +39,6 @@ READ_BATCH = 2000
 SEARCH_BATCH = 100
 # The limit of Milvus 2.3 for the links of its HNSW; later versions take more.
 MAX_M = 64
-# Seconds to wait for the program of Milvus Lite whose client was killed: it ends by itself within about one.
-LOCK_TIMEOUT = 5
-
-# Open indexes of this process by file: they share one program of Milvus Lite.
-_open_files = {}
 
 
 def quoted(text):
@@ -56,19 +53,6 @@ def label_filter(labels):
 def found_hit(row):
     """A row of a search's result as a Hit."""
     return Hit(row["entity"]["text"], row["entity"]["label"], float(row["distance"]), row["id"])
-
-
-@contextlib.contextmanager
-def plain_errors(uri):
-    """Turn what pymilvus raises into one line that names the URI."""
-    from grpc import RpcError
-    from pymilvus.exceptions import MilvusException
-
-    try:
-        yield
-    except (MilvusException, RpcError) as error:
-        what = getattr(error, "message", None) or str(error)
-        raise UsageError(f"{uri}: Milvus says: {' '.join(what.split())[:300]}") from error
 
 
 class MilvusIndex:
@@ -102,14 +86,14 @@ class MilvusIndex:
         ef=config.HNSW_EF,
         token=None,
     ):
-        self.is_lite = not re.match(r"https?://", uri)
-        names = ["pymilvus", "milvus-lite"] if self.is_lite else ["pymilvus"]
-        require_packages(f"--uri {uri}", *names, requirements="retrieval_based/requirements.txt")
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,254}", collection):
+        # The collection of the notes has a longer name.
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,239}", collection):
             raise UsageError(f"collection {collection}: Milvus takes letters, digits and _, not a digit first")
         self.uri, self.collection, self.dim, self.model_hash = uri, collection, int(dim), model_hash
+        self.is_lite = not SERVER.match(uri)
+        self.is_shared = not self.is_lite
         self._m, self._ef_construction, self._ef = min(m, MAX_M), ef_construction, ef
-        self._client = self._connect(token or os.environ.get("MILVUS_TOKEN", ""))
+        self._client = connect(uri, token or os.environ.get("MILVUS_TOKEN", ""))
         try:
             with plain_errors(uri):
                 self._open_collection()
@@ -119,26 +103,6 @@ class MilvusIndex:
 
     # --------------------------------------------------------------------------------------------------- connection
 
-    def _connect(self, token):
-        from pymilvus import MilvusClient
-        from pymilvus.exceptions import MilvusException
-
-        logging_off()
-        if self.is_lite:
-            check_lite_file(Path(self.uri))
-            with plain_errors(self.uri):
-                client = MilvusClient(self.uri)
-            _open_files[lite_key(self.uri)] = _open_files.get(lite_key(self.uri), 0) + 1
-            return client
-        try:
-            return MilvusClient(self.uri, token=token, timeout=CONNECT_TIMEOUT)
-        except (MilvusException, ValueError) as error:
-            what = " ".join((getattr(error, "message", None) or str(error)).split())[:200]
-            raise UsageError(
-                f"{self.uri}: no Milvus answers there ({what}); start one, correct --uri, or use a local file: "
-                f"--uri {config.URI}"
-            ) from None
-
     def _open_collection(self):
         """Make the collection, or check that it is this model's; load it.
 
@@ -146,11 +110,11 @@ class MilvusIndex:
         """
         about = {"format_version": FORMAT_VERSION, "dim": self.dim, "metric": METRIC, "model_hash": self.model_hash}
         if not self._client.has_collection(self.collection, timeout=CALL_TIMEOUT):
-            self._create(json.dumps(about))
+            self._create(json.dumps({**about, "index_id": uuid.uuid4().hex}))
         found = self._client.describe_collection(self.collection, timeout=CALL_TIMEOUT)
         try:
-            stored = json.loads(found["description"])
-            stored = {name: stored[name] for name in about}
+            description = json.loads(found["description"])
+            stored = {name: description[name] for name in about}
         except (ValueError, KeyError, TypeError):
             raise UsageError(
                 f"{self.uri}: the collection {self.collection} was not made by this program; choose another name"
@@ -161,6 +125,9 @@ class MilvusIndex:
                     f"{self.uri}: {name} of the index is {stored[name]}, that of the model {wanted}; vectors of two "
                     "models cannot be compared: use the model it was made with, or another --uri or --collection"
                 )
+        # An index of before has none; a server has a number for each collection, Milvus Lite 0.
+        self._index_id = description.get("index_id", str(found["collection_id"]))
+        self._notes = MilvusNotes(self._client, self.uri, self.collection, self._index_id)
         if "vector" not in self._client.list_indexes(self.collection):
             self._create_index()
         self._client.load_collection(self.collection, timeout=LOAD_TIMEOUT)
@@ -188,23 +155,22 @@ class MilvusIndex:
 
     def save(self):
         """On a server: close the growing segments, so that the graph is built over them. Nothing is lost without."""
-        from pymilvus import Collection
-
         with plain_errors(self.uri):
-            Collection(self.collection, using=self._client._using).flush(timeout=LOAD_TIMEOUT)
+            self._client.flush(self.collection, timeout=LOAD_TIMEOUT)
 
     def close(self):
         """End the connection; the file of Milvus Lite is then free for another process."""
-        if self._client is None:
-            return
-        self._client.close()
-        self._client = None
-        if self.is_lite:
-            from milvus_lite.server_manager import server_manager_instance
+        if self._client is not None:
+            disconnect(self._client, self.uri)
+            self._client = None
 
-            _open_files[lite_key(self.uri)] -= 1
-            if not _open_files[lite_key(self.uri)]:
-                server_manager_instance.release_server(self.uri)
+    def notes(self):
+        """What add_note was given for this index, by anyone, oldest first: list[dict]."""
+        return self._notes.read()
+
+    def add_note(self, note):
+        """Keep a dict of JSON's values with the index; it is safe when this returns."""
+        self._notes.add(note)
 
     # ------------------------------------------------------------------------------------------------------ changes
 
@@ -237,7 +203,8 @@ class MilvusIndex:
         # Milvus Lite deletes the old rows and then inserts the new ones: killed in between, it would lose both.
         replaces = self.is_lite and bool(self.stored(row["id"] for row in rows))
         if replaces:
-            content = [{**row, "vector": row["vector"].tolist()} for row in rows]
+            content = {"index_id": self._index_id}
+            content["rows"] = [{**row, "vector": row["vector"].tolist()} for row in rows]
             with staged_files(self._pending.parent) as stage, (stage / self._pending.name).open("w") as file:
                 json.dump(content, file)
                 file.flush()
@@ -255,7 +222,11 @@ class MilvusIndex:
     def _finish_pending(self):
         """Replace rows of which a kill has left neither the old nor the new state."""
         if self.is_lite and self._pending.exists():
-            rows = json.loads(self._pending.read_text(encoding="utf-8"))
+            content = json.loads(self._pending.read_text(encoding="utf-8"))
+            # A list: of a version before, which did not write whose they are.
+            rows = content if isinstance(content, list) else content["rows"]
+            if content is not rows and content["index_id"] != self._index_id:
+                raise UsageError(f"{self._pending}: rows of an index that was here before; delete the file")
             self._client.upsert(self.collection, rows, timeout=CALL_TIMEOUT)
             self._pending.unlink()
 
@@ -289,7 +260,7 @@ class MilvusIndex:
 
         Cut off, it leaves some rows with each label, and may be called again.
         """
-        config.checked_rows(["text"], [new], np.ones((1, self.dim)), self.dim)
+        config.check_label(new)
         if old == new:
             return self._count(label_filter([old]))
         renamed = 0
@@ -321,6 +292,17 @@ class MilvusIndex:
     def has_label(self, label):
         """Whether there is a row of this label."""
         return bool(self._query(label_filter([label]), ["id"], 1))
+
+    def present(self, labels):
+        """Those of some labels that have a row: set[str]."""
+        missing, found = set(labels), set()
+        while missing:
+            rows = self._query(label_filter(sorted(missing)), ["label"])
+            seen = {row["label"] for row in rows} & missing
+            missing, found = missing - seen, found | seen
+            if len(rows) < READ_BATCH or not seen:
+                break
+        return found
 
     def labels(self):
         """Rows by label, in alphabetical order: dict[str, int]. The label of every row is read for it."""
@@ -383,55 +365,3 @@ class MilvusIndex:
         with plain_errors(self.uri):
             found = self._client.search(self.collection, **options)
         return [sorted(map(found_hit, rows), key=lambda hit: -hit.score) for rows in found]
-
-
-def logging_off():
-    """pymilvus logs a traceback for everything that it raises too."""
-    import logging
-
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
-    for name in list(logging.root.manager.loggerDict):
-        if name.startswith("pymilvus"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def lite_key(uri):
-    """The name by which the library knows a file."""
-    return str(Path(uri).absolute().resolve())
-
-
-def check_lite_file(path):
-    """Refuse what Milvus Lite cannot open, before it is asked: its own messages say little.
-
-    Raises:
-        UsageError: a name that it does not take, no such folder, not a file of its own, or in use.
-    """
-    import fcntl  # not on Windows, which has no Milvus Lite, but can reach a server
-
-    from milvus_lite.server_manager import server_manager_instance
-
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,36}", path.name):
-        raise UsageError(f"{path}: Milvus Lite takes up to 36 letters, digits, . _ and - as a name; choose another")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        start = path.open("rb").read(16) if path.exists() else b""
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be opened ({error.strerror}); choose another --uri") from None
-    if start and start != b"SQLite format 3\0":
-        raise UsageError(f"{path}: not a file of Milvus Lite; choose another --uri")
-    # Asked here, since the library's own attempt deletes the other process's lock when it fails.
-    if lite_key(path) in server_manager_instance._servers:
-        return
-    lock, deadline = path.absolute().parent / f".{path.name}.lock", time.monotonic() + LOCK_TIMEOUT
-    while lock.exists():
-        try:
-            with lock.open("a") as file:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise UsageError(
-                    f"{path}: another process has it open; Milvus Lite is for one process at a time: end that one, or "
-                    "run a Milvus server and give --uri http://host:19530"
-                ) from None
-            time.sleep(0.1)

@@ -16,9 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's
 from core.progress import progress_bar
 from retrieval_based.checkpoints import read_export
 from retrieval_based.data import read_corpus
+from retrieval_based.settings import read_notes
 from retrieval_based.utils import config
-from retrieval_based.utils.index import open_index
-from utils import exit_on_usage_error
+from retrieval_based.utils.index import check_uri, open_index
+from utils import UsageError, exit_on_usage_error
 
 # A folder of hnswlib is written as a whole, so not after every batch.
 SAVE_ROWS = 20_000
@@ -52,6 +53,18 @@ def insert(index, extractor, texts, labels, version=""):
             yield done, written
 
 
+def check_renamed(index, path, labels):
+    """Refuse labels that this index has renamed: their texts would get the former name again, without a word."""
+    settings, _ = read_notes(index.notes())
+    renamed = {label: now for label, now in settings["renamed"].items() if label in set(labels)}
+    back = sorted(set(renamed) - index.present(renamed))
+    if back:
+        raise UsageError(
+            f"{path}: the index has renamed {back[0]!r} to {renamed[back[0]]!r}; rename it in the file too. For a new "
+            f"label of the former name: run_system.py --add_label {back[0]}, then insert"
+        )
+
+
 def parse_flags(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -64,20 +77,25 @@ def parse_flags(argv):
     add("--batch_size", type=int, default=32, help="texts encoded together (default: %(default)s)")
     add("--num_threads", type=int, help="CPU threads (default: the cores)")
     add("--device", default="cpu", help="cpu, gpu or gpu:<n> (default: %(default)s)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if len(args.version.encode("utf-8", "surrogatepass")) > config.MAX_VERSION_BYTES:
+        parser.error(f"--version: at most {config.MAX_VERSION_BYTES} bytes; give a shorter one")
+    return args
 
 
 def main(argv=None):
     args = parse_flags(argv)
+    check_uri(args.uri)
     corpus = read_corpus(args.corpus_file)
     read_export(args.model_dir)
     from retrieval_based.utils.extractor import FeatureExtractor  # needs paddlenlp, which takes seconds
 
     extractor = FeatureExtractor(args.model_dir, args.device, args.batch_size, args.num_threads)
-    own = {"m": args.hnsw_m, "collection": args.collection}
+    own = {"m": args.hnsw_m, "collection": args.collection, "writes": True}
     index = open_index(args.uri, extractor.dim, extractor.model_hash, **own)
     count, written = len(set(corpus.texts)), 0
     try:
+        check_renamed(index, args.corpus_file, corpus.labels)
         with progress_bar(total=count, unit="text", desc="insert") as bar:
             for done, new in insert(index, extractor, corpus.texts, corpus.labels, args.version):
                 bar.update(done - bar.n)

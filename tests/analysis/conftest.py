@@ -8,6 +8,12 @@ import pytest
 from analysis.words import WordList, homonyms, synonyms
 
 
+@pytest.fixture(autouse=True)
+def english(monkeypatch):
+    """Pages are in English, whatever this machine's locale is."""
+    monkeypatch.setenv("LC_ALL", "C")
+
+
 @pytest.fixture
 def no_network(monkeypatch):
     """A connection is an error."""

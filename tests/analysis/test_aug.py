@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from analysis import aug
+from analysis import aug, augmenter
+from analysis.augmenter import STRATEGIES
 from tests.helpers import ROOT, not_installed
 from utils import UsageError
 
@@ -70,3 +71,29 @@ def test_refusals(tmp_path, tiny_model, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", not_installed)
     with pytest.raises(UsageError, match=r"analysis/requirements\.txt"):
         run(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["synonym", "homonym", "mlm"])
+@pytest.mark.parametrize("strategy", ["mix", *STRATEGIES])
+def test_nothing_to_change_is_an_error(strategy, kind, tmp_path, sources, monkeypatch):
+    """No file without a line, and none that is replaced by it."""
+    monkeypatch.setattr(augmenter, "synonyms", lambda: sources["synonym"].words)
+    monkeypatch.setattr(augmenter, "homonyms", lambda: sources["homonym"].words)
+    monkeypatch.setattr("analysis.masked_words.MaskedWords", lambda *args: sources["synonym"])
+    train, path = tmp_path / "train.txt", tmp_path / "aug.txt"
+    train.write_text("的\t其他\n没有\t其他\n20mg\t其他\n", encoding="utf-8")
+    path.write_text("mine\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"None of 3 texts gave a new one, so nothing is written: no text has .*use"):
+        run(tmp_path, "--aug_strategy", strategy, "--aug_type", kind, train=train)
+    assert path.read_text(encoding="utf-8") == "mine\n"
+
+
+def test_english_texts_and_chinese_words(tmp_path, capsys):
+    train = tmp_path / "train.txt"
+    train.write_text("the battery of this phone dies quickly\tbad\na lovely film with music\tgood\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="are Chinese, and no text is; give your own with --custom_file"):
+        run(tmp_path, train=train)
+    with pytest.raises(UsageError, match=r"no word of --custom_file .*custom1\.json is among"):
+        run(tmp_path, "--custom_file", custom(tmp_path, {"感冒": ["着凉"]}), train=train)
+    assert run(tmp_path, "--aug_strategy", "mix", train=train)
+    assert "Of --aug_strategy mix, substitute, insert gave none" in capsys.readouterr().out

@@ -6,7 +6,8 @@ import jieba
 import pytest
 
 from analysis.augmenter import STRATEGIES, Augmenter
-from analysis.words import WordList
+from analysis.negations import join_contractions, negates
+from analysis.words import CHINESE, WordList
 from tests.helpers import ROOT
 
 TRAIN = ROOT / "data" / "train.txt"
@@ -67,3 +68,68 @@ def test_english_texts():
     assert set(augmenter.augment("good movie tonight")) == {"good film movie tonight", "good movie film tonight"}
     for new in Augmenter("swap", None, 4, 0.1, seed=0).augment("good movie tonight"):
         assert sorted(new.split()) == ["good", "movie", "tonight"]
+
+
+NEGATED = [
+    "我没有发烧但是一直咳嗽头痛需要吃药治疗吗",
+    "这个药不能和酒一起吃，感冒期间饮食注意事项",
+    "千万别去那家医院看病，医生态度恶劣收费昂贵",
+    "检查结果未见明显异常，医生建议定期复查身体",
+    "这并非感冒引起的咳嗽症状，建议医院检查治疗",
+    "孩子无法入睡怎么办，家长应该如何护理孩子",
+    "这部电影不好看，演员表演糟糕，剧情拖沓无聊",
+]
+ENGLISH = [
+    "this movie is not good and the plot makes little sense today",
+    "I don't like this film, the actors seem tired and the story drags",
+    "never buy this phone again because the battery dies within one hour",
+    "it isn’t worth the money, the screen breaks quickly under normal use",
+]
+
+
+class Everything:
+    """A source with a word for each, and negations among them."""
+
+    def has(self, word):
+        return any(map(str.isalpha, word))
+
+    def draw(self, words, positions, source):
+        return ["电脑" if CHINESE.search(words[place]) else "table" for place in positions]
+
+
+@pytest.mark.parametrize("strategy", ["mix", *STRATEGIES])
+def test_negations_stay_where_they_are(strategy):
+    """Each is there as often as before, with the same word behind it, and in the same order."""
+
+    def negations(text):
+        words = [word for word in join_contractions(jieba.lcut(text)) if word.strip()]
+        places = [place for place, word in enumerate(words) if negates(word)]
+        behind = [words[place + 1] if strategy in ("delete", "swap") else "" for place in places]
+        return [(words[place], after) for place, after in zip(places, behind)]
+
+    source = None if strategy in ("delete", "swap") else Everything()
+    augmenter, made = Augmenter(strategy, source, 6, 0.5, seed=0), 0
+    for text in NEGATED + ENGLISH:
+        assert negations(text), text
+        for new in augmenter.augment(text):
+            made += 1
+            if strategy in ("substitute", "insert", "mix"):
+                assert [word for word, _ in negations(new)] == [word for word, _ in negations(text)], new
+            else:
+                assert negations(new) == negations(text), new
+    assert made > 20
+
+
+def test_what_is_negated_is_not_deleted():
+    augmenter = Augmenter("delete", None, 30, 0.1, seed=0)
+    for new in augmenter.augment("没有发烧头痛，只是咳嗽严重影响睡眠质量"):
+        assert new.startswith("没有发烧头痛，")
+    for new in augmenter.augment("this is not a very good movie but the music sounds lovely tonight"):
+        assert "not a very good movie" in new
+
+
+def test_no_negation_comes_in(sources):
+    own = WordList({"好": ["不好", "很好"], "坏": ["不坏"]})
+    assert own.words == {"好": ["很好"]}
+    for source in (*sources.values(), own):
+        assert not any(negates(other) for others in source.words.values() for other in others)

@@ -1,7 +1,9 @@
 """analysis/evaluate.py: the report, the files and the page, the comparison of two models."""
 
 import importlib.metadata
+import re
 
+import numpy as np
 import pytest
 
 import train
@@ -46,6 +48,41 @@ def test_files_and_page(evaluated, rendered):
     dom = rendered(folder / "evaluate.html")
     for wanted in ("macro F1", "病情诊断", "Confusion matrix", "with temperature", "accuracy on them"):
         assert wanted in dom
+    assert "not applied" in dom and 'lang="en"' in dom
+
+
+def test_the_promises_hold_for_what_is_served(trained, tmp_path, capsys):
+    """Thresholds of one half of the texts, on the scores that the export gives to it and to the other half."""
+    from core.predictor import Predictor
+
+    data, checkpoint = trained
+    random, texts, labels = np.random.RandomState(0), [], []
+    lines = (data / "dev.txt").read_text(encoding="utf-8").splitlines()
+    lines += (data / "train.txt").read_text(encoding="utf-8").splitlines()[:120]
+    # With characters missing, and with another text behind every third one, the model errs in all degrees.
+    for line in lines * 8:
+        text, label = line.split("\t")
+        text += lines[random.randint(len(lines))].split("\t")[0] if random.rand() < 0.33 else ""
+        texts.append("".join(character for character in text if random.rand() > 0.5).strip() or text[0])
+        labels.append(label)
+    order = random.permutation(len(texts))
+    first, second = order[: len(texts) // 2], order[len(texts) // 2 :]
+    (data / "half.txt").write_text("".join(f"{texts[row]}\t{labels[row]}\n" for row in first), encoding="utf-8")
+    flags = ["--device", "cpu", "--dataset_dir", str(data), "--params_path", str(checkpoint), "--dev_file", "half.txt"]
+    evaluate.main([*flags, "--report_dir", str(tmp_path / "report")])
+    told = re.findall(
+        r"least (\d+)%: ([\d.]+) % of the samples answered, confidence >= (0\.\d{4})\n", capsys.readouterr().out
+    )
+    assert any(float(threshold) > 0 for *_, threshold in told), told
+    served = Predictor(checkpoint / "export", batch_size=64).classify(texts)
+    score = np.array([confidence for _, confidence in served])
+    right = np.array([answer == label for (answer, _), label in zip(served, labels)])
+    assert 0.5 < right.mean() < 0.97
+    for wanted, share, threshold in told:
+        answered = score >= float(threshold)
+        assert abs(100 * answered[first].mean() - float(share)) <= 100 / len(first)  # one sample, at most
+        wanted, number = int(wanted) / 100, answered[second].sum()
+        assert right[second][answered[second]].mean() >= wanted - 2 * np.sqrt(wanted * (1 - wanted) / number)
 
 
 def test_compare(evaluated, trained, tmp_path, tiny_model, capsys):

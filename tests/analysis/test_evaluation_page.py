@@ -1,5 +1,6 @@
 """analysis/evaluation_page.py: lines and page of planted predictions."""
 
+import argparse
 import re
 
 import numpy as np
@@ -10,6 +11,12 @@ from analysis.flags import make_parser
 from analysis.scores import Evaluation
 
 LABELS = ["甲", "乙", "丙"]
+
+
+def flags_of(tmp_path, **own):
+    flags = make_parser("").parse_args(["--dataset_dir", "data", "--params_path", "one"])
+    own = {"report_dir": tmp_path, "bad_case_file": "bad_case.txt", "lang": "en", "compare": "other", **own}
+    return argparse.Namespace(**{**vars(flags), **own})
 
 
 @pytest.fixture
@@ -34,8 +41,7 @@ def test_lines(evaluation):
 
 
 def test_page(evaluation, tmp_path):
-    flags = make_parser("").parse_args(["--dataset_dir", "data", "--params_path", "model"])
-    flags.report_dir, flags.bad_case_file = tmp_path, "bad_case.txt"
+    flags = flags_of(tmp_path)
     page = evaluation_page.write_report(evaluation, flags, ["<p>and more</p>"]).read_text(encoding="utf-8")
     assert "Wrongly predicted samples (20)" in page and "All of them: " not in page
     assert "&lt;b&gt;19" in page and "<b>19" not in page and page.rindex("and more") > page.rindex("<svg")
@@ -48,10 +54,86 @@ def test_page(evaluation, tmp_path):
 
 
 def test_comparison(evaluation, tmp_path, capsys):
-    flags = make_parser("").parse_args(["--dataset_dir", "data", "--params_path", "one"])
-    flags.report_dir, flags.compare = tmp_path, "other"
+    flags = flags_of(tmp_path)
     parts = "".join(evaluation_page.compare_models(evaluation, evaluation.truth, flags))
     assert "Only one is right on 0 samples, only other on 20." in parts
     assert capsys.readouterr().out.startswith("other: +6.67 points")
     changed = (tmp_path / "changed.txt").read_text(encoding="utf-8").splitlines()
     assert changed[:2] == ["Text\tLabel\tone\tother", "<b>0\t甲\t乙\t甲"] and len(changed) == 21
+
+
+def test_charts_come_before_the_errors_which_fold(evaluation, tmp_path):
+    flags = flags_of(tmp_path)
+    more = evaluation_page.compare_models(evaluation, evaluation.truth, flags)
+    page = evaluation_page.write_report(evaluation, flags, more).read_text(encoding="utf-8")
+    assert page.count("<details>") == page.count("</details>") == 2
+    assert page.rindex("</svg>") < page.index("<details>")
+    outside = re.sub("<details>.*?</details>", "", page, flags=re.DOTALL)
+    assert "&lt;b&gt;19" in page and "&lt;b&gt;19" not in outside and "Classes</h2>" in outside
+
+
+def test_one_unit_and_one_rounding(evaluation, tmp_path):
+    """Numbers of tables are whole ones or percent with two decimals; what else is said is set off by words."""
+    page = evaluation_page.write_report(evaluation, flags_of(tmp_path), []).read_text(encoding="utf-8")
+    cells = re.findall('<td class="number">(.*?)</td>', re.sub("<svg.*?</svg>", "", page, flags=re.DOTALL))
+    number = r"(\d{1,3}(,\d{3})*|\d+\.\d\d)"
+    assert len(cells) > 40
+    for cell in cells:
+        assert re.fullmatch(rf"{number}?(<br><small>{number} – {number}</small>)?|–<br><small>.*</small>", cell), cell
+
+
+def test_thresholds_are_told_where_they_are_shown(evaluation, tmp_path):
+    page = evaluation_page.write_report(evaluation, flags_of(tmp_path), []).read_text(encoding="utf-8")
+    assert [wanted for wanted, found in evaluation.promises.items() if not found] == [0.99]  # 280 of 280, not 299
+    for wanted, found in list(evaluation.promises.items())[:-1]:
+        row = page.split(f'<td class="number">{100 * wanted:.2f}</td><td class="number">')[1].split("</tr>")[0]
+        assert row.startswith(f"{100 * found.threshold:.2f}<")
+        assert f">{found.answered}<" in row
+    few = Evaluation(LABELS, ["x"] * 30, np.arange(30) % 3, 5 * np.eye(3)[np.arange(30) % 3], seed=0)
+    lines = list(evaluation_page.score_lines(few))
+    assert "Accuracy of at least 90%: 100.00 % of the samples answered, confidence >= 0.0000" in lines
+    assert "Accuracy of at least 99%: cannot be shown with 30 samples; it takes 299" in lines
+    page = evaluation_page.write_report(few, flags_of(tmp_path), []).read_text(encoding="utf-8")
+    assert "–<br><small>299 samples are needed, there are 30</small>" in page
+    wrong = Evaluation(LABELS, ["x"] * 30, (np.arange(30) + 1) % 3, 5 * np.eye(3)[np.arange(30) % 3], seed=0)
+    assert "Accuracy of at least 80%: no threshold reaches it" in list(evaluation_page.score_lines(wrong))
+
+
+def test_thousands_of_classes(tmp_path):
+    """The page has those with the most mistakes, a file has all."""
+    random, classes = np.random.RandomState(0), 3000
+    truth = random.randint(0, classes - 1, 2000)
+    logits = random.randn(2000, classes).astype(np.float32)
+    logits[np.arange(2000), truth] += 5
+    evaluation = Evaluation([f"类{index}" for index in range(classes)], ["文本"] * 2000, truth, logits, seed=0)
+    path = evaluation_page.write_report(evaluation, flags_of(tmp_path), [])
+    page, lines = path.read_text(encoding="utf-8"), (tmp_path / "classes.tsv").read_text(encoding="utf-8").splitlines()
+    assert path.stat().st_size < 300_000 and (tmp_path / "confusion_matrix.png").stat().st_size < 500_000
+    assert "The 100 of 3,000 classes with the most mistakes; all of them: " in page
+    assert "The 30 of 3,000 classes with the most mistakes." in page and "The most frequent confusions" in page
+    without = int((np.bincount(truth, minlength=classes) == 0).sum())
+    assert f"{without:,} classes have no sample here" in page
+    assert (
+        len(lines) == 1 + classes
+        and lines[0].split("\t")[:6] == "class samples precision precision_from precision_to recall".split()
+    )
+    assert {len(line.split("\t")) for line in lines} == {11}
+
+
+def test_in_chinese(evaluation, tmp_path, capsys):
+    flags = flags_of(tmp_path, lang="zh", max_seq_length=None)
+    more = evaluation_page.compare_models(evaluation, evaluation.truth, flags)
+    page = evaluation_page.write_report(evaluation, flags, more).read_text(encoding="utf-8")
+    assert "<h1>one 的评估</h1>" in page and "预测错误的样本（20）" in page and "混淆矩阵" in page
+    said = re.sub("<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL)
+    assert not re.search("accuracy|samples|predicted|confidence", said)
+
+
+def test_another_length_is_told(evaluation, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation_page, "trained_max_length", lambda folder: 256)
+    flags = flags_of(tmp_path, max_seq_length=128)
+    assert evaluation_page.length_warning(flags) == (128, 256)
+    page = evaluation_page.write_report(evaluation, flags, []).read_text(encoding="utf-8")
+    assert "Read with --max_seq_length 128; the model was trained with 256" in page
+    for given in (None, 256):
+        assert evaluation_page.length_warning(flags_of(tmp_path, max_seq_length=given)) is None

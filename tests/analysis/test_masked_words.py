@@ -66,3 +66,17 @@ def test_a_broken_model_is_refused(tiny_mlm, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes()[: 200 if "pdparams" in path.name else None])
     with pytest.raises(UsageError, match="cannot be loaded"):
         MaskedWords(str(tmp_path), "cpu")
+
+
+def test_no_negation_comes_in(source):
+    allowed = [token for token, one, other in zip(source.tokens, source.chinese, source.latin) if one or other]
+    assert "不" in source.tokens and len(allowed) > 100
+    assert not set("不没未无非别") & set(allowed) and not {"not", "never", "without"} & set(allowed)
+
+
+def test_words_that_the_vocabulary_has_no_others_for_stay(source):
+    """The tiny model knows no Latin words, and no model knows words of both scripts."""
+    assert source.has("感冒") and not source.has("B超") and not source.has("超B") and not source.has("film")
+    assert source.draw(["film", "B超"], [0, 1], random.Random(0)) == ["film", "B超"]
+    for new in Augmenter("substitute", source, 2, 1.0, seed=0).augment("做个B超检查肝脏"):
+        assert "B超" in new

@@ -1,5 +1,7 @@
 """analysis/scores.py: statistics against independent ones."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_score
@@ -20,7 +22,8 @@ def sample():
 def test_scores_are_scikit_learns(sample):
     logits, truth = sample
     predicted = logits.argmax(axis=1)
-    found = scores.class_scores(scores.confusion_matrix(truth, predicted, 4))
+    confusions = scores.Confusions(truth, predicted, 4)
+    found = scores.class_scores(confusions.right, confusions.predicted, confusions.true)
     expected = precision_recall_fscore_support(truth, predicted)
     assert np.allclose(found, np.stack(expected[:3], axis=1))
     for k in (2, 3):
@@ -30,39 +33,118 @@ def test_scores_are_scikit_learns(sample):
 def test_bootstrap_is_that_of_samples(sample):
     logits, truth = sample
     predicted = logits.argmax(axis=1)
-    per_class, _, accuracy = scores.bootstrap(scores.confusion_matrix(truth, predicted, 4), seed=1)
+    per_class, macro, accuracy = scores.bootstrap(scores.Confusions(truth, predicted, 4), seed=1)
     random = np.random.RandomState(2)
     draws = []
     for _ in range(1000):
         rows = random.randint(0, len(truth), len(truth))
-        draws.append(scores.class_scores(scores.confusion_matrix(truth[rows], predicted[rows], 4)))
+        draw = scores.Confusions(truth[rows], predicted[rows], 4)
+        draws.append(scores.class_scores(draw.right, draw.predicted, draw.true))
     assert np.abs(np.percentile(draws, (2.5, 97.5), axis=0) - per_class).max() < 0.01
+    assert np.abs(np.percentile(np.mean(draws, axis=1), (2.5, 97.5), axis=0) - macro).max() < 0.005
     share = (predicted == truth).mean()
     error = 1.96 * np.sqrt(share * (1 - share) / len(truth))
     assert np.abs(accuracy - [share - error, share + error]).max() < 0.004
 
 
+def test_confusions():
+    confusions = scores.Confusions([0, 0, 0, 1, 2, 2], [0, 1, 1, 1, 2, 0], 4)
+    assert confusions.matrix([0, 1, 2, 3]).tolist() == [[1, 2, 0, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0] * 4]
+    assert confusions.matrix([2, 0]).tolist() == [[1, 1], [0, 1]]
+    assert confusions.right.tolist() == [1, 1, 1, 0] and confusions.accuracy == 0.5 and confusions.total == 6
+    assert confusions.predicted.tolist() == [2, 3, 1, 0] and confusions.true.tolist() == [3, 1, 2, 0]
+    assert confusions.most_confused(1) == [(0, 1, 2)] and confusions.most_confused(9) == [(0, 1, 2), (2, 0, 1)]
+
+
+def test_ten_thousand_classes_need_little_memory():
+    """A confusion matrix of them is 800 MB, and its 2,000 draws 1.6 TB."""
+    random, classes = np.random.RandomState(0), 10_000
+    truth = random.randint(0, classes, 5000)
+    predicted = np.where(random.rand(5000) < 0.8, truth, random.randint(0, classes, 5000))
+    tracemalloc.start()
+    per_class, macro, accuracy = scores.bootstrap(scores.Confusions(truth, predicted, classes), seed=0)
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
+    assert per_class.shape == (2, classes, 3) and macro.shape == (2, 3)
+    confusions = scores.Confusions(truth, predicted, classes)
+    found = scores.class_scores(confusions.right, confusions.predicted, confusions.true).mean(axis=0)
+    assert (macro[0] < found).all() and (found < macro[1]).all()
+    error = 1.96 * np.sqrt(0.8 * 0.2 * 5000) / classes  # of the recall, if every class had one sample or none
+    assert macro[1, 1] - macro[0, 1] == pytest.approx(2 * error, rel=0.3)
+    assert accuracy[0] < (truth == predicted).mean() < accuracy[1]
+    unseen = np.bincount(np.append(truth, predicted), minlength=classes) == 0
+    assert (per_class[:, unseen] == 0).all()
+
+
+def test_evaluation_of_many_classes_needs_little_more_than_its_logits(monkeypatch):
+    random = np.random.RandomState(0)
+    logits, truth = random.randn(1000, 5000).astype(np.float32), random.randint(0, 5000, 1000)
+    logits[np.arange(1000), truth] += 5
+    monkeypatch.setattr(scores, "MAX_FITTED", 1_000_000)
+    tracemalloc.start()
+    evaluation = scores.Evaluation([str(name) for name in range(5000)], [""] * 1000, truth, logits, seed=0)
+    assert tracemalloc.get_traced_memory()[1] < 60e6  # as float64, the logits alone are 40 MB
+    tracemalloc.stop()
+    assert np.allclose(evaluation.confidence, softmax(logits).max(axis=1))
+    assert evaluation.temperature == pytest.approx(scores.fit_temperature(logits, truth), rel=0.2)
+
+
 def test_temperature_mends_the_calibration(sample):
     logits, truth = sample
-    before = softmax(logits)
+    right = logits.argmax(axis=1) == truth
+    before = scores.confidences(logits)
+    assert np.allclose(before, softmax(logits).max(axis=1), rtol=1e-12)
+    assert np.allclose(scores.confidences(logits, 3.0), softmax(logits / 3).max(axis=1), rtol=1e-12)
     after, temperature = scores.calibrated(logits, truth, seed=0)
     assert temperature == pytest.approx(3, rel=0.1)
-    assert scores.calibration_error(before, truth) > 0.15
-    assert scores.calibration_error(after, truth) < 0.04
-    assert (after.argmax(axis=1) == before.argmax(axis=1)).all()
-    sure = np.eye(4)[truth]
-    assert scores.calibration_error(sure, truth) == 0
-    assert scores.calibration_error(sure, (truth + 1) % 4) == 1
+    assert scores.calibration_error(before, right) > 0.15
+    assert scores.calibration_error(after, right) < 0.04
+    sure = np.ones(len(truth))
+    assert scores.calibration_error(sure, sure == 1) == 0
+    assert scores.calibration_error(sure, sure == 0) == 1
 
 
-def test_coverage(sample):
-    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.8, 0.2], [0.6, 0.4]])
-    coverage, accuracy, threshold = scores.coverage_curve(probabilities, np.array([0, 0, 1, 0]))
-    assert coverage.tolist() == [0.25, 0.75, 1.0]  # equal confidences are answered together
-    assert accuracy.tolist() == [1.0, pytest.approx(2 / 3), 0.75] and threshold.tolist() == [0.9, 0.8, 0.6]
-    curve = (coverage, accuracy, threshold)
-    assert scores.coverage_at(curve, 0.7) == (1.0, 0.6) and scores.coverage_at(curve, 0.8) == (0.25, 0.9)
-    assert scores.coverage_at((coverage, accuracy * 0.5, threshold), 0.9) is None
+def test_coverage():
+    curve = scores.coverage_curve([0.9, 0.8, 0.8, 0.6], [True, True, False, True])
+    answered, right, threshold = curve
+    assert answered.tolist() == [1, 3, 4]  # equal confidences are answered together
+    assert right.tolist() == [1, 2, 3] and threshold.tolist() == [0.9, 0.8, 0.6]
+    # Confidences are compared as they are told: with 4 decimals, never rounded up, but for what servers round.
+    assert scores.coverage_curve([0.83049, 0.8304, 0.57, 0.9999999], [True] * 4)[2].tolist() == [1, 0.8304, 0.57]
+    assert scores.promise(curve, 0.8) is None  # 4 samples show nothing
+    assert [scores.samples_needed(accuracy) for accuracy in scores.ACCURACIES] == [14, 19, 29, 59, 299]
+
+
+def test_a_promise_has_a_margin():
+    confidence = np.repeat([0.9, 0.8, 0.2], [100, 100, 100])
+    right = np.arange(300) % 100 >= np.repeat([2, 6, 50], [100, 100, 100])
+    curve = scores.coverage_curve(confidence, right)
+    found = scores.promise(curve, 0.9)
+    assert found == (0.5, 200, 2 / 3, 0.96)  # midway between 0.8 and 0.2
+    # 192 of 200 show 0.929 or so (Clopper and Pearson), not 0.95, which 98 of 100 do not show either.
+    assert [scores.promise(curve, accuracy).answered for accuracy in (0.928, 0.932)] == [200, 100]
+    assert scores.promise(curve, 0.95) is None
+    assert scores.promise(curve, 0.75) == (0.0, 300, 1.0, 242 / 300)
+    assert scores.promise(scores.coverage_curve(confidence, ~np.ones(300, bool)), 0.8) is None
+
+
+def test_promises_hold_on_other_samples():
+    """Thresholds of one half on the other half: at most one in 20 misses, give or take the binomial error."""
+    random = np.random.RandomState(0)
+    missed, shares = [], []
+    for _ in range(40):
+        truth, logits = random.randint(0, 6, 2000), random.randn(2000, 6)
+        logits[np.arange(2000), truth] += random.gamma(2, 1.4, 2000)
+        evaluation = scores.Evaluation(list("abcdef"), [""] * 1000, truth[:1000], 2 * logits[:1000], seed=0)
+        other = scores.Evaluation(list("abcdef"), [""] * 1000, truth[1000:], 2 * logits[1000:], seed=0)
+        for wanted, promise in evaluation.promises.items():
+            if promise:
+                answered = other.confidence >= promise.threshold
+                error = 2 * np.sqrt(wanted * (1 - wanted) / answered.sum())
+                missed.append(other.right[answered].mean() < wanted - error)
+                shares.append(answered.mean() - promise.share)
+    assert len(missed) > 150 and np.mean(missed) < 0.02
+    assert abs(np.mean(shares)) < 0.01 and np.abs(shares).max() < 0.1
 
 
 def test_mcnemar():

@@ -31,6 +31,13 @@ def test_augmenting(trained, capsys):
     assert set(copies) <= train and len(set(copies)) > 10
 
 
+def test_no_sample_is_an_error(trained, monkeypatch):
+    monkeypatch.setattr("analysis.augmenter.Augmenter.augment", lambda self, text: [])
+    with pytest.raises(UsageError, match=r"None of \d+ texts gave a new one, so nothing is written"):
+        run(trained)
+    assert not (trained[0] / "support.txt").exists()
+
+
 @pytest.mark.parametrize("strategy", sparse.ANNOTATE_STRATEGIES)
 def test_choosing_texts_to_annotate(trained, strategy, capsys):
     data, _ = trained

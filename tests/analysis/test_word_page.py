@@ -3,7 +3,7 @@
 import numpy as np
 
 from analysis.explainer import Case
-from analysis.word_page import case_parts, faithfulness_parts, result_lines
+from analysis.word_page import WORDS, case_parts, faithfulness_parts, result_lines
 
 
 def test_colours_and_the_wrong_label():
@@ -29,3 +29,13 @@ def test_the_lines_of_the_result_file():
 def test_the_table_of_faithfulness():
     page = "".join(faithfulness_parts([{"method": "lime", "comprehensiveness (high)": "0.500"}], 1234))
     assert "<td>lime</td>" in page and "the best 10%, 20%, 50% of the words" in page and "mean of 1,234 texts" in page
+
+
+def test_both_languages_say_the_same():
+    assert list(WORDS["zh"]) == list(WORDS["en"]) and len(WORDS["zh"]["columns"]) == len(WORDS["en"]["columns"])
+    row = {"method": "lime", "comprehensiveness (high)": "0.500", "sufficiency (low)": "", "seconds a text": ""}
+    page = "".join(faithfulness_parts([row], 1234, "zh"))
+    assert "<th>方法</th>" in page and "1,234 条文本的平均" in page and "10%, 20%, 50% 的词" in page
+    case = Case("头痛", "甲", ["头痛"], {}, np.array([-1, 0, 0, -1]), class_id=1, logits=np.array([0.0, 1.0]))
+    page = "".join(case_parts([case], ["甲", "乙"], {"lime": [np.array([2.0])]}, "zh"))
+    assert '预测 <b>乙</b> (0.731)，标签 <b>甲</b> <span class="error">错误</span>' in page and "支持该标签" in page

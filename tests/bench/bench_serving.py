@@ -3,8 +3,10 @@
     python tests/bench/bench_serving.py --export_dir checkpoint/export
     python tests/bench/bench_serving.py --export_dir checkpoint/export --servers ours plain --parts load --requests 50
 
-Parts: load (16 clients, one text and 32 texts a request), beside (one-text requests while one of 10,000 texts runs),
-faults (malformed requests, seeded), memory (the server's memory over --memory_requests). The tables are Markdown.
+Parts: clients (requests of one text from 1, 16, 64 and 256 clients, to our server and to the shortest one that can be
+written, turn by turn), load (16 clients, one text and 32 texts a request), beside (one-text requests while one of
+10,000 texts runs), faults (malformed requests, seeded), memory (the server's memory over --memory_requests). The
+tables are Markdown.
 Servers run one after the other, each in a fresh process for each part. Clients are threads of this process with raw
 keep-alive sockets and requests that are ready as bytes: about 0.03 ms of CPU a request.
 A server is an entry of SERVERS: how to start it, and which HTTP request asks it for the classes of texts.
@@ -42,7 +44,9 @@ from utils import read_examples, read_labels
 HERE = Path(__file__).resolve().parents[1] / "deploy"
 CLIENTS = 16
 LARGE = 10_000
-PARTS = ("load", "beside", "faults", "memory")
+PARTS = ("clients", "load", "beside", "faults", "memory")
+# Of the part clients: who is compared, how many clients, rounds, and seconds of each cell of a round.
+PAIR, NUMBERS_OF_CLIENTS, ROUNDS, CELL_SECONDS = ("peer, int8", "ours, int8"), (1, 16, 64, 256), 3, 6
 
 
 @dataclasses.dataclass
@@ -89,13 +93,17 @@ def other(command, path, content):
     return Server(command, HERE, path, content, {"BENCH_EXPORT_DIR": "{export_dir}"})
 
 
-PLAIN = "uvicorn plain_server:app --host 127.0.0.1 --port {port} --log-level warning".split()
+def plain(module):
+    return f"uvicorn {module}:app --host 127.0.0.1 --port {{port}} --log-level warning".split()
+
+
 # The batch size that lets it take the large request of `beside` whole, as the others do.
 TRITON = [sys.executable, str(HERE / "triton_server.py"), "--port", "{port}", "--max_batch_size", str(LARGE)]
 
 SERVERS = {
     "shipped": other(command("shipped_server:app"), "/models/cls_multi_class", documented),
-    "plain": other(PLAIN, "/classify", lambda texts: {"text": texts}),
+    "plain": other(plain("plain_server"), "/classify", lambda texts: {"text": texts}),
+    "peer, int8": other(plain("peer_server"), "/classify", lambda texts: {"text": texts}),
     "triton": other(TRITON, "/v2/models/seqcls/infer", for_triton),
     "ours": ours("auto"),
     "ours, int8": ours("onnx_int8"),
@@ -133,8 +141,8 @@ class Connection:
         while b"\r\n\r\n" not in data:
             data += self._receive()
         head, _, body = data.partition(b"\r\n\r\n")
-        length = int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE)[1])
-        while len(body) < length:
+        length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+        while len(body) < int(length[1]) if length else not body.endswith(b"0\r\n\r\n"):  # else in chunks
             body += self._receive()
         if re.search(rb"connection: close", head, re.IGNORECASE):
             self.close()
@@ -227,6 +235,14 @@ class Bench:
 
     def warm_up(self):
         run_clients(self.port, [self.request(1) for _ in range(50)], 4, 60, "warm-up")
+
+    def speed(self, clients):
+        """Requests a second of one text from some clients, in the time of a cell."""
+        requests = [self.request(1) for _ in range(int(1000 * CELL_SECONDS))]
+        latencies, statuses, seconds = run_clients(self.port, requests, clients, CELL_SECONDS, f"{clients} clients")
+        if set(statuses) != {200}:
+            raise RuntimeError(f"{clients} clients: statuses {dict(statuses)}")
+        return len(latencies) / seconds
 
     def load(self):
         for number in (1, 32):
@@ -329,6 +345,26 @@ class Bench:
         }
 
 
+def compare(args, export_dir, texts):
+    """Requests of one text to both of PAIR, cell by cell in turn, so that what else the machine does meets both.
+
+    Yields:
+        dict: a row a number of clients: the median of the rounds for each, and of their ratios.
+    """
+    with contextlib.ExitStack() as stack:
+        benches = []
+        for name in PAIR:
+            port, process = stack.enter_context(running(SERVERS[name], export_dir))
+            benches.append(Bench(SERVERS[name], port, process, texts, args))
+            benches[-1].warm_up()
+        for clients in NUMBERS_OF_CLIENTS:
+            speeds = [[one.speed(clients) for one in benches] for _ in range(ROUNDS)]
+            cells = {name: f"{statistics.median(row[n] for row in speeds):.1f}" for n, name in enumerate(PAIR)}
+            ratios = sorted(ours / peer for peer, ours in speeds)
+            spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            yield {"clients": clients, **cells, "ratio (lowest to highest)": spread}
+
+
 @contextlib.contextmanager
 def running(server, export_dir):
     """A fresh process of a server: yields its port and the process."""
@@ -355,7 +391,11 @@ def main():
     labels = read_labels(Path(args.data_dir) / "label.txt")
     texts, _ = read_examples(Path(args.data_dir) / "dev.txt", labels)
     rows = collections.defaultdict(list)
-    for part in args.parts:
+    if "clients" in args.parts:
+        for row in compare(args, export_dir, texts):
+            rows["clients"].append(row)
+            print(row, file=sys.stderr, flush=True)
+    for part in [part for part in args.parts if part != "clients"]:
         # Others' memory over 100,000 requests is not our subject, and takes them very long.
         for name in [name for name in args.servers if part != "memory" or SERVERS[name].checks_requests]:
             with running(SERVERS[name], export_dir) as (port, process):

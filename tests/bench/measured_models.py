@@ -66,11 +66,13 @@ def draw(rows, path, title):
     groups = {}
     for row in rows:
         if row["format"] in colours:
-            groups.setdefault((row["model"], row["format"]), []).append(row)
-    for (model, format), points in groups.items():
+            pruners = ["paddleslim"] if row["pruner"] == "paddleslim" else []
+            groups.setdefault((row["model"], row["format"], *pruners), []).append(row)
+    for (model, format, *pruners), points in groups.items():
         style = {"color": colours[format], "marker": markers[model], "linewidth": 1}
+        style["linestyle"] = "--" if pruners else "-"
         places = [(row["ms"], row["accuracy"] * 100) for row in points]
-        axes.plot(*zip(*places), label=f"{model}, {format}", **style)
+        axes.plot(*zip(*places), label=", ".join([model, format, *pruners]), **style)
         if format == "onnx_int8":
             for row, place in zip(points, places):
                 axes.annotate(row["width"], place, fontsize=8, xytext=(3, 4), textcoords="offset points")

@@ -11,30 +11,22 @@ import pytest
 
 import train
 from core import batches, checkpoints, compress, encoders, loading, progress
-from core.arguments import check_widths
+from core.arguments import PRUNERS, check_widths
 from core.predictor import Predictor
+from tests.helpers import compress_flags
 from utils import UsageError, read_examples, read_json
 
 WIDTHS = {"3/4": "0.75", "2/3": "0.67", "1/2": "0.5"}
 
 
-def compress_flags(data, checkpoint, output, *more):
-    """The documented command, device and lengths aside."""
-    return [
-        *(
-            f"--do_compress --device cpu --data_dir {data} --model_name_or_path {checkpoint} --output_dir "
-            f"{output} --learning_rate 3e-5 --per_device_train_batch_size 32 --per_device_eval_batch_size 32 "
-            "--num_train_epochs 1 --max_length 32 --logging_steps 5 --save_steps 100 --disable_tqdm True"
-        ).split(),
-        *map(str, more),
-    ]
-
-
-@pytest.fixture(scope="module")
-def pruned(trained_once, tmp_path_factory):
+@pytest.fixture(scope="module", params=PRUNERS)
+def pruned(request, trained_once, tmp_path_factory):
     """(data, checkpoint, prune folder) of the documented command with three widths, and INT8 beside them."""
+    if request.param == "paddleslim":
+        pytest.importorskip("paddleslim")
     output = tmp_path_factory.mktemp("pruned")
     flags = compress_flags(*trained_once, output, "--strategy", "dynabert+ptq", "--export_type", "onnx")
+    flags += ["--pruner", request.param]
     train.main([*flags, "--width_mult_list", *WIDTHS])
     return (*trained_once, output)
 

@@ -40,6 +40,21 @@ def test_the_rust_tokenizer_on_random_unicode(tiny_model):
     assert [feature["input_ids"] for feature in encode(texts)] == slow
 
 
+@pytest.mark.parametrize(
+    "text", ["中" * 10_000, "头疼 " * 4000, "ab cd " * 2000, "x" * 10_000, "\u061d医" * 5000, " " * 10_000]
+)
+def test_of_a_long_text_the_beginning_is_enough(tiny_model, monkeypatch, text):
+    """The same tokens, without the time that cutting the rest into words takes."""
+    _, tokenizer = loading.load_config_and_tokenizer(str(tiny_model))
+    encode, expected = encoders.make_encoder(tokenizer, 16, True), tokenizer(text, max_length=16, truncation=True)
+    assert encode([text, "短"])[0]["input_ids"] == expected["input_ids"]
+    read = []
+    fast = encoders.encode_beginnings(lambda parts: read.extend(parts) or encode(parts), [text], 16)
+    assert fast[0]["input_ids"] == expected["input_ids"]
+    if text.strip("x "):
+        assert sum(map(len, read)) <= 10 * 16
+
+
 def test_another_tokenizer_is_not_replaced(tiny_model, monkeypatch):
     _, tokenizer = loading.load_config_and_tokenizer(str(tiny_model))
     monkeypatch.setattr(type(tokenizer), "tokenize", lambda self, text, **kwargs: ["[MASK]"])

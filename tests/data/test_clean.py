@@ -1,6 +1,7 @@
 """data/clean.py: what check.py --fix mends, leaves out, and never touches."""
 
 import csv
+import io
 import subprocess
 import sys
 
@@ -83,3 +84,143 @@ def test_fix_that_cannot_be_written_leaves_nothing(data_dir, tmp_path, monkeypat
     with pytest.raises(UsageError, match="No space left"):
         run("--dataset_dir", data_dir, "--fix", tmp_path / "clean")
     assert list((tmp_path / "clean").iterdir()) == []
+
+
+PATIENTS = [(f"第{number}位患者{what}应该挂什么科", "就医建议") for number in range(20) for what in ("头疼", "咳嗽")]
+ROWS = PATIENTS + [(text.replace("应该挂什么科", "是什么原因"), "病情诊断") for text, _ in PATIENTS]
+
+
+def write_files(folder, rows, write, labels=("就医建议", "病情诊断")):
+    (folder / "label.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    (folder / "train.txt").write_bytes(write(rows[:70]))
+    (folder / "dev.txt").write_bytes(write(rows[70:]))
+
+
+def lines_in(codec, end="\n"):
+    return lambda rows: "".join(f"{text}\t{label}{end}" for text, label in rows).encode(codec)
+
+
+def excel(rows):
+    """What Excel writes as "Unicode Text"."""
+    file = io.StringIO(newline="")
+    csv.writer(file, delimiter="\t", lineterminator="\r\n").writerows(rows)
+    return file.getvalue().encode("utf-16")
+
+
+def cleaned(folder, name="train"):
+    return [tuple(line.split("\t")) for line in (folder / f"{name}.txt").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "gb18030", "utf-16"])
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_all_line_ends_are_read(tmp_path, codec, end):
+    write_files(tmp_path, ROWS, lines_in(codec, end))
+    assert run("--dataset_dir", tmp_path, "--fix", tmp_path / "clean") == 0
+    assert cleaned(tmp_path / "clean") == ROWS[:70] and cleaned(tmp_path / "clean", "dev") == ROWS[70:]
+
+
+def test_excel_s_text_comes_out_of_its_quotes(tmp_path, capsys):
+    rows = [(f'他说"{text}"' if number % 5 else text, label) for number, (text, label) in enumerate(ROWS)]
+    for number in (3, 30, 75):
+        rows[number] = (f"{rows[number][0]}\n\n第二段\t有制表符", rows[number][1])
+        rows[number] = (rows[number][0].replace("\t", " "), rows[number][1])
+    write_files(tmp_path, rows, excel)
+    assert run("--dataset_dir", tmp_path, "--fix", tmp_path / "clean") == 0
+    assert "WARNING quoted (2)" in capsys.readouterr().out
+    expected = [(" ".join(text.split()), label) for text, label in rows]
+    assert cleaned(tmp_path / "clean") == expected[:70] and cleaned(tmp_path / "clean", "dev") == expected[70:]
+
+
+def test_csv_with_commas(tmp_path):
+    def write(rows):
+        file = io.StringIO(newline="")
+        csv.writer(file).writerows(rows)
+        return file.getvalue().encode("utf-8-sig")
+
+    rows = [(f"{text}, 谢谢", label) for text, label in ROWS]
+    write_files(tmp_path, rows, write)
+    assert run("--dataset_dir", tmp_path, "--fix", tmp_path / "clean") == 0
+    assert cleaned(tmp_path / "clean") == rows[:70]
+
+
+LANGUAGES = {
+    "cp932": ("{}番の患者は頭が痛いので何科に行けばいいですか", "受診"),
+    "euc_jp": ("{}番の患者はお腹が痛いのでどの薬を飲めばいいですか", "治療"),
+    "euc_kr": ("{}번 환자는 머리가 아픈데 어느 과에 가야 하나요", "진료"),
+    "cp1251": ("У пациента {} болит голова, к какому врачу идти", "врач"),
+    "latin-1": ("Le patient {} a très mal à la tête, où doit-il aller", "médecin"),
+    "big5": ("第{}位病人頭痛應該掛什麼科", "就醫"),
+}
+
+
+@pytest.mark.parametrize("codec", LANGUAGES)
+def test_other_languages_are_not_called_gbk(tmp_path, codec, capsys):
+    text, label = LANGUAGES[codec]
+    rows = [(text.format(number), label if number % 2 else f"{label}?") for number in range(80)]
+    write_files(tmp_path, rows, lines_in(codec), (label, f"{label}?"))
+    assert run("--dataset_dir", tmp_path, "--fix", tmp_path / "clean") == 0
+    assert "GB" not in capsys.readouterr().out
+    assert cleaned(tmp_path / "clean") == rows[:70]
+
+
+def test_two_possible_encodings_stop_it(tmp_path, capsys):
+    """In Korean, these would be syllables, too."""
+    rows = [("客服态度恶劣", "a"), ("客服", "b")]
+    (tmp_path / "label.txt").write_text("a\nb\n")
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.txt").write_bytes(lines_in("gbk")(rows))
+    flags = ("--dataset_dir", tmp_path, "--fix", tmp_path / "clean", "--max_left_out", 1)
+    with pytest.raises(
+        UsageError, match="GBK .* or EUC-KR, and a wrong guess .* --encoding GB18030 or --encoding EUC-KR"
+    ):
+        run(*flags)
+    assert not (tmp_path / "clean").exists() and "say which with --encoding GB18030" in capsys.readouterr().out
+    run(*flags, "--encoding", "gb18030")
+    assert cleaned(tmp_path / "clean", "dev") == rows
+    with pytest.raises(UsageError, match="--encoding klingon: not known"):
+        run(*flags, "--encoding", "klingon")
+
+
+def test_what_cannot_be_read_is_left_out(data_dir, tmp_path):
+    add_lines(data_dir, "train", "头疼应该挂什么科".encode()[:-4] + b"\xff" + "室\t就医建议".encode())
+    assert run("--dataset_dir", data_dir, "--fix", tmp_path / "clean") == 0
+    assert "\ufffd" not in (tmp_path / "clean" / "train.txt").read_text(encoding="utf-8")
+    assert "left out: not in a known encoding" in (tmp_path / "clean" / "changes.csv").read_text(encoding="utf-8-sig")
+
+
+def test_nothing_is_written_where_much_would_be_lost(tmp_path):
+    rows = [(text, label if number % 5 else "别的") for number, (text, label) in enumerate(ROWS)]
+    write_files(tmp_path, rows, lines_in("utf-8"))
+    flags = ("--dataset_dir", tmp_path, "--fix", tmp_path / "clean")
+    with pytest.raises(UsageError) as error:
+        run(*flags)
+    message = "train.txt: 14 of 70 lines would be lost, more than 10%: 14 left out (unknown_label)"
+    assert message in str(error.value) and "--max_left_out 0.21" in str(error.value)
+    assert not (tmp_path / "clean").exists()
+    run(*flags, "--max_left_out", 0.21)
+    assert len(cleaned(tmp_path / "clean")) == 56
+
+
+def test_cells_of_several_lines_are_joined_when_they_are_few(tmp_path):
+    rows = [(f"{text}\n第二段", label) for text, label in ROWS]
+    write_files(tmp_path, rows, excel)
+    flags = ("--dataset_dir", tmp_path, "--fix", tmp_path / "clean")
+    with pytest.raises(UsageError, match="70 of 140 lines would be lost, .*: 70 joined to the line before"):
+        run(*flags)
+    assert run(*flags, "--max_left_out", 0.51) == 0
+    assert cleaned(tmp_path / "clean") == [(f"{text} 第二段", label) for text, label in ROWS[:70]]
+
+
+def test_columns_the_wrong_way_round_without_labels(tmp_path):
+    write_files(tmp_path, [(label, text) for text, label in ROWS], lines_in("utf-8"))
+    (tmp_path / "label.txt").unlink()
+    with pytest.raises(UsageError, match="the columns are probably the wrong way round"):
+        run("--dataset_dir", tmp_path, "--fix", tmp_path / "clean")
+
+
+def test_a_misread_file_does_not_pass(tmp_path, monkeypatch):
+    """Were the guess wrong, the copy would be looked through."""
+    monkeypatch.setattr("data.reading.likely_encodings", lambda data, context="": ["CP1252"])
+    write_files(tmp_path, ROWS, lines_in("gbk"), ("¾ÍÒ½½¨Òé", "²¡ÇéÕï¶Ï"))
+    with pytest.raises(UsageError, match="nothing was written:\\n.*mojibake, such as .*the encoding was misread"):
+        run("--dataset_dir", tmp_path, "--fix", tmp_path / "clean")

@@ -197,3 +197,61 @@ def test_as_a_program(folder, tmp_path):
     result = subprocess.run(list(map(str, command)), capture_output=True, encoding="utf-8")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines()[-1] == f"next: python data/check.py --dataset_dir {folder}"
+
+
+def test_conflicts_are_set_aside(tmp_path, capsys):
+    records = many(SHAPES["a string"])
+    records[3] = {**records[3], "label": ["费用", "就医"]}  # two annotators of one record
+    records.append({**records[5], "label": "病因"})  # the same text again
+    assert (
+        doccano.main(["--doccano_file", str(write_jsonl(tmp_path / "x", records)), "--save_dir", str(tmp_path / "o")])
+        == 1
+    )
+    out = capsys.readouterr().out
+    assert "conflict: " in out and "x:4: 2 labels (费用, 就医)" in out and "x:41: " in out
+    assert "41 records: 38 labelled texts, 0 without a label (data.txt), 1 repeated" in out
+    aside = (tmp_path / "o" / "conflicts.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.split("\t")[0] for line in aside] == [records[3]["text"], records[5]["text"]]
+    written = "".join(
+        (tmp_path / "o" / f"{name}.txt").read_text(encoding="utf-8") for name in ("train", "dev", "test")
+    )
+    assert records[3]["text"] not in written and records[5]["text"] not in written
+
+
+def test_a_project_of_several_labels_is_refused(tmp_path):
+    records = [
+        {**row, "label": ["费用", "就医"]} if i % 5 == 0 else row for i, row in enumerate(many(SHAPES["a string"]))
+    ]
+    with pytest.raises(UsageError, match=r"x:1: 2 labels \(费用, 就医\); multi_class needs"):
+        convert(write_jsonl(tmp_path / "x", records), tmp_path / "out")
+
+
+@pytest.mark.parametrize("label", ['["治疗"]', "['治疗']", ["['治疗']"]])
+def test_lists_that_were_written_as_texts(tmp_path, label):
+    records = many(SHAPES["a string"])
+    for row in records:
+        row["label"] = label if row["label"] == "治疗" else row["label"]
+    labels, _ = convert(write_jsonl(tmp_path / "x", records), tmp_path / "out")
+    assert labels == list(TEXTS.values())
+
+
+@pytest.mark.parametrize("label", ["[治疗, 就医]", "['治疗', '就医']", "[治疗，就医]"])
+def test_several_labels_are_no_name(tmp_path, label, capsys):
+    records = [*many(SHAPES["a string"]), {"text": "两个", "label": label}, {"text": "括号", "label": "[其他]"}]
+    labels, _ = convert(write_jsonl(tmp_path / "x", records), tmp_path / "out", "--splits", 1, 0)
+    assert labels == [*TEXTS.values(), "[其他]"] and "2 labels (治疗, 就医)" in capsys.readouterr().out
+
+
+def test_files_with_cr_ends_keep_them(folder, tmp_path):
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r"))
+    assert merge(folder, tmp_path, {"text": "买药", "label": ["丙"]}, {"text": "没标的一条", "label": ["甲"]}) == 0
+    assert (folder / "dev.txt").read_bytes().decode() == "挂号\t甲\r买药\t丙\r"
+    assert (folder / "train.txt").read_bytes().decode().endswith("咳嗽\t丙\r没标的一条\t甲\r")
+    assert (folder / "data.txt").read_bytes().decode() == "还没标\r"
+
+
+def test_a_thousand_changes_are_not_all_printed(folder, tmp_path, capsys):
+    assert merge(folder, tmp_path, *({"text": f"新的{number}", "label": ["甲"]} for number in range(1000))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == doccano.MAX_CHANGES + 3 and "… and 800 more" in lines

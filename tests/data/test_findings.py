@@ -92,3 +92,56 @@ def test_max_listed(data_dir):
     add_lines(data_dir, "train", *["坏行"] * 30)
     [finding] = check.check_folder(data_dir, max_listed=7, few=0).summary()["findings"]
     assert (finding["count"], len(finding["rows"])) == (30, 7)
+
+
+def test_html_addresses_and_mojibake(data_dir):
+    texts = [
+        "头疼&nbsp;怎么办&#39;",
+        "头疼<br/>怎么办",
+        "见https://a.cn/x?y=1 怎么办",
+        "www.a.com 怎么样",
+        "a < b & c > d 吗",
+    ]
+    texts.append("头疼，应该挂什么科？".encode().decode("gbk", "ignore"))
+    add_lines(data_dir, "train", *(f"{text}\t就医建议" for text in texts))
+    assert rows_of(data_dir, "html") == [("train.txt", 49, "&nbsp;"), ("train.txt", 50, "<br/>")]
+    assert rows_of(data_dir, "url") == [("train.txt", 51, "https://a.cn/x?y=1"), ("train.txt", 52, "www.a.com")]
+    [(_, line, message)] = rows_of(data_dir, "mojibake")
+    assert line == 54 and message.startswith("probably '头疼，应该挂")
+
+
+def test_similar_labels(data_dir):
+    add_lines(data_dir, "label", "ｑａ", "QA", "就医建议。")
+    assert [row[2] for row in rows_of(data_dir, "similar_labels")] == [
+        "'QA' and 'ｑａ'",
+        "'就医建议。' and '就医建议'",
+    ]
+
+
+def test_columns(data_dir, capsys):
+    lines = (data_dir / "train.txt").read_text(encoding="utf-8").splitlines()
+    (data_dir / "train.txt").write_text("文本\t标签\n" + "\n".join(lines), encoding="utf-8")
+    add_lines(data_dir, "label", "标签")
+    assert [row[:2] for row in rows_of(data_dir, "columns")] == [("train.txt", 1)]
+    assert run("--dataset_dir", data_dir) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("next: put the columns right")
+    assert run("--dataset_dir", data_dir, "--trust_columns") == 0
+    (data_dir / "train.txt").write_text(
+        "\n".join("\t".join(line.split("\t")[::-1]) for line in lines), encoding="utf-8"
+    )
+    (data_dir / "label.txt").unlink()
+    [(_, line, message)] = rows_of(data_dir, "columns")
+    assert line is None and "the wrong way round" in message
+
+
+def test_unknown_tokens(data_dir, tiny_model):
+    add_lines(
+        data_dir, "train", *(f"{text}\t就医建议" for text in ("голова болит", "у меня температура", "头疼ж怎么办"))
+    )
+    options = {"count_tokens": check.token_counter(str(tiny_model), 128)}
+    [(_, _, message)] = rows_of(data_dir, "unknown_tokens", **options)
+    assert "Cyrillic 100%" in message and "characters: " in message
+    assert [row[1:] for row in rows_of(data_dir, "unreadable_text", **options)][:2] == [
+        (49, "100% [UNK]"),
+        (50, "100% [UNK]"),
+    ]

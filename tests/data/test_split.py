@@ -99,3 +99,60 @@ def test_as_a_program(file, tmp_path):
     command = [sys.executable, ROOT / "data" / "split.py", "--input_file", file, "--save_dir", tmp_path / "out"]
     result = subprocess.run(list(map(str, command)), capture_output=True, encoding="utf-8")
     assert (result.returncode, result.stderr) == (0, "") and len(read_parts(tmp_path / "out")) == 3
+
+
+def write(path, rows):
+    path.write_bytes("".join(f"{text}\t{label}\n" for text, label in rows).encode("utf-8"))
+    return str(path)
+
+
+HONEST = [
+    (f"第{number}位患者应该挂{'内外儿眼牙'[number % 5]}科吗{number * 7919}", f"科室{number % 5}")
+    for number in range(30)
+]
+
+
+def test_a_small_honest_file_is_split(tmp_path):
+    split.main(["--input_file", write(tmp_path / "all.txt", HONEST), "--save_dir", str(tmp_path / "out")])
+    assert len(read_labels(tmp_path / "out" / "label.txt")) == 5
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([(label, text) for text, label in HONEST], "all.txt: the columns are probably the wrong way round"),
+        ([("text", "label"), *HONEST], "all.txt:1: 'text' and 'label' look like the names of the columns"),
+        ([(text, f"{i:06}") for i, (text, _) in enumerate(HONEST)], "all.txt: 30 different labels .* numbers of rec"),
+    ],
+)
+def test_suspicious_columns(tmp_path, rows, message):
+    flags = ["--input_file", write(tmp_path / "all.txt", rows), "--save_dir", str(tmp_path / "out")]
+    with pytest.raises(UsageError, match=message):
+        split.main(flags)
+    assert not (tmp_path / "out").exists()
+    split.main([*flags, "--trust_columns", "--splits", "0.5", "0.5"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (HONEST[:3], "3 samples: none is left for dev.txt; give more of them"),
+        (
+            [("头疼应该挂什么科呢", "甲"), ("头疼应该挂什么科呢！", "乙")] * 20,
+            "40 of 40 texts are equal or nearly equal",
+        ),
+    ],
+)
+def test_no_dev_can_be_drawn(tmp_path, rows, message):
+    with pytest.raises(UsageError, match=message):
+        split.main(["--input_file", write(tmp_path / "all.txt", rows), "--save_dir", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_thousands_of_labels_are_not_all_printed(tmp_path, capsys):
+    rows = [(f"{number * 7919} 第{number}位", f"标签{number % 3000}" + "长" * 100) for number in range(6000)]
+    flags = ["--input_file", write(tmp_path / "all.txt", rows), "--save_dir", str(tmp_path / "out"), "--trust_columns"]
+    split.main([*flags, "--near_duplicate_threshold", "0"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 60 and any("in 2,951 more labels" in line for line in lines)
+    assert max(map(len, lines)) < 200

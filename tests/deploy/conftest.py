@@ -8,6 +8,8 @@ import types
 import pytest
 
 import train
+from core.export import export_classifier
+from core.loading import load_config_and_tokenizer
 from core.predictor import Predictor
 from deploy.simple_serving.application import create_app
 from deploy.simple_serving.settings import Settings
@@ -45,6 +47,20 @@ def exports(trained_once, tiny_ernie_m, tmp_path_factory):
         "renamed": (folder / "renamed", "paddle"),
         "ernie_m": (folder / "ernie_m", "paddle"),
     }
+
+
+@pytest.fixture(scope="session")
+def many_classes(tiny_model, tmp_path_factory):
+    """An export folder of a random classifier of 1,000 classes."""
+    import paddle
+    from paddlenlp.transformers import ErnieForSequenceClassification
+
+    paddle.seed(1)
+    model = ErnieForSequenceClassification.from_pretrained(str(tiny_model), num_classes=1000)
+    _, tokenizer = load_config_and_tokenizer(str(tiny_model))
+    folder = tmp_path_factory.mktemp("many_classes")
+    export_classifier(model, tokenizer, [f"第{index}类" for index in range(1000)], 32, folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

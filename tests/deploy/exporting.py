@@ -6,6 +6,7 @@ import numpy as np
 
 from core.export import export_classifier
 from core.loading import load_config_and_tokenizer
+from deploy.simple_serving.query import text_problem
 from tests.helpers import LABELS
 
 OTHER_LABELS = ["甲", "乙", "丙"]
@@ -47,6 +48,11 @@ def read_config(folder):
 
 def as_input(texts):
     return {"INPUT": np.array([text.encode("utf-8") for text in texts], dtype=object)[:, None]}
+
+
+def readable(texts):
+    """Those that the servers answer: others, such as empty ones, are refused."""
+    return [text for text in texts if text_problem(text, 10_000) is None]
 
 
 def odd_texts(count):

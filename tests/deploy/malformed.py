@@ -68,6 +68,8 @@ BAD_BODIES = {
     "a control character": b'{"data": {"text": ["a\x01b"]}}',
     "a key twice": b'{"data": {"text": ["a"]}, "data": {"text": ["b"]}}',
     "a key twice inside": b'{"data": {"text": ["a"], "text": ["b"]}}',
+    "a key twice among 100,000": b'{"data": 1, %s "b": 1, "b": 2}'
+    % b"".join(b'"%d": 1, ' % i for i in range(100_000)),
     "lists nested deeply": b"[" * 100_000 + b"]" * 100_000,
     "objects nested deeply": b'{"data":' * 50_000 + b"1" + b"}" * 50_000,
     "lists nested deeply, not closed": b'{"data": {"text": ' + b"[" * 200_000,

@@ -1,6 +1,7 @@
 """application.py: real requests to a real server, in this process."""
 
 import concurrent.futures
+import gzip
 import http.client
 import json
 import random
@@ -13,6 +14,7 @@ import pytest
 import requests
 
 from core.predictor import Predictor
+from deploy.simple_serving import application, messages
 from tests.deploy.asking import JSON, classify, send, wait_until, waiting
 from tests.deploy.exporting import OTHER_LABELS
 from tests.deploy.malformed import GOOD_BODIES
@@ -90,6 +92,13 @@ def test_paths_methods_and_kinds(address):
     status, content = send(address, good, {"Content-Type": "text/plain"})
     assert status == 415 and "Content-Type: application/json" in content["error"]["message"]
     assert send(address, good, {"Content-Type": "Application/JSON; charset=utf-8"})[0] == 200
+    status, content = send(address, gzip.compress(good), {**JSON, "Content-Encoding": "gzip"})
+    assert status == 415 and content["error"]["message"].startswith("Content-Encoding is 'gzip'; send the body as it")
+    for path in ("/", "/health", "/models"):
+        response = requests.head(address + path, timeout=60)
+        assert response.status_code == 200 and response.content == b"" and int(response.headers["Content-Length"]) > 9
+    response = requests.get(f"{address}/models/", headers={"Host": "elsewhere"}, timeout=60, allow_redirects=False)
+    assert response.status_code == 404 and "elsewhere" not in response.text + str(response.headers)
 
 
 def test_a_body_that_is_too_large_or_too_slow(serve):
@@ -148,6 +157,57 @@ def test_overload_is_refused_with_a_time_to_come_back(serve, texts):
     classify(address, texts, "one")
 
 
+def test_a_huge_answer_holds_nobody_up(serve, many_classes, texts, monkeypatch):
+    """600 texts x 1,000 classes: about 36 MB, written while others are answered, and never all in memory."""
+    sizes = []
+
+    async def send_pieces(send, pieces, watch, pool):
+        await messages.send_pieces(send, (sizes.append(len(piece)) or piece for piece in pieces), watch, pool)
+
+    monkeypatch.setattr(application, "send_pieces", send_pieces)
+    address, _ = serve(models=f"one={many_classes}")
+    given = (texts * 30)[:600]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        large, seconds = pool.submit(classify, address, given, "one", top_k=0), []
+        while not large.done():
+            start = time.perf_counter()
+            assert requests.get(f"{address}/health", timeout=60).status_code == 200
+            classify(address, texts[:1], "one")
+            seconds.append(time.perf_counter() - start)
+        result = large.result()
+    assert sorted(seconds)[len(seconds) // 2] < 0.3
+    assert sum(sizes) > 30e6 and max(sizes) < 300_000
+    expected = Predictor(many_classes, num_threads=1).probabilities(given[:5])
+    for row, label, top in zip(expected, result["label"], result["top"]):
+        assert len(top) == 1000 and label == top[0]["label"] == f"第{top[0]['label_id']}类"
+        found = np.array([entry["confidence"] for entry in top])
+        assert (np.diff(found) <= 0).all()
+        np.testing.assert_allclose(found, np.sort(row)[::-1], atol=2e-6)
+
+
+def test_an_answer_that_would_be_too_large_is_refused_before_any_work(serve, texts):
+    address, models = serve(max_scores=10)
+    classify(address, texts[:3], "one", top_k=3)
+    monkeypatched = models["one"].batcher.submit
+    models["one"].batcher.submit = None  # nothing gets there
+    content = {"data": {"text": texts[:4]}, "parameters": {"top_k": 0}}
+    status, answer = send(address, json.dumps(content), path="/models/one")
+    assert status == 413 and answer["error"]["field"] == "parameters.top_k"
+    assert answer["error"]["message"] == "4 texts x 3 classes; send at most 3 texts, or a smaller top_k"
+    models["one"].batcher.submit = monkeypatched
+
+
+def test_texts_of_rare_characters_hold_nobody_up(address, texts):
+    """Each of them once was tried with PaddleNLP's tokenizer, while all others waited: 70 seconds."""
+    rare = ["".join(map(chr, range(0xA000 + start, 0xA000 + start + 9990))) for start in range(60)]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        large = pool.submit(classify, address, rare)
+        start = time.perf_counter()
+        classify(address, texts[:1])
+        assert time.perf_counter() - start < 2
+        assert len(large.result(20)["label"]) == 60
+
+
 # -------------------------------------------------------------------------------------------------- health and key
 
 
@@ -192,5 +252,55 @@ def test_the_api_key(serve):
         assert "API key" in response.json()["error"]["message"]
     for headers in ({"X-API-Key": key}, {"Authorization": b"Bearer " + key}):
         assert requests.post(f"{address}/models/one", body, headers={**JSON, **headers}, timeout=60).status_code == 200
+    assert requests.get(f"{address}/health", timeout=60).json() == {"ready": True}
+    assert "one" in requests.get(f"{address}/health", headers={"X-API-Key": key}, timeout=60).json()["models"]
     for path, status in {"/models": 401, "/metrics": 401, "/health": 200, "/health/live": 200, "/": 200}.items():
         assert requests.get(address + path, timeout=60).status_code == status
+
+
+# ------------------------------------------------------------------------------------------------- another export
+
+
+def test_a_new_export_is_taken_up_and_a_bad_one_is_not(serve, exports, texts, tmp_path):
+    folder, key = tmp_path / "export", {"X-API-Key": "k"}
+    shutil.copytree(exports["paddle"][0], folder)
+    address, _ = serve(models=f"one={folder}", api_key="k")
+
+    def ask(path, **content):
+        return requests.post(f"{address}/models/one{path}", json=content, headers=key, timeout=60)
+
+    def labels():
+        return ask("", data={"text": texts}).json()["result"]["label"]
+
+    before = labels()
+    for name in ("id2label.json", "parity.json"):
+        shutil.copy(exports["renamed"][0] / name, folder / name)
+    assert labels() == before
+    assert requests.post(f"{address}/models/one/reload", timeout=60).status_code == 401
+    answer = ask("/reload")
+    assert answer.status_code == 200 and answer.json()["reloaded"] == "one"
+    renamed = dict(zip(LABELS, OTHER_LABELS))
+    assert labels() == [renamed[label] for label in before]
+    (folder / "id2label.json").write_text("{", encoding="utf-8")
+    answer = ask("/reload")
+    assert answer.status_code == 409
+    assert answer.json()["error"]["message"].startswith(f"the model stays as it was: {folder / 'id2label.json'}")
+    assert labels() == [renamed[label] for label in before]
+    metrics = requests.get(f"{address}/metrics", headers=key, timeout=60).text
+    assert 'serving_waiting_texts{model="one"} 0.0' in metrics
+
+
+def test_without_a_key_nobody_reloads(serve):
+    response = requests.post(f"{serve()[0]}/models/one/reload", timeout=60)
+    assert response.status_code == 403 and "SERVING_API_KEY" in response.json()["error"]["message"]
+
+
+def test_requests_that_a_replaced_model_has_begun_are_ended(serve, texts):
+    address, _ = serve(api_key="k")
+    key = {"X-API-Key": "k"}
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        content = {"data": {"text": (texts * 100)[:2000]}}
+        large = pool.submit(requests.post, f"{address}/models/one", json=content, headers=key, timeout=60)
+        wait_until(lambda: requests.get(f"{address}/health", headers=key).json()["models"]["one"]["waiting_requests"])
+        assert requests.post(f"{address}/models/one/reload", headers=key, timeout=60).status_code == 200
+        assert len(large.result().json()["result"]["label"]) == 2000

@@ -152,14 +152,35 @@ def test_no_answer_in_time_and_no_server(scripted):
         client.main(["--url", "no address"])
 
 
+def test_a_proxy_variable_that_is_in_the_way_is_named(scripted, monkeypatch):
+    url, _ = scripted((403, {"Content-Type": "text/html"}, b"<html>denied", 0))
+    monkeypatch.setenv("http_proxy", url.rpartition("/models")[0])
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(UsageError, match=r"403: it answered '<html>denied'; \$http_proxy .* set NO_PROXY=127.0.0.1"):
+        client.main(["--port", "8189"])
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(UsageError, match=r"no connection; .* set NO_PROXY=127.0.0.1 \(tried 1 times\)"):
+        client.main(["--port", "8189", "--retries", "0"])
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(UsageError) as caught:
+        client.main(["--port", str(free_port()), "--retries", "0"])
+    assert "NO_PROXY" not in str(caught.value)
+
+
+def test_an_ipv6_address():
+    assert client.parse_flags(["--host", "::1"]).url == "http://[::1]:8189/models/cls_multi_class"
+    assert client.parse_flags(["--host", "[::1]"]).url == "http://[::1]:8189/models/cls_multi_class"
+
+
 def test_the_key_is_sent(trained_once, monkeypatch, capsys):
-    settings = Settings(models=str(trained_once[1] / "export"), api_key="k")
+    settings = Settings(models=str(trained_once[1] / "export"), api_key="钥匙")
     with server_thread(create_app(settings)) as address:
         url = f"{address}/models/cls_multi_class"
         with pytest.raises(UsageError, match="401: send the API key"):
             client.main(["--url", url])
-        client.main(["--url", url, "--api_key", "k"])
-        monkeypatch.setenv("SERVING_API_KEY", "k")
+        client.main(["--url", url, "--api_key", "钥匙"])
+        monkeypatch.setenv("SERVING_API_KEY", "钥匙")
         client.main(["--url", url])
     assert len(capsys.readouterr().out.splitlines()) == 4
 

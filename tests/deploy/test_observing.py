@@ -6,7 +6,7 @@ import logging
 import pytest
 import requests
 
-from deploy.simple_serving.observing import JsonLines, logger
+from deploy.simple_serving.observing import MAX_TROUBLE, MAX_VALUE, Bounded, JsonLines, logger
 from tests.deploy.asking import classify, send, wait_until
 
 METRICS = """requests_total{model="one",status="200"} 1.0
@@ -54,3 +54,36 @@ def test_texts_are_logged_when_asked_for(serve, texts, lines):
     classify(address, texts[:2], "one")
     wait_until(lambda: lines[-1]["event"] == "request")
     assert lines[-1]["text"] == texts[:2]
+
+
+def test_users_words_stay_out_of_the_log(serve, lines):
+    address, _ = serve()
+    said = "我的病"
+    for path in (f"/{said}", f"/models/{said}", f"/models/one/{said * 100}", f"/models/one?text={said}"):
+        requests.get(address + path, timeout=60)
+    for body in (b'{"%s": 1}', b'{"data": {"text": ["a"]}, "parameters": {"top_k": "%s"}}', b'{"%s": 1, "%s": 2}'):
+        assert said in json.dumps(
+            send(address, body.replace(b"%s", said.encode()), path="/models/one"), ensure_ascii=False
+        )
+    wait_until(lambda: len([line for line in lines if line["event"] == "request"]) == 7)
+    assert said not in json.dumps(lines, ensure_ascii=False)
+    assert [line["path"] for line in lines[1:]] == ["unknown"] * 3 + ["/models/one"] * 4
+    assert lines[-1]["error"] == "the key … is there twice; give it once"
+
+
+def record(message="failed", level=logging.ERROR, second=0, **fields):
+    made = logging.LogRecord("serving", level, "", 0, message, (), None)
+    made.created, made.fields = 1000 + second, fields
+    return made
+
+
+def test_lines_are_bounded_in_rate_and_length():
+    bounded = Bounded()
+    assert sum(bounded.filter(record()) for _ in range(5000)) == MAX_TROUBLE
+    assert bounded.filter(record("another"))
+    assert sum(bounded.filter(record("request", logging.INFO, status=200)) for _ in range(500)) == 500
+    assert sum(bounded.filter(record("request", logging.INFO, status=404)) for _ in range(500)) == MAX_TROUBLE
+    later = record(second=1)
+    assert bounded.filter(later) and later.fields["lines_left_out"] == 5000 - MAX_TROUBLE
+    long = record("x" * 10**6, path="y" * 10**6, text=["z" * 10**6] * 10**4)
+    assert len(JsonLines().format(long)) < 25 * MAX_VALUE

@@ -26,6 +26,35 @@ def test_settings_from_the_environment():
         assert part in str(caught.value)
 
 
+def test_what_kubernetes_injects_is_no_setting():
+    injected = {
+        "SERVING_PORT": "tcp://10.0.0.1:80",
+        "SERVING_SERVICE_HOST": "10.0.0.1",
+        "SERVING_SERVICE_PORT": "80",
+        "SERVING_SERVICE_PORT_HTTP": "80",
+        "SERVING_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "SERVING_PORT_80_TCP_PROTO": "tcp",
+        "SERVING_PORT_80_TCP_PORT": "80",
+        "SERVING_PORT_80_TCP_ADDR": "10.0.0.1",
+        "SERVING_CANARY_PORT": "udp://10.0.0.2:53",
+        "SERVING_CANARY_SERVICE_HOST": "10.0.0.2",
+    }
+    assert Settings.from_environment(injected) == Settings()
+    with pytest.raises(UsageError, match="SERVING_PORT: not known; the port is a flag: --port"):
+        Settings.from_environment({"SERVING_PORT": "8189"})
+
+
+def test_a_device_that_is_not_known_and_a_blank_key_are_refused():
+    for device in ("cpu", "gpu", "gpu:1"):
+        assert Settings.from_environment({"SERVING_DEVICE": device}).device == device
+    for device in ("cuda", "gpu:x", "", "CPU"):
+        with pytest.raises(UsageError, match="use cpu, gpu or gpu:<number>"):
+            Settings.from_environment({"SERVING_DEVICE": device})
+    for key in ("", "  "):
+        with pytest.raises(UsageError, match="SERVING_API_KEY: empty, which would let everybody in"):
+            Settings.from_environment({"SERVING_API_KEY": key})
+
+
 def test_the_readme_lists_every_setting():
     rows = re.findall(
         r"^\| `SERVING_(\w+)` \| (\S+) \|", (SIMPLE_SERVING / "README.md").read_text(encoding="utf-8"), re.M
@@ -38,7 +67,7 @@ def test_the_readme_lists_every_setting():
             assert default.strip("`") == str(settings[name])
 
 
-def test_which_models_are_served():
+def test_which_models_are_served(tmp_path):
     def folders(models, format="auto"):
         found = Settings(models=models, format=format).folders()
         return {name: (str(path), kind) for name, (path, kind) in found.items()}
@@ -46,7 +75,14 @@ def test_which_models_are_served():
     assert folders("") == {"cls_multi_class": (str(ROOT / "checkpoint" / "export"), "auto")}
     assert folders("a/b") == {"cls_multi_class": ("a/b", "auto")}
     assert folders("x=a@b, y=C:/c@onnx_int8", "paddle") == {"x": ("a@b", "paddle"), "y": ("C:/c", "onnx_int8")}
+    assert folders("x=a,y=b,") == {"x": ("a", "auto"), "y": ("b", "auto")}
+    (tmp_path / "one,two").mkdir()
+    folder = str(tmp_path / "one,two")
+    assert folders(folder) == {"cls_multi_class": (folder, "auto")}
+    assert folders(f"x={folder}@onnx,y=b") == {"x": (folder, "onnx"), "y": ("b", "auto")}
     for models, message in {
+        "a,b": "'a,b': no such folder; write name=folder,name2=folder2",
+        "x=": "no folder",
         "x=a,x=b": "the name is there twice",
         "a b=c": "not a usable name",
         ",": "SERVING_MODELS",

@@ -5,12 +5,12 @@ import pytest
 
 from core.predictor import Predictor
 from deploy.triton_serving import build_models
-from tests.deploy.exporting import TEXTS, as_input, odd_texts, read_config
+from tests.deploy.exporting import TEXTS, as_input, odd_texts, read_config, readable
 
 
 def test_ids_are_those_of_the_predictor(models, predictor, python_model):
     model = python_model(models / "tokenizer")
-    texts = odd_texts(800)
+    texts = readable(odd_texts(800))
     expected = predictor.encode(texts)
     requests = [as_input(texts[start : start + 7]) for start in range(0, len(texts), 7)]
     responses = sum((model.execute(requests[start : start + 5]) for start in range(0, len(requests), 5)), [])
@@ -35,6 +35,15 @@ def test_a_request_that_is_not_utf8_fails_alone(models, python_model):
     assert "not UTF-8" in alone[1]
 
 
+@pytest.mark.parametrize("text, message", [("", "nothing to read"), (" \u200b", "nothing to read"), ("a\0", "NUL")])
+def test_a_text_with_nothing_in_it_is_refused(models, python_model, text, message):
+    """As the HTTP server does it: it would get a guess."""
+    asked = [as_input(["头疼", text]), as_input(["头疼"])]
+    (tensors, error), (others, none) = python_model(models / "tokenizer").execute(asked)
+    assert tensors == {} and error.startswith("INPUT[1]: ") and message in error
+    assert none is None and len(others["input_ids"]) == 1
+
+
 def test_the_tokenizer_of_another_version_is_refused(models, python_model, monkeypatch):
     monkeypatch.setattr("tokenizers.__version__", "0.0.1")
     with pytest.raises(Exception, match=r"tokenizers 0.0.1 is installed.*pip install tokenizers==\d"):
@@ -47,7 +56,7 @@ def test_ernie_m_has_no_token_types_and_keeps_its_own_tokenizer(ernie_m, tmp_pat
     assert "pip install paddlepaddle paddlenlp" in capsys.readouterr().out
     assert [tensor["name"] for tensor in read_config(models / "seqcls_model")["input"]] == ["input_ids"]
     predictor = Predictor(ernie_m, "onnx")
-    texts = [*TEXTS, *odd_texts(100)[6:]]
+    texts = [*TEXTS, *readable(odd_texts(100))]
     ((tensors, _),) = python_model(models / "tokenizer").execute([as_input(texts)])
     for row, feature in zip(tensors["input_ids"], predictor.encode(texts)):
         ids = feature["input_ids"]

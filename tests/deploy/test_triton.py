@@ -16,7 +16,7 @@ from core.predictor import Predictor
 from deploy.triton_serving import build_models
 from deploy.triton_serving import seqcls_grpc_client as client
 from deploy.triton_serving.connection import Client
-from tests.deploy.exporting import TEXTS, as_input, odd_texts
+from tests.deploy.exporting import TEXTS, as_input, odd_texts, readable
 from tests.deploy.triton_server import REGION, running_triton
 from tests.helpers import LABELS, ROOT
 from utils import UsageError
@@ -64,7 +64,7 @@ def test_200_texts_get_taskflows_answers(server, export_dir, sample_lines, taskf
 
 @needs_triton
 def test_odd_texts_and_http(server, predictor):
-    texts = odd_texts(48)
+    texts = readable(odd_texts(60))[:48]
     connection = Client(server.grpc)
     answers = [answer for start in range(0, 48, 16) for answer in connection.classify(texts[start : start + 16])]
     assert [label for label, _ in answers] == [label for label, _ in predictor.classify(texts)]
@@ -85,6 +85,8 @@ def test_bad_requests_are_answered_and_do_no_harm(server):
         connection.classify(["头疼"] * 17)
     bad = triton.InferInput("INPUT", [1, 1], "BYTES")
     bad.set_data_from_numpy(np.array([[b"\xff\xfe"]], dtype=object))
+    with pytest.raises(UsageError, match=r"INPUT\[1\]: there is nothing to read in it"):
+        connection.classify(["头疼", ""])
     with pytest.raises(UsageError, match="INPUT is not UTF-8"):
         connection.call(connection.connection.infer, "seqcls", [bad])
     assert connection.classify(TEXTS) == before

@@ -76,3 +76,56 @@ def test_weights_of_two_logits(heads):
     assert abs(weights[1]) < 0.1
     fixed = heads.fit_weights([good, bad], truth, 0.5)
     assert fixed[1] == pytest.approx(fixed[0] / 2)
+
+
+def test_temper_meets_the_expected_accuracy_and_is_never_certain(heads):
+    rng = np.random.RandomState(0)
+    logits = 30 * rng.randn(500, 4)
+    highest = softmax(heads.temper(logits, 0.6) * logits, axis=1).max(axis=1)
+    assert highest.mean() == pytest.approx(0.6, abs=1e-6) and highest.max() < heads.SUREST
+    for expected in (0.0, 0.25):  # of 4 classes: not below chance
+        highest = softmax(heads.temper(logits, expected) * logits, axis=1).max(axis=1)
+        assert highest.mean() == pytest.approx(0.2875, abs=1e-6)
+    highest = softmax(heads.temper(logits, 1.0) * logits, axis=1).max(axis=1)
+    assert highest.max() == pytest.approx(heads.SUREST, abs=1e-6)
+    assert softmax(heads.temper(0 * logits, 1.0) * 0 * logits, axis=1).max() == 0.25
+
+
+@pytest.mark.parametrize("spread, right", [(0.6, 0.95), (3.0, 0.5)])
+def test_without_labels_the_scores_follow_how_clear_the_classes_are(heads, spread, right):
+    """Vectors around their words: with a small spread the answers are right and the scores high, else neither."""
+    rng = np.random.RandomState(0)
+    labels, means = rng.randint(3, size=400), 3 * np.eye(16)[:3]
+    words, texts = means + 0.3 * rng.randn(3, 16), means[labels] + spread * rng.randn(400, 16)
+    seen, new = texts[:200], texts[200:]
+    head, bias = heads.fit_head_from_words(words, seen)
+    factor, expected = heads.temper_without_labels(words, seen, head, bias, seed=0)
+    raw, scores = (softmax(scale * (new @ head + bias), axis=1) for scale in (1, factor))
+    accuracy = (scores.argmax(axis=1) == labels[200:]).mean()
+    assert (accuracy > right) == (right > 0.9)
+    assert expected < accuracy + 0.1 and abs(expected - accuracy) < 0.25
+    assert scores.max() < 0.9995
+    if right < 0.9:
+        assert scores.max(axis=1).mean() < accuracy + 0.1 < raw.max(axis=1).mean()
+
+
+def test_left_out_logits_come_from_heads_without_the_text(heads):
+    rng = np.random.RandomState(0)
+    labels = np.array([0, 1, 2] * 8 + [0, 1, 2])  # the last three are the words
+    vectors = rng.randn(27, 4) + 2 * np.eye(4)[labels]
+    seen = []
+
+    def fit(some, ids):
+        seen.append(len(some))
+        assert set(map(tuple, vectors[24:])) <= set(map(tuple, some))
+        return heads.fit_head(some, ids, 3, 0.9)
+
+    logits = heads.left_out_logits(fit, vectors, labels, 24, seed=0)
+    assert logits.shape == (24, 3) and len(seen) == heads.FOLDS and set(seen) == {24, 25}
+    inside = softmax(vectors @ np.array(heads.fit_head(vectors, labels, 3, 0.9)[0]), axis=1)[
+        np.arange(24), labels[:24]
+    ]
+    assert softmax(logits, axis=1)[np.arange(24), labels[:24]].mean() != pytest.approx(inside.mean())
+    alone = heads.left_out_logits(lambda some, ids: heads.fit_head(some, ids, 3, 0.9), vectors, labels, 1, seed=0)
+    weight, bias = heads.fit_head(vectors[1:], labels[1:], 3, 0.9)
+    np.testing.assert_allclose(alone[0], vectors[0] @ weight + bias)

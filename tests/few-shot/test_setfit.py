@@ -63,8 +63,8 @@ def test_seed_and_tuned_share(few, run, tiny_model, tmp_path):
     assert np.abs(untuned - first).max() > 1e-3
 
 
-def test_dev_makes_the_scores_as_sure_as_they_are_right(few, run, tiny_model, tmp_path):
-    """The same answers with and without dev; with it the mean score is near the accuracy."""
+def test_dev_makes_the_scores_as_sure_as_they_are_right(few, run, tiny_model, tmp_path, capsys):
+    """The same answers with and without dev; with it the mean score is near the accuracy, without it not above."""
     truth = [LABELS.index(line.split("\t")[1]) for line in read_lines(few / "dev.txt")]
     flags = ["--do_train", "--ngram_weight", "0.5"]
     fitted = probabilities(run(few, tiny_model, tmp_path / "a", *flags), few)
@@ -72,7 +72,10 @@ def test_dev_makes_the_scores_as_sure_as_they_are_right(few, run, tiny_model, tm
     as_it_is = probabilities(run(few, tiny_model, tmp_path / "b", *flags), few)
     assert (fitted.argmax(axis=1) == as_it_is.argmax(axis=1)).all()
     accuracy = (fitted.argmax(axis=1) == truth).mean()
-    assert abs(fitted.max(axis=1).mean() - accuracy) < 0.1 < abs(as_it_is.max(axis=1).mean() - accuracy)
+    assert abs(fitted.max(axis=1).mean() - accuracy) < 0.1
+    assert as_it_is.max(axis=1).mean() < accuracy + 0.1 and as_it_is.max() < 0.9999
+    out = capsys.readouterr().out
+    assert out.count("Scores: ") == 1 and "Scores: calibrated on train.txt, where each text was left out" in out
 
 
 def test_a_label_without_samples_has_its_word(few, run, tiny_model, tmp_path):
@@ -129,6 +132,30 @@ def test_label_words_and_unlabelled_texts_alone(few, run, tiny_model, tmp_path, 
     folder = run(few, tiny_model, tmp_path / "out", "--do_train", "--do_eval")
     assert "unlabelled texts and the label words alone make the head" in capsys.readouterr().out
     assert Predictor(folder).labels == LABELS
+
+
+def test_scores_without_any_label_are_not_near_certain(few, run, tiny_model, tmp_path, sample_lines, capsys):
+    """Neither train.txt nor dev.txt: tempered to what the fit suggests, and said so, in a later run too."""
+    truth = [LABELS.index(line.split("\t")[1]) for line in read_lines(few / "dev.txt")]
+    (few / "train.txt").unlink()
+    (few / "dev.txt").unlink()
+    (few / "data.txt").write_text("\n".join(line.split("\t")[0] for line in sample_lines["train"]), "utf-8")
+    folder = run(few, tiny_model, tmp_path / "out", "--do_train")
+    assert (
+        "Scores: not calibrated, since no text has a label: lowered to what the fit itself suggests, about "
+        in capsys.readouterr().out
+    )
+    scores = probabilities(folder, few)
+    accuracy = (scores.argmax(axis=1) == truth).mean()
+    assert scores.max() < 0.995 and 0.33 < scores.max(axis=1).mean() < accuracy + 0.15
+    expected = json.loads((folder / "export.json").read_text("utf-8"))["calibration"]["expected_accuracy"]
+    assert abs(scores.max(axis=1).mean() - max(expected, 0.37)) < 0.1
+    run(few, tiny_model, tmp_path / "out", "--do_predict")
+    out = capsys.readouterr().out
+    assert "predictions.txt; their scores are not calibrated\n" in out and "Scores: not calibrated" in out
+    (few / "data.txt").write_text("头疼\n" * 5 + "挂号\n", "utf-8")
+    with pytest.raises(UsageError, match="data.txt: 2 different texts; .* that takes 6"):
+        run(few, tiny_model, tmp_path / "out", "--do_train")
 
 
 def test_data_txt_has_a_part(few, run, tiny_model, tmp_path, sample_lines):

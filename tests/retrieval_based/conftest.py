@@ -3,8 +3,9 @@
 import pytest
 
 from retrieval_based import export_model, train
+from retrieval_based.utils import vector_insert
 from tests.helpers import LABEL_WORDS, ROOT, write_data
-from tests.retrieval_based.helpers import call, train_flags
+from tests.retrieval_based.helpers import call, export_untrained, train_flags
 from tests.retrieval_based.milvus_server import Milvus
 
 
@@ -48,3 +49,26 @@ def exported(tmp_path_factory, once):
         paths = ["--params_path", once / "model_best", "--output_path", folder / name]
         call(export_model, *paths, "--export_type", *types)
     return folder
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory, tiny_model):
+    """The export of an untrained dual encoder, whose vectors differ from text to text."""
+    return export_untrained(tiny_model, tmp_path_factory.mktemp("encoder") / "export", 0)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory, sample_lines):
+    """train.txt of 60 texts and dev.txt of 25, three labels."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for split, count in (("train", 60), ("dev", 25)):
+        (folder / f"{split}.txt").write_text("\n".join(sample_lines[split][:count]) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def filled(tmp_path, model_dir, corpus):
+    """--uri of an index of hnswlib with the texts of train.txt."""
+    flags = ["--uri", str(tmp_path / "index")]
+    call(vector_insert, *flags, "--model_dir", model_dir, "--corpus_file", corpus / "train.txt")
+    return flags

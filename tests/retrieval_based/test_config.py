@@ -19,7 +19,15 @@ def test_the_last_of_equal_texts_counts():
     assert vectors.dtype == np.float32
 
 
-@pytest.mark.parametrize("label", ["a\tb", "a\nb", "", "标" * 342])
+@pytest.mark.parametrize("label", ["a\tb", "a\nb", "", "标" * 342, "\udc80"])
 def test_labels_that_no_index_takes(label):
     with pytest.raises(UsageError, match="row 1: the label"):
         config.checked_rows(["x"], [label], [[1.0]], 1)
+    with pytest.raises(UsageError, match="^the label"):
+        config.check_label(label)
+
+
+def test_texts_with_half_a_character():
+    """Milvus would end in a traceback."""
+    with pytest.raises(UsageError, match=r"row 2: the text 'x.udc80' has half a character; was it read as UTF-8"):
+        config.checked_rows(["x", "x\udc80"], ["a", "a"], [[1.0], [1.0]], 1)

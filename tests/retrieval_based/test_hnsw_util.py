@@ -92,6 +92,10 @@ def test_delete_and_rename(rows, tmp_path):
     assert len(index) == 389 and all(hit.label != "类 0" for hit in index.search(vectors[:1], 389)[0])
     assert index.rename_label("类 2", "类 3") == 10 and index.labels()["类 3"] == 20
     assert index.rename_label("类 2", "类 4") == 0
+    assert index.present(["类 3", "类 2", "没有"]) == {"类 3"}
+    for label in ("", "行\n列", "标\t签", "标" * 342, "\ud800"):
+        with pytest.raises(UsageError, match="the label"):
+            index.rename_label("类 3", label)
     index.save()
     index = hnsw_util.HnswIndex(tmp_path, DIM, "a")  # deletions are kept, and their places used again
     assert len(index) == 389 and index.delete_label("类 0") == 0

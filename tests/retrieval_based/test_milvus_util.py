@@ -1,15 +1,11 @@
 """retrieval_based/utils/milvus_util.py: the same tests on Milvus Lite and on a real server."""
 
-import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
 from retrieval_based.utils import milvus_util
-from tests.helpers import ROOT
 from utils import UsageError
 
 pytest.importorskip("pymilvus", reason="pymilvus is not installed")
@@ -33,7 +29,8 @@ def open_index(request, tmp_path):
 
     yield open_index
     if opened:
-        opened[0]._client.drop_collection(name, timeout=30)
+        for part in (name, f"{name}_notes"):
+            opened[0]._client.drop_collection(part, timeout=30)
     for index in opened:
         index.close()
 
@@ -65,6 +62,8 @@ def test_search(open_index, rows, monkeypatch):
     assert len(hits) == 300 and hits[0].score == pytest.approx(cosines[0].max(), abs=1e-5)
     assert index.labels() == {f"类 {number}": 30 for number in range(10)}
     assert index.has_label("类 1") and not index.has_label("类")
+    monkeypatch.setattr(milvus_util, "READ_BATCH", 20)  # fewer than one label has rows
+    assert index.present(["类 1", "类", "类 2", "类 9"]) == {"类 1", "类 2", "类 9"} and index.present([]) == set()
     monkeypatch.setattr(milvus_util, "MAX_ROWS", 200)  # counted range by range of the content ids
     assert sum(index.labels().values()) == 300
 
@@ -111,8 +110,9 @@ def test_delete_and_rename(open_index, rows, monkeypatch):
     assert index.rename_label("类 3", "类 3") == before["类 2"] + before["类 3"] == index.labels()["类 3"]
     (hit,) = index.search(vectors[2:3], 1, ["类 3"])[0]
     assert hit.score == pytest.approx(1, abs=1e-5) and index.stored([hit.id]) == {hit.id: ("类 3", "v1")}
-    with pytest.raises(UsageError, match="the label has 0 bytes"):
-        index.rename_label("类 3", "")
+    for label in ("", "行\n列", "标" * 342, "\ud800"):
+        with pytest.raises(UsageError, match="the label"):
+            index.rename_label("类 3", label)
 
 
 def test_reopen_and_another_model(open_index, rows):
@@ -166,48 +166,6 @@ def test_collections_of_others(open_index):
         open_index()._client.drop_collection("other_one", timeout=30)
 
 
-def test_no_server(capfd):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
-        start = time.monotonic()
-        with pytest.raises(UsageError) as error:
-            milvus_util.MilvusIndex(uri, DIM, "a")
-    assert time.monotonic() - start < 10
-    assert f"{uri}: no Milvus answers there" in str(error.value) and "\n" not in str(error.value)
-    assert capfd.readouterr().err == ""
-
-
-def test_lite_in_another_process(tmp_path, rows, monkeypatch):
-    """One message; the process that has it open goes on undisturbed, and after it the file is free."""
-    monkeypatch.setattr(milvus_util, "LOCK_TIMEOUT", 0.3)
-    script = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from retrieval_based.utils.milvus_util import MilvusIndex\n"
-        f"index = MilvusIndex(sys.argv[2], {DIM}, 'a')\n"
-        "print('open', flush=True); input()\n"
-        f"index.upsert(['甲'], ['乙'], [[1.0] * {DIM}]); print(len(index), flush=True); input()\n"
-    )
-    path = tmp_path / "milvus.db"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
-    other = subprocess.Popen([sys.executable, "-c", script, ROOT, path], **pipes)
-    try:
-        assert other.stdout.readline() == "open\n"
-        for _ in range(2):
-            with pytest.raises(UsageError, match="another process has it open; Milvus Lite is for one process"):
-                milvus_util.MilvusIndex(str(path), DIM, "a")
-        other.stdin.write("\n")
-        other.stdin.flush()
-        assert other.stdout.readline() == "1\n"
-    finally:
-        other.kill()
-        other.wait()
-    monkeypatch.setattr(milvus_util, "LOCK_TIMEOUT", 10)
-    index = milvus_util.MilvusIndex(str(path), DIM, "a")
-    assert index.labels() == {"乙": 1}
-    index.close()
-
-
 @pytest.mark.parametrize("at", ["before", "between", "after"])
 def test_a_kill_while_lite_replaces_rows(tmp_path, rows, at):
     """Milvus Lite deletes the old rows before it inserts the new ones; whatever of that was done, none is lost."""
@@ -235,14 +193,22 @@ def test_a_kill_while_lite_replaces_rows(tmp_path, rows, at):
     assert [name.name for name in tmp_path.iterdir()] == ["milvus.db"]
 
 
-def test_files_that_lite_cannot_open(tmp_path):
-    (tmp_path / "text.db").write_text("这不是数据库", encoding="utf-8")
-    with pytest.raises(UsageError, match="text.db: not a file of Milvus Lite"):
-        milvus_util.MilvusIndex(str(tmp_path / "text.db"), DIM, "a")
-    with pytest.raises(UsageError, match="Milvus Lite takes up to 36 letters"):
-        milvus_util.MilvusIndex(str(tmp_path / "索引.db"), DIM, "a")
-    with pytest.raises(UsageError, match="text.db.*: cannot be opened"):
-        milvus_util.MilvusIndex(str(tmp_path / "text.db" / "a.db"), DIM, "a")
+def test_rows_to_be_replaced_of_an_index_that_is_gone(tmp_path, rows):
+    """Whoever deletes the file and begins anew does not get rows of the old one, nor its notes."""
+    path = tmp_path / "milvus.db"
+    index = milvus_util.MilvusIndex(str(path), DIM, "a")
+    index.upsert(*rows)
+    index._client.upsert = None  # dies after the rows were noted
+    with pytest.raises(TypeError):
+        index.rename_label("类 2", "新")
+    index.close()
+    path.unlink()
+    with pytest.raises(UsageError, match="pending: rows of an index that was here before; delete the file"):
+        milvus_util.MilvusIndex(str(path), DIM, "a")
+    (tmp_path / "milvus.db.retrieval.pending").unlink()
+    index = milvus_util.MilvusIndex(str(path), DIM, "a")
+    assert len(index) == 0
+    index.close()
 
 
 @pytest.mark.slow  # most of its minute is the server's own recovery
@@ -252,6 +218,8 @@ def test_kill_the_server(milvus, rows):
     index = milvus_util.MilvusIndex(milvus.uri, DIM, "a", collection="killed", m=8)
     index.upsert(texts[:100], labels[:100], vectors[:100])
     index.save()
+    index.add_note({"set": {"k": 1}})
+    index.add_note({"set": {"k": 2}})
     index.upsert(texts[100:], labels[100:], vectors[100:])
     assert index.delete_label("类 9") == 30 and index.rename_label("类 8", "新") == 30
     milvus.kill()
@@ -261,6 +229,7 @@ def test_kill_the_server(milvus, rows):
     again = milvus_util.MilvusIndex(milvus.uri, DIM, "a", collection="killed")
     assert again.labels() == {**{f"类 {number}": 30 for number in range(8)}, "新": 30} and len(again) == 270
     assert again.search(vectors[100:101], 1)[0][0].text == texts[100]
+    assert again.notes() == [{"set": {"k": 1}}, {"set": {"k": 2}}]
     again.close()
     assert len(index.search(vectors[:1], 270)[0]) == 270  # the client that was connected all along
     index._client.drop_collection("killed", timeout=30)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from core.predictor import Predictor
-from retrieval_based import run_system, system
+from retrieval_based import run_system
 from retrieval_based.utils import vector_insert
 from tests.helpers import LABELS
 from tests.retrieval_based.helpers import call, export_untrained
@@ -16,20 +16,6 @@ pytest.importorskip("pymilvus", reason="pymilvus is not installed")
 pytest.importorskip("hnswlib", reason="hnswlib is not installed")
 
 NEW = '挂号"\\'
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory, tiny_model):
-    return export_untrained(tiny_model, tmp_path_factory.mktemp("encoder") / "export", 0)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory, sample_lines):
-    """train.txt of 60 texts and dev.txt of 25, three labels."""
-    folder = tmp_path_factory.mktemp("corpus")
-    for split, count in (("train", 60), ("dev", 25)):
-        (folder / f"{split}.txt").write_text("\n".join(sample_lines[split][:count]) + "\n", encoding="utf-8")
-    return folder
 
 
 @pytest.fixture
@@ -51,14 +37,6 @@ def index_flags(request, tmp_path):
     uris = {"hnsw": str(tmp_path / "index"), "lite": str(tmp_path / "milvus.db")}
     uri = uris.get(request.param) or request.getfixturevalue("milvus").uri
     yield ["--uri", uri, "--collection", f"system_{request.param}"]
-
-
-@pytest.fixture
-def filled(tmp_path, model_dir, corpus):
-    """--uri of an index of hnswlib with the texts of train.txt."""
-    flags = ["--uri", str(tmp_path / "index")]
-    vector_insert.main([*flags, "--model_dir", str(model_dir), "--corpus_file", str(corpus / "train.txt")])
-    return flags
 
 
 def test_labels_come_and_go(index_flags, run, model_dir, corpus, sample_lines, capsys, tmp_path):
@@ -174,5 +152,3 @@ def test_refusals(run, filled, tiny_model, tmp_path, model_dir, corpus):
     for flags in (["--examples", "a"], ["--weight", "2"], ["--top_k", "0"], ["--keep", "0"], ["--unknown_texts", "a"]):
         with pytest.raises(SystemExit):
             run_system.parse_flags(flags)
-    assert system.renamed_labels({"a": "b"}, "b", "c") == {"a": "c", "b": "c"}
-    assert system.renamed_labels({"a": "b"}, "b", "a") == {"b": "a"}

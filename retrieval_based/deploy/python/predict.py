@@ -17,6 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the repository's root
 from retrieval_based.checkpoints import read_export
 from retrieval_based.data import read_pairs, write_similarities
+from retrieval_based.lines import output_that_may_end
 from utils import exit_on_usage_error, read_cases, staged_files
 
 
@@ -55,5 +56,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with exit_on_usage_error():
+    with exit_on_usage_error(), output_that_may_end():
         main()

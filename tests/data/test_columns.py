@@ -1,0 +1,63 @@
+"""data/columns.py: columns the wrong way round, names of columns, numbers of records; and honest data."""
+
+import pytest
+
+from data.columns import Columns
+from tests.helpers import ROOT
+from utils import read_lines
+
+
+def problems(rows):
+    columns = Columns()
+    columns.add(*map(list, zip(*rows)))
+    return columns.problems()
+
+
+def honest(samples, labels):
+    return [(f"第{number}位患者应该挂什么科", f"科室{number % labels}") for number in range(samples)]
+
+
+@pytest.mark.parametrize("samples, labels", [(30, 5), (60, 15), (2, 2), (9, 9), (240, 15), (1000, 100), (600, 60)])
+def test_honest_data_passes(samples, labels):
+    assert problems(honest(samples, labels)) == []
+
+
+def test_the_sample_data_passes():
+    for name in ("train", "dev"):
+        assert problems([line.split("\t") for line in read_lines(ROOT / "data" / f"{name}.txt")]) == []
+
+
+def test_short_texts_with_long_names_of_labels_pass():
+    rows = [(f"词{number}", ("上呼吸道感染类疾病", "消化系统疾病")[number % 2]) for number in range(100)]
+    assert problems(rows) == []
+
+
+def test_the_wrong_way_round():
+    [(line, message)] = problems([(label, text) for text, label in honest(100, 5)])
+    assert line == 0 and "the wrong way round: 100 different labels in 100 samples, longer than the texts" in message
+    assert message.endswith("add --trust_columns")
+    # Texts that come again: fewer labels than a tenth, but longer and more varied than the texts.
+    [(line, message)] = problems([(label, text) for text, label in honest(20, 2)] * 20)
+    assert "the wrong way round: 20 different labels in 400 samples" in message
+
+
+@pytest.mark.parametrize("pattern", ["{}", "doc_{}", "A{:06}", "{:032x}"])
+def test_numbers_of_records(pattern):
+    rows = [(text, pattern.format(number)) for number, (text, _) in enumerate(honest(40, 2), 10**6)]
+    [(_, message)] = problems(rows)
+    assert "numbers of records" in message or "wrong way round" in message
+
+
+def test_more_labels_than_one_for_ten():
+    [(_, message)] = problems(honest(500, 100))
+    assert "100 different labels in 500 samples, more than one for 10" in message
+
+
+@pytest.mark.parametrize("row", [("text", "label"), ("标签", "文本"), ("Sentence", "LABEL"), ("comment_text", "类别")])
+def test_names_of_columns(row):
+    [(line, message)] = problems([row, *honest(30, 3)])
+    assert line == 1 and f"{row[0]!r} and {row[1]!r} look like the names of the columns" in message
+
+
+def test_a_class_that_is_called_like_a_column_is_one():
+    assert problems([("这是什么东西", "类型"), ("哪种类型好", "类型"), *honest(30, 3)]) == []
