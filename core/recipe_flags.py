@@ -38,23 +38,29 @@ class RecipeArguments:
     )
     ema_decay: float = field(
         default=0.0,
-        metadata={"help": "Evaluate, save and export a running average of the weights, which keeps this share of "
-                  "itself in each step, such as 0.999; less at the start."},
-    )  # fmt: skip
+        metadata={
+            "help": "Evaluate, save and export a running average of the weights, which keeps this share of "
+            "itself in each step, such as 0.999; less at the start."
+        },
+    )
     pooling: Optional[str] = field(
         default=None,
-        metadata={"help": "What the classifier reads: cls, the first token, or mean, all of them; None means as the "
-                  "given model does, which is cls for a pretrained one."},
-    )  # fmt: skip
+        metadata={
+            "help": "What the classifier reads: cls, the first token, or mean, all of them; None means as the "
+            "given model does, which is cls for a pretrained one."
+        },
+    )
     class_weight: str = field(
         default="none",
         metadata={"help": "balanced: a text counts more the rarer its class is, so that all classes count alike."},
     )
     logit_adjustment: bool = field(
         default=False,
-        metadata={"help": "Lower frequent classes' scores, as much as is best for --metric_for_best_model macro_f1 "
-                  "on dev; kept in the saved classifier's bias."},
-    )  # fmt: skip
+        metadata={
+            "help": "Lower frequent classes' scores, as much as is best for --metric_for_best_model macro_f1 "
+            "on dev; kept in the saved classifier's bias."
+        },
+    )
 
 
 def changed(flags):

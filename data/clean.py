@@ -216,8 +216,11 @@ def write_clean_copy(source, target, check, max_left_out=0.1):
     try:
         with staged_files(target) as stage:
             cleaner = _write_files(source, stage, check)
-            problems = [problem for name, tally in cleaner.tallies.items()
-                        if (problem := tally.problem(source / f"{name}.txt", max_left_out))]  # fmt: skip
+            problems = [
+                problem
+                for name, tally in cleaner.tallies.items()
+                if (problem := tally.problem(source / f"{name}.txt", max_left_out))
+            ]
             problems = problems or verify(source, stage, cleaner.tallies)
             if problems:
                 raise UsageError("\n".join([f"--fix {target}: nothing was written:", *problems]))

@@ -67,17 +67,25 @@ def tiny_ernie_m(tmp_path_factory, sample_lines):
     folder, work = tmp_path_factory.mktemp("tiny_ernie_m"), tmp_path_factory.mktemp("sentencepiece")
     (work / "texts").write_text("\n".join(sample_lines["train"][:48]), encoding="utf-8")
     sentencepiece.SentencePieceTrainer.train(
-        input=str(work / "texts"), model_prefix=str(work / "sp"), vocab_size=600, hard_vocab_limit=False,
-        model_type="unigram", minloglevel=2,
-    )  # fmt: skip
+        input=str(work / "texts"),
+        model_prefix=str(work / "sp"),
+        vocab_size=600,
+        hard_vocab_limit=False,
+        model_type="unigram",
+        minloglevel=2,
+    )
     pieces = [line.split("\t")[0] for line in (work / "sp.vocab").read_text(encoding="utf-8").splitlines()]
     tokens = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]", *pieces[3:]]
     (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
     ErnieMTokenizer(str(folder / "vocab.txt"), str(work / "sp.model")).save_pretrained(str(folder))
     config = ErnieMConfig(
-        vocab_size=len(tokens), hidden_size=48, num_hidden_layers=1, num_attention_heads=12, intermediate_size=64,
+        vocab_size=len(tokens),
+        hidden_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=12,
+        intermediate_size=64,
         max_position_embeddings=66,
-    )  # fmt: skip
+    )
     ErnieMModel(config).save_pretrained(str(folder))
     return folder
 
@@ -112,8 +120,15 @@ def rendered():
             pytest.skip("no Chromium: the page was not rendered")
         address = page if isinstance(page, str) else page.as_uri()
         # A served page asks for more once it is loaded: its clock runs on until that is there.
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
-                   *(["--virtual-time-budget=10000"] if address.startswith("http") else []), address]  # fmt: skip
+        command = [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--dump-dom",
+            *(["--virtual-time-budget=10000"] if address.startswith("http") else []),
+            address,
+        ]
         return subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True).stdout
 
     return render

@@ -19,6 +19,7 @@ COPIED = {"deploy/triton_serving/tokenizer_model.py", "deploy/triton_serving/pos
 
 # Parts of a script that are tested through it.
 TESTED_WITH = {
+    "deploy/simple_serving/messages.py": "tests/deploy/test_application.py",
     "deploy/triton_serving/connection.py": "tests/deploy/test_triton.py",
     "few-shot/prompt_steps.py": "tests/few-shot/test_train.py",
     "few-shot/utc.py": "tests/few-shot/test_zero_shot.py",

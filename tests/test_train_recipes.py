@@ -201,8 +201,17 @@ def test_a_pruning_in_the_same_run_is_not_disturbed(plain, tiny_model, tmp_path)
         "--class_weight balanced"
     ).split()
     prune = "--do_compress --strategy dynabert --width_mult_list 1/2 --max_steps 4 --save_steps 4".split()
-    command = train_flags(data, tiny_model, tmp_path / "both", "--save_strategy", "no", "--evaluation_strategy", "no",
-                          "--load_best_model_at_end", "False")  # fmt: skip
+    command = train_flags(
+        data,
+        tiny_model,
+        tmp_path / "both",
+        "--save_strategy",
+        "no",
+        "--evaluation_strategy",
+        "no",
+        "--load_best_model_at_end",
+        "False",
+    )
     train.main([*command, *flags, *prune])
     train.main([*command, *flags, "--max_steps", "4", "--output_dir", str(tmp_path / "alone")])
     assert same_weights(tmp_path / "both", tmp_path / "alone")
@@ -244,8 +253,12 @@ def test_two_processes(plain, tiny_model, tmp_path):
     flags = short(data, model, tmp_path / "two", more + " --per_device_train_batch_size 4")
     run = subprocess.run(
         [sys.executable, *launch, str(tmp_path / "log"), "train.py", *flags],
-        cwd=ROOT, env={**environment, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**environment, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     train.main(short(data, model, tmp_path / "one", more))
     check_adjusted(tmp_path / "one", data)

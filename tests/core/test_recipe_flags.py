@@ -16,10 +16,17 @@ def problems(args=None, **flags):
 def test_what_is_fine():
     assert problems() == [] == problems({"do_train": False})
     every = {
-        "rdrop_alpha": 4.0, "adversarial": "fgm", "adversarial_epsilon": 0.5, "multi_sample_dropout": 5,
-        "label_smoothing": 0.1, "layerwise_lr_decay": 0.9, "head_learning_rate": 1e-3, "ema_decay": 0.999,
-        "pooling": "mean", "class_weight": "balanced",
-    }  # fmt: skip
+        "rdrop_alpha": 4.0,
+        "adversarial": "fgm",
+        "adversarial_epsilon": 0.5,
+        "multi_sample_dropout": 5,
+        "label_smoothing": 0.1,
+        "layerwise_lr_decay": 0.9,
+        "head_learning_rate": 1e-3,
+        "ema_decay": 0.999,
+        "pooling": "mean",
+        "class_weight": "balanced",
+    }
     assert problems(**every) == [] and changed(RecipeArguments(**every)) == every
     assert problems({"metric_for_best_model": "eval_macro_recall"}, logit_adjustment=True) == []
 
@@ -68,6 +75,8 @@ def test_flags_at_their_defaults_leave_the_fingerprint_alone():
         "ema_decay": 0.9,
     }
     given, default = (RecipeArguments(adversarial="fgm", adversarial_epsilon=value) for value in (1.0, None))
-    assert for_fingerprint(given, "cls") == for_fingerprint(default, "cls") == {
-        "adversarial": "fgm", "adversarial_epsilon": 1.0
-    }  # fmt: skip
+    assert (
+        for_fingerprint(given, "cls")
+        == for_fingerprint(default, "cls")
+        == {"adversarial": "fgm", "adversarial_epsilon": 1.0}
+    )

@@ -12,15 +12,31 @@ from utils import UsageError
 
 
 def choice(name, *labels, **more):
-    return {"id": "x", "from_name": name, "to_name": "t", "type": "choices", "origin": "manual",
-            "value": {"choices": list(labels)}, **more}  # fmt: skip
+    return {
+        "id": "x",
+        "from_name": name,
+        "to_name": "t",
+        "type": "choices",
+        "origin": "manual",
+        "value": {"choices": list(labels)},
+        **more,
+    }
 
 
 def task(data, *results, cancelled=False):
     """A task as Label Studio's JSON has it."""
     annotation = {"id": 9, "completed_by": 1, "was_cancelled": cancelled, "result": list(results), "lead_time": 3.1}
-    return {"id": 7, "data": data, "annotations": [annotation] if results else [], "predictions": [], "drafts": [],
-            "meta": {}, "inner_id": 1, "total_annotations": 1, "project": 3}  # fmt: skip
+    return {
+        "id": 7,
+        "data": data,
+        "annotations": [annotation] if results else [],
+        "predictions": [],
+        "drafts": [],
+        "meta": {},
+        "inner_id": 1,
+        "total_annotations": 1,
+        "project": 3,
+    }
 
 
 def records(tmp_path, tasks, **options):
