@@ -116,5 +116,5 @@ def test_what_is_cut_off_scores_nothing(trained_once):
         scores, _ = attribution.explain(explainer, [case], method, args)
         assert (scores[0][case.first_cut :] == 0).all() and (scores[0][: case.first_cut] != 0).any()
     assert case.cut_off and not explainer.make_cases([(1, "头痛发热检查", "")])[0].cut_off  # of just 8 tokens
-    page = "".join(coloured(case, scores[0]))
+    page = "".join(coloured(case, scores[0], {"cut": "cut off"}))
     assert page.count('class="cut"') == len(case.words) - case.first_cut
