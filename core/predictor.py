@@ -271,6 +271,20 @@ class Predictor(GraphRunner):
             self.warned = warn_of_unknown("the texts", str(self.folder), texts, features, *model)
         return softmax(self.logits(features).astype("float64"), axis=1)
 
+    @staticmethod
+    def _checked(texts):
+        """The texts as a list; a single str is one text.
+
+        Raises:
+            UsageError: one of them is empty or no text, such as None or NaN of a table.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        for number, text in enumerate(texts):
+            if not isinstance(text, str) or not text.strip():
+                raise UsageError(f"texts[{number}]: {text!r} is not a text; leave it out, or write one")
+        return texts
+
     def classify(self, texts):
         """The most probable label of each text and its probability: list[tuple[str, float]]."""
-        return [(self.labels[row.argmax()], float(row.max())) for row in self.probabilities(texts)]
+        probabilities = self.probabilities(self._checked(texts))
+        return [(self.labels[row.argmax()], float(row.max())) for row in probabilities]

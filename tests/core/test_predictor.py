@@ -66,3 +66,15 @@ def test_a_missing_or_broken_small_file(folder, name, text):
     (folder / name).unlink() if text is None else (folder / name).write_text(text)
     with pytest.raises(UsageError, match="export the model again"):
         Predictor(folder)
+
+
+def test_one_text_any_iterable_and_what_is_no_text(trained_once):
+    predictor = Predictor(trained_once[1] / "export")
+    texts = ["头疼应该挂什么科", "做一次检查多少钱"]
+    expected = predictor.classify(texts)
+    assert predictor.classify(texts[0]) == expected[:1]
+    assert predictor.classify(text for text in texts) == expected
+    assert predictor.classify(dict.fromkeys(texts)) == expected
+    for wrong in (None, float("nan"), "", " \t", 3):
+        with pytest.raises(UsageError, match=r"texts\[1\]: "):
+            predictor.classify([texts[0], wrong])
