@@ -1,7 +1,6 @@
 """Looked at before any heavy import: where a run writes, and what its data lacks."""
 
 import os
-from collections import Counter
 from pathlib import Path
 
 from utils import UsageError, read_examples, shortened
@@ -71,8 +70,7 @@ def data_warnings(labels, train=None, dev=None, train_path="train.txt", dev_path
     """
     result = []
     if train is not None:
-        counts = Counter(train[1])
-        missing = [label for index, label in enumerate(labels) if not counts[index]]
+        missing = _without_samples(labels, train[1])
         if missing:
             result.append(
                 f"{train_path}: no text of {_named(missing)}, so the model will not learn to answer that; add texts, "
@@ -84,8 +82,7 @@ def data_warnings(labels, train=None, dev=None, train_path="train.txt", dev_path
                 "can be learnt from that. For few labelled texts see few-shot/README.md"
             )
     if dev is not None:
-        counts = Counter(dev[1])
-        missing = [label for index, label in enumerate(labels) if not counts[index]]
+        missing = _without_samples(labels, dev[1])
         if missing:
             result.append(
                 f"{dev_path}: no text of {_named(missing)}, so its scores do not tell how well that is recognised, "
@@ -97,3 +94,9 @@ def data_warnings(labels, train=None, dev=None, train_path="train.txt", dev_path
 def _named(labels):
     names = " ".join(shortened(label) for label in labels[:MAX_NAMES])
     return names if len(labels) <= MAX_NAMES else f"{names} and {len(labels) - MAX_NAMES} more labels"
+
+
+def _without_samples(labels, class_ids):
+    """The labels that no sample has, in class order."""
+    present = set(class_ids)
+    return [label for index, label in enumerate(labels) if index not in present]
