@@ -262,9 +262,11 @@ class Predictor(GraphRunner):
         return self.outputs(features)
 
     def probabilities(self, texts):
-        """float64 [texts, classes]; each row sums to 1."""
+        """float64 [texts, classes]; each row sums to 1. A str is one text; a blank one is taken, for texts without
+        their words."""
         from scipy.special import softmax
 
+        texts = self._listed(texts)
         features = self.encode(texts)
         if not self.warned:
             model = (self.tokenizer, self.encode, logger.warning)
@@ -272,19 +274,19 @@ class Predictor(GraphRunner):
         return softmax(self.logits(features).astype("float64"), axis=1)
 
     @staticmethod
-    def _checked(texts):
+    def _listed(texts, blank=True):
         """The texts as a list; a single str is one text.
 
         Raises:
-            UsageError: one of them is empty or no text, such as None or NaN of a table.
+            UsageError: one of them is no text, such as None or NaN of a table, or is empty where `blank` is False.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         for number, text in enumerate(texts):
-            if not isinstance(text, str) or not text.strip():
+            if not isinstance(text, str) or not (blank or text.strip()):
                 raise UsageError(f"texts[{number}]: {text!r} is not a text; leave it out, or write one")
         return texts
 
     def classify(self, texts):
         """The most probable label of each text and its probability: list[tuple[str, float]]."""
-        probabilities = self.probabilities(self._checked(texts))
+        probabilities = self.probabilities(self._listed(texts, blank=False))
         return [(self.labels[row.argmax()], float(row.max())) for row in probabilities]

@@ -78,3 +78,11 @@ def test_one_text_any_iterable_and_what_is_no_text(trained_once):
     for wrong in (None, float("nan"), "", " \t", 3):
         with pytest.raises(UsageError, match=r"texts\[1\]: "):
             predictor.classify([texts[0], wrong])
+
+
+def test_probabilities_take_a_str_as_one_text_and_a_blank_one(trained_once):
+    predictor = Predictor(trained_once[1] / "export")
+    both = predictor.probabilities(["头疼应该挂什么科", ""])
+    np.testing.assert_allclose(predictor.probabilities("头疼应该挂什么科"), both[:1], atol=1e-6)
+    with pytest.raises(UsageError, match=r"texts\[1\]: None is not a text"):
+        predictor.probabilities(["头疼应该挂什么科", None])

@@ -7,7 +7,7 @@ from tests.deploy.exporting import odd_texts, read_config
 
 def test_labels_are_those_of_the_predictor(models, predictor, python_model):
     model = python_model(models / "seqcls_postprocess")
-    texts = odd_texts(60)
+    texts = [text for text in odd_texts(60) if text.strip()]  # blank ones are refused before Triton's graph
     logits = predictor.logits(predictor.encode(texts))
     name = read_config(models / "seqcls_postprocess")["input"][0]["name"]
     (tensors, _), (more, _) = model.execute([{name: logits[:50]}, {name: logits[50:]}])
