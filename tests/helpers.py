@@ -4,7 +4,11 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
+from core.cpu import paddle_version
+
 ROOT = Path(__file__).resolve().parent.parent
+
+PADDLE_3 = paddle_version().startswith("3.")
 
 LABELS = ["病情诊断", "医疗费用", "就医建议"]
 
