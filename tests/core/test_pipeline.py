@@ -34,7 +34,7 @@ def test_predictions_come_in_file_order(trained_once):
         np.testing.assert_allclose(output.predictions[index], logits.numpy()[0], atol=1e-5)
 
 
-def test_labels_that_are_paths(tmp_path, sample_lines, tiny_model, log):
+def test_labels_that_are_paths(tmp_path, sample_lines, tiny_model, log, monkeypatch):
     """They stay classes; the report, the results and the export have their levels, by the training's separator."""
     names = {"病情诊断": "病/诊断", "医疗费用": "钱", "就医建议": "病/就医"}
     rows = {split: [line.split("\t") for line in lines] for split, lines in sample_lines.items()}
@@ -59,6 +59,13 @@ def test_labels_that_are_paths(tmp_path, sample_lines, tiny_model, log):
     right = [label[0] == own[0] for (label, _), own in zip(predictor.classify(texts), truth)]
     assert results["test_level_1_accuracy"] == pytest.approx(np.mean(right))
     assert results["test_accuracy"] <= results["test_level_1_accuracy"] <= 1
+    # Pruned models' exports are told too; a separator that is given replaces the model's own.
+    facts = []
+    monkeypatch.setattr("core.compress.compress", lambda trainer, labels, types, own, pruner: facts.append(own))
+    train.main([*given, "--do_compress"])
+    assert facts[0]["label_separator"] == "/" and "weights" in facts[0]
+    run = train.parse_all([*given, "--do_export", "--label_separator", "##"])
+    assert pipeline.prepare(run, str(output)).model.config.label_separator == "##"
 
 
 def test_nothing_is_said_of_levels_where_there_are_none(trained_once):
