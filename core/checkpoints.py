@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from core.arguments import plain
+from core.label_paths import stored_separator
 from utils import UsageError, read_json, staged_files, write_json
 
 # What training it was: in output_dir when it is finished, and in each complete checkpoint.
@@ -110,6 +111,11 @@ def trained_max_length(model_dir):
 def trained_pooling(model_dir):
     """What a model's head reads, by its config.json: cls, or mean (core/heads.py)."""
     return (read_model_config(model_dir) or {}).get("classifier_pooling", "cls")
+
+
+def trained_separator(model_dir):
+    """What stands between the parts of a model's labels, by its config.json (core/label_paths.py)."""
+    return stored_separator(read_model_config(model_dir) or {})
 
 
 # ---------------------------------------------------------------------------------------------------------- trainings
