@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 
 from analysis.flags import check_flags, for_model, make_parser, next_command, read_model_labels
 from analysis.report import add_language_flag
-from core.arguments import require_packages
+from core.arguments import parse_argv, require_packages
 from utils import exit_on_usage_error, prediction_lines, read_examples, write_lines
 
 
@@ -44,7 +44,7 @@ def parse_flags(argv):
     add("--report_dir", type=Path, default=Path("evaluate_report"), help="for the page and the pictures")
     add("--compare", type=Path, help="another trained model, to be compared on the same samples")
     add_language_flag(parser)
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     check_flags(flags)
     require_packages("evaluate.py", "matplotlib")
     return flags

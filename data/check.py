@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import at_least, require_packages
+from core.arguments import at_least, parse_argv, require_packages
 from core.encodings import codec_of
 from data.findings import Check
 from data.near_duplicates import check_threshold
@@ -134,7 +134,7 @@ def parse_flags(argv):
     add("--json", metavar="FILE", nargs="?", const="-", help="write the results; without FILE print them instead")
     add("--html", metavar="FILE", type=Path, help="write a page with plots (needs analysis/requirements.txt)")
     add("--fix", metavar="DIR", type=Path, help="write a cleaned copy into this new folder, with a list of changes")
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     problems = at_least(flags, max_length=3, max_listed=1)  # two tokens are [CLS] and [SEP]
     if not 0 <= flags.max_left_out <= 1:
         problems.append(f"--max_left_out {flags.max_left_out}: give a share from 0 to 1")

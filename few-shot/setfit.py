@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import at_least, load_module, require_onnx
+from core.arguments import at_least, load_module, parse_argv, require_onnx
 from core.checkpoints import EXPORT_FILE, EXPORT_TYPES
 from core.progress import progress_bar
 from utils import (
@@ -72,7 +72,7 @@ def parse_flags(argv):
     add("--per_device_eval_batch_size", type=int, default=32, help="(default: %(default)s)")
     add("--device", default="gpu", help="gpu, gpu:<n> or cpu; without a GPU the CPU is used (default: gpu)")
     add("--seed", type=int, default=42, help="of batches and dropout (default: %(default)s)")
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     problems = at_least(flags, max_steps=0, labels_per_batch=2, samples_per_label=2, max_seq_length=3)
     problems += at_least(flags, per_device_eval_batch_size=1, unlabelled_weight=0, ngram_weight=0)
     for name in ("tuned_share", "shrinkage"):
