@@ -291,10 +291,11 @@ def choose_checkpoint(args, fingerprint):
             raise UsageError(f"--resume_from_checkpoint {asked}: no such directory; give a checkpoint-<step> folder")
         lacks = what_is_incomplete(asked) or lacks_optimizer(asked, args)
         if read_run_file(asked).get("removed"):
-            raise UsageError(
-                f"--resume_from_checkpoint {asked}: {lacks} (--keep_optimizer True keeps it); to train on from its "
-                f"weights, give --model_name_or_path {asked} and another --output_dir"
-            )
+            # A prompted model has no config.json of its own and is nobody's --model_name_or_path.
+            trains_on = (Path(asked) / "config.json").is_file()
+            use = f"to train on from its weights, give --model_name_or_path {asked} and another --output_dir"
+            use = use if trains_on else "without --do_train it is evaluated, predicted with and exported as before"
+            raise UsageError(f"--resume_from_checkpoint {asked}: {lacks} (--keep_optimizer True keeps it); {use}")
         if lacks:
             raise UsageError(f"--resume_from_checkpoint {asked}: not complete ({lacks}); give another one")
         check_finished_training(args, fingerprint)

@@ -74,6 +74,12 @@ class DataArguments:
     early_stopping_patience: int = field(
         default=4, metadata={"help": "Stop after this many evaluations without progress."}
     )
+    keep_optimizer: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep the optimizer states, twice the model's size, in the checkpoints of a finished training."
+        },
+    )
 
     def __post_init__(self):
         if self.soft_encoder is not None and self.soft_encoder.lower() in ("none", ""):
@@ -143,7 +149,7 @@ def main(argv=None):
     trained = args.output_dir if finished else run.trained
     trainer = steps.prepare(run, trained, checkpoint)
     if not trained:
-        train_and_save(trainer, checkpoint)
+        train_and_save(trainer, checkpoint, run.data_flags.keep_optimizer)
     if args.do_eval:
         steps.evaluate(trainer, run.data.labels)
     if args.do_predict:
