@@ -42,6 +42,7 @@ from core.checkpoints import (
     check_export_target,
     read_model_config,
     run_fingerprint,
+    starting_weights,
     trained_labels,
     trained_max_length,
     trained_pooling,
@@ -272,6 +273,7 @@ def parse_all(argv):
         names = ("group_by_length", "early_stopping", "early_stopping_patience")
         own = {name: getattr(data_flags, name) for name in names}
         own.update(max_length=max_length, model_name_or_path=model_flags.model_name_or_path)
+        own.update(starting_weights(model_flags.model_name_or_path, args.output_dir))
         own.update(for_fingerprint(recipe_flags, trained_pooling(model_flags.model_name_or_path)))
         fingerprint = run_fingerprint(args, TrainingArguments, [data.labels, data.train, data.dev], **own)
     return Run(model_flags, data_flags, recipe_flags, args, data, max_length, fingerprint)

@@ -18,7 +18,7 @@ from core.predictor import EXACT_FORMATS, graph_name
 from core.recipe_flags import changed
 from core.recipes import Recipe
 from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
-from core.vocabulary import warn_of_unknown
+from core.vocabulary import UnknownWatch
 from utils import UsageError, evaluation_report, prediction_lines, write_lines
 
 
@@ -82,8 +82,8 @@ def make_trainer(model, tokenizer, run):
         for split, examples in {"train": data.train, "dev": data.dev, "test": data.test}.items()
     }
     if data.train:
-        model_name, features = run.model_flags.model_name_or_path, datasets["train"].features
-        warn_of_unknown(flags.train_path, model_name, texts[0], features, tokenizer, encode, logger.warning)
+        watch = UnknownWatch(tokenizer, encode, run.model_flags.model_name_or_path, logger.warning)
+        watch.look(flags.train_path, texts[0], datasets["train"].features)
     trainer = ClassificationTrainer(
         model=model,
         args=run.args,

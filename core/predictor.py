@@ -21,7 +21,7 @@ from paddlenlp.utils.log import logger
 from core.checkpoints import EXPORT_FILE, FORMATS
 from core.encoders import make_encoder, pad_batch, run_sorted
 from core.label_paths import LabelPaths, confidence_problem, stored_separator
-from core.vocabulary import warn_of_unknown
+from core.vocabulary import UnknownWatch
 from utils import UsageError, read_json
 
 EXACT_FORMATS = ("paddle", "onnx")
@@ -110,6 +110,7 @@ class GraphRunner:
         input_names (list[str]): the graph's inputs.
         max_length (int): tokens kept of a text.
         run_batch (Callable): from a batch, dict[str, np.ndarray], to the graph's first output.
+        watch (UnknownWatch): of the texts of `look`.
 
     Raises:
         UsageError: a file is missing or broken, or this machine cannot run the format.
@@ -146,10 +147,15 @@ class GraphRunner:
             why = str(error).strip().splitlines()[-1]
             raise UsageError(f"{self.path}: cannot be loaded ({why}); export the model again") from error
         self.encode = self._make_encoder(tokenizer)
+        self.watch = UnknownWatch(tokenizer, self.encode, str(self.folder), logger.warning)
 
     def _make_encoder(self, tokenizer):
         """A function from texts to features, list[dict], each with input_ids."""
         return make_encoder(tokenizer, self.max_length, "token_type_ids" in self.input_names)
+
+    def look(self, texts, features):
+        """Warn, once, of texts that the vocabulary cannot read; `features` are what self.encode gives of them."""
+        self.watch.look("the texts", texts, features)
 
     def _collate(self, features):
         """The graph's inputs for one batch: dict[str, np.ndarray]."""
@@ -241,7 +247,7 @@ class Predictor(GraphRunner):
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
-        self.labels, self.warned = self._read_labels(), False
+        self.labels = self._read_labels()
 
     def _read_labels(self):
         path = self.folder / "id2label.json"
@@ -275,9 +281,7 @@ class Predictor(GraphRunner):
 
         texts = self._listed(texts)
         features = self.encode(texts)
-        if not self.warned:
-            model = (self.tokenizer, self.encode, logger.warning)
-            self.warned = warn_of_unknown("the texts", str(self.folder), texts, features, *model)
+        self.look(texts, features)
         return softmax(self.logits(features).astype("float64"), axis=1)
 
     @staticmethod
