@@ -5,6 +5,7 @@ import ast
 import dataclasses
 import difflib
 import enum
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -76,14 +77,19 @@ def load_argument_classes(name="CompressionArguments"):
         raise UsageError("paddlenlp is not installed; run: pip install -r requirements.txt")
     folder = Path(spec.submodule_search_locations[0])
     parser_module = load_module("_paddlenlp_argparser", folder / "trainer" / "argparser.py")
+    return parser_module.PdArgumentParser, _declared_class(folder, name)
 
+
+@functools.cache  # a third of a second
+def _declared_class(folder, name):
+    """One of ARGUMENT_FILES' classes, from PaddleNLP's folder."""
     namespace = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Union")}
     namespace.update(dataclass=dataclasses.dataclass, field=dataclasses.field, Enum=enum.Enum, __name__=__name__)
     for file in ("trainer/trainer_utils.py", "trainer/training_args.py", ARGUMENT_FILES[name]):
         tree = ast.parse((folder / file).read_text(encoding="utf-8"), str(folder / file))
         wanted = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_declaration(node)]
         exec(compile(ast.Module(wanted, []), str(folder / file), "exec"), namespace)
-    return parser_module.PdArgumentParser, namespace[name]
+    return namespace[name]
 
 
 def _is_declaration(node):
