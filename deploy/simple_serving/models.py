@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from core.cpu import return_freed_memory
 from core.predictor import Predictor, available_formats
 from deploy.parity import check_parity
 from deploy.simple_serving.answers import Writer, most_probable
@@ -42,6 +43,7 @@ class Model:
         short, long = predictor.encode(["头疼", "头疼应该挂什么科" * 3])
         alone, beside = predictor.logits([short])[0], predictor.logits([short, long])[0]
         self.may_pad = bool(np.abs(alone - beside).max() < 1e-3)
+        return_freed_memory()
         self.writer = Writer(self.labels)
         self.batcher = None
 
