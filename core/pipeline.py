@@ -162,9 +162,9 @@ def export(trainer, run):
     args, labels, dev, types = run.args, run.data.labels, trainer.eval_dataset, run.model_flags.export_type
     folder = run.model_flags.export_model_dir or os.path.join(args.output_dir, "export")
     facts = {"weights": weights_digest(model_dir(run)), **separator_facts(labels, run.data_flags.label_separator)}
-    export_classifier(
-        trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, types=types, dev=dev, facts=facts
-    )
+    texts = (run.data.train or run.data.dev or ([], []))[0]
+    options = {"types": types, "dev": dev, "facts": facts, "texts": texts}
+    export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, **options)
     logger.info(f"Exported model, tokenizer and labels to {folder}")
     if dev is not None and args.world_size == 1:
         compare_formats(trainer, folder)
