@@ -45,12 +45,13 @@ def find_start(args, fingerprint):
     return True, None
 
 
-def prepare(run, name):
+def prepare(run, name, trainer_class=ClassificationTrainer):
     """Load a model and build the Trainer on the data.
 
     Args:
         run (train.Run): flags and data.
         name (str): directory or name of the model.
+        trainer_class (type): ClassificationTrainer, or one that is made of it.
 
     Returns:
         ClassificationTrainer: with train, eval and test data set.
@@ -66,10 +67,10 @@ def prepare(run, name):
     if positions and run.max_length > positions:
         raise UsageError(f"--max_length {run.max_length}: {name} has positions for {positions}; use at most that")
     model = load_model(name, config, run.data.labels, run.recipe_flags.pooling)
-    return make_trainer(model, tokenizer, run)
+    return make_trainer(model, tokenizer, run, trainer_class)
 
 
-def make_trainer(model, tokenizer, run):
+def make_trainer(model, tokenizer, run, trainer_class=ClassificationTrainer):
     """Tokenise the data sets and build the Trainer with its callbacks."""
     data, flags = run.data, run.data_flags
     texts = data.train or data.test or data.dev or ([], [])
@@ -81,7 +82,7 @@ def make_trainer(model, tokenizer, run):
     if data.train:
         model_name, features = run.model_flags.model_name_or_path, datasets["train"].features
         warn_of_unknown(flags.train_path, model_name, texts[0], features, tokenizer, encode, logger.warning)
-    trainer = ClassificationTrainer(
+    trainer = trainer_class(
         model=model,
         args=run.args,
         criterion=paddle.nn.CrossEntropyLoss(),

@@ -2,6 +2,8 @@
 
 from core import pipeline
 from core.pretraining import pretrain
+from core.pseudo_labels import train_rounds
+from core.teachers import train_teachers
 from core.trainer import train_and_save
 from core.unlabelled import is_pretrained
 
@@ -21,6 +23,10 @@ def train_in_stages(run, checkpoint):
         if not is_pretrained(run.args, run.unlabelled.pretraining):
             pipeline.prepare(run, name)  # what it refuses is refused before the long training, not after it
         name = pretrain(run)
+    if run.stage_flags.num_teachers:
+        return train_teachers(run, name, checkpoint)
+    if run.stage_flags.pseudo_labels:
+        return train_rounds(run, name)
     trainer = pipeline.prepare(run, name)
     train_and_save(trainer, checkpoint, run.data_flags.keep_optimizer)
     return trainer
