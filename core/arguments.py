@@ -7,6 +7,7 @@ import difflib
 import enum
 import importlib.metadata
 import importlib.util
+import json
 import math
 import os
 import sys
@@ -128,13 +129,35 @@ def parse_arguments(parser_class, classes, argv, description, defaults=DEFAULTS)
     return objects
 
 
-def refuse_notebook_flags():
-    """Raise UsageError where sys.argv is a notebook kernel's, not a user's."""
+def parse_argv(parser, argv):
+    """What a script's own parser makes of main()'s list, or of the command line where that is None.
+
+    Args:
+        parser (argparse.ArgumentParser): the script's.
+        argv (list[str] | None): flags and values.
+
+    Returns:
+        argparse.Namespace: the flags.
+
+    Raises:
+        UsageError: None in a notebook, with the flags that a list has to have.
+    """
+    if argv is None:
+        actions = [action for action in parser._actions if action.option_strings and action.dest != "help"]
+        wanted = [action for action in actions if action.required] or actions[:1]
+        refuse_notebook_flags(
+            [part for action in wanted for part in (action.option_strings[0], *["…"] * (action.nargs != 0))]
+        )
+    return parser.parse_args(argv)
+
+
+def refuse_notebook_flags(example=("--do_train", "--output_dir", "checkpoint")):
+    """Raise UsageError, with an example of a list, where sys.argv is a notebook kernel's, not a user's."""
     program, *flags = sys.argv
     if "ipykernel" in program or any(Path(flag).match("kernel-*.json") for flag in flags):
         raise UsageError(
             "main() without a list reads the command line, which in a notebook is the kernel's own; pass the flags as "
-            'a list: main(["--do_train", "--output_dir", "checkpoint"])'
+            f"a list: main({json.dumps(list(example), ensure_ascii=False)})"
         )
 
 

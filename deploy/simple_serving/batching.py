@@ -3,7 +3,7 @@ that is faster.
 
 A turn takes a text of every waiting request, and more of them as far as the model runs these in about TURN_SECONDS. A
 request of 10,000 texts thus takes hundreds of turns, and one of a single text, coming in meanwhile, is part of the
-next turn.
+next turn. Where more requests wait than fit into a turn, the oldest is in it, and those with texts as long as its own.
 """
 
 import collections
@@ -23,6 +23,8 @@ MAX_TEXTS = 32
 PADDING_TOKENS, PADDING_SHARE = 16, 1 / 8
 # Held while it is seen whether a request has its result.
 _completing = threading.Lock()
+# Requests, from the oldest on, among which those are looked for that suit a turn.
+CANDIDATES = 512
 # Tokens a second that are assumed until the first turn has been timed: little, so that it is short.
 FIRST_SPEED = 2000
 
@@ -53,6 +55,10 @@ class Job:
         """About the tokens of a text: one a character."""
         return min(len(self.texts[index]) + 2, self.max_length)
 
+    def next_cost(self):
+        """That of the text that is taken next."""
+        return self.cost(self.order[self.taken])
+
 
 class Batcher:
     """Threads that share the waiting requests of one model.
@@ -60,7 +66,6 @@ class Batcher:
     Args:
         predictors (list[predictor.Predictor]): one a thread (see Predictor.clone).
         max_waiting (int): texts that may wait; a request that finds others waiting and would exceed it is refused.
-        may_pad (bool): whether a text's answer stays the same beside longer ones.
         on_turn (Callable[[int, float], None]): told the texts and the seconds of each turn.
         alone (predictor.Predictor | None): has all the cores, for a turn while no other one runs or waits.
         hand_over (Callable[[Callable], None]): calls what completes the requests of a turn, on the thread where
@@ -71,12 +76,11 @@ class Batcher:
         self,
         predictors,
         max_waiting,
-        may_pad=True,
         on_turn=lambda texts, seconds: None,
         alone=None,
         hand_over=lambda complete: complete(),
     ):
-        self.predictors, self.max_waiting, self.may_pad, self.on_turn = predictors, max_waiting, may_pad, on_turn
+        self.predictors, self.max_waiting, self.on_turn = predictors, max_waiting, on_turn
         self.alone, self.hand_over = alone, hand_over
         self.waiting_texts = 0
         self._running = 0  # turns
@@ -183,6 +187,7 @@ class Batcher:
         taken = []
         limit = min(MAX_TEXTS, -(-self.waiting_texts // len(self._threads)))  # the other threads want some too
         share = max(1, limit // max(1, len(self._jobs)))
+        self._bring_forward(limit)
         budget, seen = self._speed * TURN_SECONDS, set()
         while self._jobs and len(taken) < limit:
             job = self._jobs.popleft()
@@ -208,12 +213,26 @@ class Batcher:
                 self._jobs.append(job)
         return taken
 
+    def _bring_forward(self, number):
+        """Put those requests first whose next text is about as long as the oldest's: little is padded then. The oldest
+        itself stays the first, so that each has its turn."""
+        if len(self._jobs) <= number:
+            return
+        jobs = list(self._jobs)
+        wanted = jobs[0].next_cost()
+        nearest = sorted(range(min(len(jobs), CANDIDATES)), key=lambda place: abs(jobs[place].next_cost() - wanted))
+        first = sorted(nearest[:number])
+        chosen = set(first)
+        self._jobs.clear()
+        self._jobs.extend(jobs[place] for place in first)
+        self._jobs.extend(job for place, job in enumerate(jobs) if place not in chosen)
+
     def _run(self, predictor, taken):
         with self._encode_lock:
             features = predictor.encode([job.texts[index] for job, index in taken])
         for feature, (job, _) in zip(features, taken):
             shorten(feature, job.max_length)
-        for group in groups_of_similar_length(features, [job.batch_size for job, _ in taken], self.may_pad):
+        for group in groups_of_similar_length(features, [job.batch_size for job, _ in taken]):
             rows = softmax(predictor.logits([features[number] for number in group]))
             for keep in {taken[number][0].keep for number in group}:
                 places = [place for place, number in enumerate(group) if taken[number][0].keep is keep]
@@ -265,13 +284,12 @@ def shorten(feature, max_length):
             feature[name] = [*ids[: max_length - 1], ids[-1]]
 
 
-def groups_of_similar_length(features, batch_sizes, may_pad=True):
+def groups_of_similar_length(features, batch_sizes):
     """Which texts to run together so that little is padded.
 
     Args:
         features (list[dict]): tokenised texts.
         batch_sizes (list[int]): how many others each bears, itself included.
-        may_pad (bool): whether some padding is no harm; else only texts of one length are together.
 
     Returns:
         list[list[int]]: indices into features.
@@ -282,7 +300,7 @@ def groups_of_similar_length(features, batch_sizes, may_pad=True):
         group = groups[-1] if groups else []
         gap = lengths[group[0]] - lengths[index] if group else 0
         is_full = group and len(group) >= min(batch_sizes[index], *(batch_sizes[other] for other in group))
-        allowed = max(PADDING_TOKENS, PADDING_SHARE * (tokens + lengths[index])) if may_pad else 0
+        allowed = max(PADDING_TOKENS, PADDING_SHARE * (tokens + lengths[index]))
         if not group or is_full or padding + gap > allowed:
             groups.append([index])
             padding, tokens = 0, lengths[index]

@@ -5,18 +5,22 @@ import json
 import numpy as np
 
 import train
+from core.stage_flags import StageArguments
 from tests.helpers import train_flags
 from tests.test_train import state_dict
 
 
 def test_old_fingerprints_are_the_same(data_dir, tiny_model, tmp_path):
-    """The names that a plain training's fingerprint had before there were stages."""
+    """A plain training's has no name of a stage."""
     run = train.parse_all(train_flags(data_dir, tiny_model, tmp_path / "out"))
-    own = "group_by_length early_stopping early_stopping_patience max_length model_name_or_path data processes"
-    from paddlenlp.trainer import TrainingArguments
-
-    library = {*TrainingArguments.__dataclass_fields__}
-    assert run.fingerprint.keys() - library - {"wandb_api_key"} == set(own.split()) and run.unlabelled is None
+    names = {*StageArguments.__dataclass_fields__, "unlabelled_texts", "pretrain_texts"}
+    assert not run.fingerprint.keys() & names and run.unlabelled is None
+    on = train.parse_all(train_flags(data_dir, tiny_model, tmp_path / "out", "--num_teachers", "2"))
+    assert on.fingerprint.keys() - run.fingerprint.keys() == {
+        "num_teachers",
+        "distill_temperature",
+        "unlabelled_texts",
+    }
     json.dumps(run.fingerprint)
 
 

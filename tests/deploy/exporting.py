@@ -5,11 +5,13 @@ import random
 import numpy as np
 
 from core.export import export_classifier
+from core.families import mask_padding
 from core.loading import load_config_and_tokenizer
 from deploy.simple_serving.query import text_problem
 from tests.helpers import LABELS
 
 OTHER_LABELS = ["甲", "乙", "丙"]
+PATH_LABELS = ["病/诊断", "钱", "病/就医"]
 TEXTS = ["头疼挂什么科", "医保卡能刷吗", "高血压患者能不能喝咖啡，一天最多几杯？" * 5]
 
 # Between random characters: known words, white space, special tokens, compositions, scripts, words of 100 letters.
@@ -24,8 +26,8 @@ def export_flags(data, checkpoint, folder, *types):
     return ["--do_export", "--device", "cpu", *named, "--export_type", *types]
 
 
-def export_ernie_m(model_dir, folder, max_length, types=("paddle",)):
-    """Export a random ERNIE-M as a classifier of LABELS."""
+def export_ernie_m(model_dir, folder, max_length, types=("paddle",), masked=True):
+    """Export a random ERNIE-M as a classifier of LABELS; its padding may be left unmasked, as PaddleNLP leaves it."""
     import paddle
     from paddlenlp.transformers import ErnieMForSequenceClassification
 
@@ -34,7 +36,7 @@ def export_ernie_m(model_dir, folder, max_length, types=("paddle",)):
     weight = model.classifier.weight
     weight.set_value(weight * 100)  # else all answers are nearly the same
     _, tokenizer = load_config_and_tokenizer(str(model_dir))
-    export_classifier(model, tokenizer, LABELS, max_length, folder, types=types)
+    export_classifier(mask_padding(model) if masked else model, tokenizer, LABELS, max_length, folder, types=types)
 
 
 def read_config(folder):

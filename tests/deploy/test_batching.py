@@ -100,6 +100,26 @@ def test_several_long_requests_share_each_turn(batcher, steps):
     assert set(shared) == {"1", "2", "3"} and max(map(shared.count, "123")) - min(map(shared.count, "123")) <= 2
 
 
+def test_requests_of_one_length_share_a_turn_and_the_oldest_is_never_left_out(batcher, steps, monkeypatch):
+    monkeypatch.setattr(batching, "MAX_TEXTS", 3)
+    blocker = occupy(batcher)
+    texts = ["1" * 50, *["2"] * 4, *["3" * 50] * 2, "2"]  # each of a request of its own
+    requests = [ask(batcher, [text]) for text in texts]
+    steps.allowed.release(1000)
+    assert [request.result(30).argmax() for request in requests] == [int(text[0]) for text in texts]
+    assert blocker.done()
+    assert steps.turns[1:] == [["1" * 50, "3" * 50, "3" * 50], ["2", "2", "2"], ["2", "2"]]
+
+
+def test_a_request_unlike_all_others_is_in_the_turn_when_it_is_the_oldest(batcher, steps, monkeypatch):
+    monkeypatch.setattr(batching, "MAX_TEXTS", 2)
+    blocker = occupy(batcher)
+    requests = [ask(batcher, [text]) for text in ("2", "1" * 50, "2", "2", "2", "2", "2")]
+    steps.allowed.release(1000)
+    assert all(request.result(30) is not None for request in (blocker, *requests))
+    assert "1" * 50 in steps.turns[2]  # the first turn after it had become the oldest
+
+
 def test_a_cancelled_request_is_dropped(batcher, steps):
     blocker = occupy(batcher)
     given_up, other = ask(batcher, ["1"] * 50), ask(batcher, ["2"])
@@ -179,4 +199,3 @@ def test_groups_of_similar_length():
     assert groups_of_similar_length(features, [32] * 6) == [[1, 3], [5, 2, 0, 4]]
     assert groups_of_similar_length(features, [32, 32, 32, 32, 2, 32]) == [[1, 3], [5, 2, 0], [4]]
     assert groups_of_similar_length(features, [1] * 6) == [[1], [3], [5], [2], [0], [4]]
-    assert groups_of_similar_length(features, [32] * 6, may_pad=False) == [[1], [3], [5], [2], [0, 4]]
