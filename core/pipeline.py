@@ -46,12 +46,13 @@ def find_start(args, fingerprint):
     return True, None
 
 
-def prepare(run, name):
+def prepare(run, name, trainer_class=ClassificationTrainer):
     """Load a model and build the Trainer on the data.
 
     Args:
         run (train.Run): flags and data.
         name (str): directory or name of the model.
+        trainer_class (type): ClassificationTrainer, or one that is made of it.
 
     Returns:
         ClassificationTrainer: with train, eval and test data set.
@@ -69,10 +70,10 @@ def prepare(run, name):
     model = load_model(name, config, run.data.labels, run.recipe_flags.pooling)
     if run.data_flags.label_separator != stored_separator(model.config.to_dict()):
         setattr(model.config, SEPARATOR_KEY, run.data_flags.label_separator)
-    return make_trainer(model, tokenizer, run)
+    return make_trainer(model, tokenizer, run, trainer_class)
 
 
-def make_trainer(model, tokenizer, run):
+def make_trainer(model, tokenizer, run, trainer_class=ClassificationTrainer):
     """Tokenise the data sets and build the Trainer with its callbacks."""
     data, flags = run.data, run.data_flags
     texts = data.train or data.test or data.dev or ([], [])
@@ -84,7 +85,7 @@ def make_trainer(model, tokenizer, run):
     if data.train:
         watch = UnknownWatch(tokenizer, encode, run.model_flags.model_name_or_path, logger.warning)
         watch.look(flags.train_path, texts[0], datasets["train"].features)
-    trainer = ClassificationTrainer(
+    trainer = trainer_class(
         model=model,
         args=run.args,
         criterion=paddle.nn.CrossEntropyLoss(),
