@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 from core.arguments import at_least
-from data.columns import Columns
+from core.columns import Columns
 from data.near_duplicates import check_threshold
 from data.splitting import FOLD_FILES, PART_FILES, check_splits, labels_in_order, write_folds, write_parts
 from utils import UsageError, check_save_dir, exit_on_usage_error, read_examples, read_labels, read_lines
