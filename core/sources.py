@@ -222,3 +222,8 @@ def refuse_no_table(source, head):
 def is_label_file(source):
     """Whether a file is named like one of label names."""
     return bool(LABEL_FILES.fullmatch(source.parts[-1]))
+
+
+def is_unlabelled(source):
+    """Whether a file is named like one of texts without labels."""
+    return bool(re.match(r"data\.|unlabell?ed", source.parts[-1], re.IGNORECASE))

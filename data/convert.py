@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 from core.encodings import codec_of
 from core.samples import CLEANING, PARTS, Samples, Wishes
-from core.sources import find_sources, is_label_file
+from core.sources import find_sources, is_label_file, is_unlabelled
 from core.table_columns import Unsure
 from core.tables import Reading
 from utils import UsageError, check_save_dir, exit_on_usage_error
@@ -102,6 +102,8 @@ def sources_of(flags):
     parts = [source.part for source in sources]
     if "train" not in parts or len(set(parts)) == 1:
         return [(None, source) for source in sources]
+    # data.txt of a data folder, unlabelled.json of FewCLUE: texts without labels, or, as is told, more for training.
+    parts = [part or (is_unlabelled(source) and "train") or None for source, part in zip(sources, parts)]
     unknown = [source.name for source, part in zip(sources, parts) if part is None]
     if unknown:
         shown = " ".join(unknown[:5])

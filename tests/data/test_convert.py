@@ -86,6 +86,14 @@ def test_given_parts(tmp_path, capsys):
     assert read_labels(tmp_path / "out" / "label.txt") == zoo.NAMES[::-1]
 
 
+def test_a_data_folder_of_ours(tmp_path):
+    for name, rows in (("train", zoo.SAMPLES), ("dev", zoo.SAMPLES[:9])):
+        zoo.write(tmp_path / "in" / f"{name}.txt", "".join(f"{text}\t{label}\n" for text, label in rows))
+    zoo.write(tmp_path / "in" / "data.txt", "没有标签的，文本\n还有一条，文本\n")
+    assert run(tmp_path, "--input_file", tmp_path / "in") == {"train": zoo.SAMPLES, "dev": zoo.SAMPLES[:9]}
+    assert read_lines(tmp_path / "out" / "data.txt") == ["没有标签的，文本", "还有一条，文本"]
+
+
 def test_dev_is_divided_from_train(tmp_path):
     zoo.write(tmp_path / "train.csv", zoo.table([["text", "label"], *zoo.SAMPLES]))
     zoo.write(tmp_path / "test.csv", zoo.table([["text", "label"], *zoo.SAMPLES[:9]]))
