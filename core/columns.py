@@ -134,7 +134,12 @@ def looks_like_header(where, rows):
     names = [name.strip() for name in rows[0]] if rows else []
     rows = [row for row in rows[1:] if row != rows[0]]
     filled = [name for name in names if name]
-    if not rows or not filled or len(filled) < len(names) - 1 or len(set(filled)) < len(filled):
+    # A column without a name has no cells either, or numbers of rows.
+    empty = sum(
+        not name and not any(row[index].strip() for row in rows if index < len(row))
+        for index, name in enumerate(names)
+    )
+    if not rows or not filled or len(filled) + empty < len(names) - 1 or len(set(filled)) < len(filled):
         return False
     if any(NUMBER.fullmatch(name) or not NAME.fullmatch(name) for name in filled):
         return False

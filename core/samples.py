@@ -108,8 +108,11 @@ class Samples:
         groups = collections.defaultdict(list)
         for one in self.opened:
             groups[one.shape()].append(one)
-        # The files of training first: those of test may have no labels.
-        ordered = sorted(groups.values(), key=lambda group: min(PARTS.index(one.part or "train") for one in group))
+        # The files of training first, and of these the ones with most columns: others may have no labels.
+        ordered = sorted(
+            groups.values(),
+            key=lambda group: (min(PARTS.index(one.part or "train") for one in group), -group[0].table.width),
+        )
         labelled, texts_before = None, []
         for group in ordered:
             first, wishes = group[0], self.wishes

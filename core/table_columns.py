@@ -26,7 +26,7 @@ NO_LABEL = "none"
 # Labels longer than this, in Chinese characters or their like, are texts.
 LONGEST_LABEL = 40
 # A text so many times as long as all others is the one that is meant.
-LONGER, MUCH_LONGER = 2, 4
+LONGER, MUCH_LONGER = 2, 8
 DATE = re.compile(r"(?:\d{2,4}[-/.年]){1,2}\d{1,2}.{0,16}|\d{1,2}:\d{2}.*|(?:https?|ftp)://\S+")
 CORRECT = "say which columns are which with --text_column and --label_column"
 

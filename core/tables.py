@@ -271,6 +271,8 @@ def _fields(source, table, reading, dialect, to_skip, is_row=None, skim=False):
                 content = dialect.separator.join(row)
                 reason = f"{len(row)} field{'s' * (len(row) != 1)}, not {width}" if content.strip() else "blank line"
                 row = Rejected(reason, shortened(content, 1000))
+            elif dialect.separator == "|" and all(set(cell.strip()) <= set(":-") for cell in row):
+                row = Rejected("the rule of a Markdown table", "|".join(row))
             else:
                 del row[width:]
                 if unreadable and _is_unreadable(number, row, unreadable):

@@ -87,6 +87,12 @@ def test_fasttext(tmp_path):
     assert rejected(table) == [(61, "2 labels"), (63, "blank line")] and rows[-1] == (64, ["体育", "末尾 "])
 
 
+def test_a_markdown_table(tmp_path):
+    lines = ["| text | label |", "|---|:-:|", *(f"| {t} | {n} |" for t, n in zoo.SAMPLES)]
+    table = open_text(tmp_path / "a.md", "\n".join(lines))
+    assert table.names == ["", "text", "label", ""] and rejected(table) == [(2, "the rule of a Markdown table")]
+
+
 def test_excel_s_line_about_the_separator(tmp_path):
     table = open_text(tmp_path / "a.csv", "sep=;\ntext;label\n" + BODY.replace(",", ";"))
     assert table.names == ["text", "label"] and next(table.rows()) == (3, list(zoo.SAMPLES[0]))
