@@ -1,7 +1,7 @@
 """Samples of any files into a data folder: what convert.py writes, row by row.
 
-Rows are not kept in memory: what is kept of each is a class id, its place in a temporary file, and a hash. Only near
-duplicates need the texts themselves, as in split.py.
+Rows are not kept in memory: what is kept of each is a class id, its place in a temporary file and, for a split, a hash
+of its text. Only near duplicates need the texts themselves, as in split.py.
 """
 
 import array
@@ -24,7 +24,7 @@ from utils import UsageError, shortened, staged_files
 OUTPUTS = ("train.txt", "dev.txt", "test.txt", "label.txt", "data.txt", "rejected.csv")
 REJECTED = ("file", "line", "reason", "content")
 # Rows of which near duplicates are looked for unasked, 1.3 kB each; by which columns are judged; handled at once.
-MAX_COMPARED, MAX_JUDGED, BLOCK = 200_000, 1_000_000, 10_000
+MAX_COMPARED, MAX_JUDGED, BLOCK = 200_000, 200_000, 10_000
 # Different labels from which it is asked, before the end, whether they are labels.
 MANY_LABELS = 100_000
 
@@ -35,12 +35,14 @@ class Conversion:
     Args:
         samples (core.samples.Samples): what to read.
         stage (Path): a folder of our own.
+        is_divided (bool): samples without a part are split, so that equal texts must be known.
         trust_columns (bool): texts and labels are what they are.
         bar: a progress bar that counts rows.
     """
 
-    def __init__(self, samples, stage, trust_columns=False, bar=None):
+    def __init__(self, samples, stage, is_divided=True, trust_columns=False, bar=None):
         self.samples, self.stage, self.trust_columns, self.bar = samples, stage, trust_columns, bar
+        self.is_divided = is_divided
         self.ids, self.places, self.parts = array.array("i"), array.array("q", [0]), array.array("b")
         self.hashes = array.array("q")
         self.label_ids = {}
@@ -89,7 +91,7 @@ class Conversion:
         for line in lines:
             place += len(line)
             self.places.append(place)
-        for text in normalise(texts):
+        for text in normalise(texts) if self.is_divided else ():
             digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
             self.hashes.append(int.from_bytes(digest, "big", signed=True))
         if len(known) > MANY_LABELS and not self.trust_columns:
@@ -163,19 +165,18 @@ class Conversion:
         """
         labels = self.samples.label_order(self.label_ids)
         places = {label: index for index, label in enumerate(labels)}
-        ids = np.array([places[label] for label in self.label_ids], dtype=np.int64)[np.asarray(self.ids)]
-        parts, order = np.asarray(self.parts).astype(np.int64), np.arange(len(ids))
+        ids = np.array([places[label] for label in self.label_ids], dtype=np.int32)[np.asarray(self.ids)]
+        parts, order = np.array(self.parts), np.arange(len(ids))
         free = np.flatnonzero(parts < 0)
-        groups = np.arange(len(ids))
+        groups = np.arange(1)  # none of several
         if len(free):
-            if sum(share > 0 for share in shares) > 1:
+            if self.is_divided:
                 groups = self._groups(free, threshold)
                 parts[free], order = assign(groups, ids[free], shares, seed)
                 order = np.concatenate([np.flatnonzero(np.asarray(self.parts) >= 0), free[order]])
                 for number, name in enumerate(PARTS[:2]):
                     if shares[number] and not (parts[free] == number).any():
                         raise UsageError(nothing_left(name, len(free), groups, threshold or 0.8))
-                groups = groups if len(free) == len(ids) else np.arange(len(ids))
             else:
                 parts[free] = 0
         for number, name in enumerate(PARTS):
@@ -248,7 +249,8 @@ def convert(samples, save_dir, shares, seed, threshold, max_left_out, trust_colu
             conversion would stay beside the new ones.
     """
     with staged_files(save_dir) as stage:
-        done = Conversion(samples, stage, trust_columns, bar)
+        is_divided = sum(share > 0 for share in shares) > 1
+        done = Conversion(samples, stage, is_divided, trust_columns, bar)
         done.check(max_left_out)
         if done.ids:
             done.write_parts(save_dir, shares, seed, threshold)

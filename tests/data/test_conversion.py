@@ -18,9 +18,9 @@ print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.mark.slow
 def test_memory_is_flat(tmp_path):
-    """Ten times as many rows may take what is kept of each: 50 bytes, no texts."""
+    """More rows may take what is kept of each: numbers, no texts."""
     peaks = []
-    for size in (50_000, 500_000):
+    for size in (100_000, 550_000):
         path = tmp_path / f"{size}.csv"
         with path.open("w", encoding="utf-8") as file:
             file.write("text,label\n")
@@ -30,4 +30,4 @@ def test_memory_is_flat(tmp_path):
         command = [sys.executable, "-c", CODE, str(path), str(tmp_path / str(size))]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
         peaks.append(int(result.stdout.split()[-1]))
-    assert peaks[1] - peaks[0] < 450_000 * 100 / 1024, peaks
+    assert peaks[1] - peaks[0] < 450_000 * 80 / 1024, peaks
