@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+from core.any_file import read_any_examples
 from core.arguments import (
     DEFAULTS,
     PRUNERS,
@@ -56,7 +57,7 @@ from core.log import LEVELS, set_log_level
 from core.recipe_flags import RecipeArguments, for_fingerprint, recipe_problems
 from core.stage_flags import StageArguments, needs_dev, stage_problems
 from core.unlabelled import PRETRAINED, Unlabelled, prepare_unlabelled, stages_for_fingerprint
-from utils import UsageError, exit_on_usage_error, read_examples, read_labels
+from utils import UsageError, exit_on_usage_error, read_labels
 
 DATA_DIR = "./data"
 MAX_LENGTH = 128
@@ -412,7 +413,7 @@ def read_data(model_flags, data_flags, args, needs_dev=False):
         return Data(labels, None, None, None)
 
     needs_train = args.do_train or args.do_compress
-    train = read_examples(data_flags.train_path, labels) if needs_train else None
+    train = read_any_examples(data_flags.train_path, labels) if needs_train else None
     if needs_train:
         check_batch(len(train[0]), args, data_flags.train_path)
     debug_only = data_flags.debug and not needs_train
@@ -421,7 +422,7 @@ def read_data(model_flags, data_flags, args, needs_dev=False):
         labels=labels,
         train=train,
         dev=read_dev(data_flags.dev_path, labels, data_flags.train_path) if needs_dev else None,
-        test=read_examples(data_flags.test_path, labels) if data_flags.debug else None,
+        test=read_any_examples(data_flags.test_path, labels) if data_flags.debug else None,
     )
 
 
