@@ -44,13 +44,20 @@ from core.checkpoints import (
     run_fingerprint,
     trained_labels,
     trained_max_length,
+    trained_ngrams,
     trained_pooling,
     weights_digest,
 )
 from core.checks import check_batch, check_writable, data_warnings, read_dev
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
-from core.recipe_flags import RecipeArguments, for_fingerprint, recipe_problems
+from core.recipe_flags import (
+    RecipeArguments,
+    check_ngram_labels,
+    for_fingerprint,
+    recipe_problems,
+    wants_ngrams,
+)
 from utils import UsageError, exit_on_usage_error, read_examples, read_labels
 
 DATA_DIR = "./data"
@@ -189,7 +196,8 @@ def work(run):
 
     args, model_flags = run.args, run.model_flags
     finished, checkpoint = pipeline.find_start(args, run.fingerprint)
-    trainer = pipeline.prepare(run, args.output_dir if finished else model_flags.model_name_or_path)
+    start = args.output_dir if finished else model_flags.model_name_or_path
+    trainer = pipeline.prepare(run, start, trains=args.do_train and not finished)
     if args.do_train and not finished:
         train_and_save(trainer, checkpoint, run.data_flags.keep_optimizer)
     metrics = {}
@@ -240,6 +248,8 @@ def parse_all(argv):
     max_length = data_flags.max_length or trained or MAX_LENGTH
     data = read_data(model_flags, data_flags, light, needs_dev=recipe_flags.logit_adjustment)
     check_outputs(model_flags, light)
+    if light.do_train and wants_ngrams(recipe_flags, trained_ngrams(model_flags.model_name_or_path)):
+        check_ngram_labels(data.labels)
 
     from paddlenlp.trainer import CompressionArguments, PdArgumentParser, TrainingArguments
     from paddlenlp.utils.log import logger
@@ -259,8 +269,9 @@ def parse_all(argv):
     if args.do_train:
         names = ("group_by_length", "early_stopping", "early_stopping_patience")
         own = {name: getattr(data_flags, name) for name in names}
-        own.update(max_length=max_length, model_name_or_path=model_flags.model_name_or_path)
-        own.update(for_fingerprint(recipe_flags, trained_pooling(model_flags.model_name_or_path)))
+        start = model_flags.model_name_or_path
+        own.update(max_length=max_length, model_name_or_path=start)
+        own.update(for_fingerprint(recipe_flags, trained_pooling(start), trained_ngrams(start)))
         fingerprint = run_fingerprint(args, TrainingArguments, [data.labels, data.train, data.dev], **own)
     return Run(model_flags, data_flags, recipe_flags, args, data, max_length, fingerprint)
 

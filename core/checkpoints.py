@@ -112,6 +112,11 @@ def trained_pooling(model_dir):
     return (read_model_config(model_dir) or {}).get("classifier_pooling", "cls")
 
 
+def trained_ngrams(model_dir):
+    """Whether a model has n-gram features, by its config.json (core/ngram_layer.py)."""
+    return bool((read_model_config(model_dir) or {}).get("ngram_features"))
+
+
 # ---------------------------------------------------------------------------------------------------------- trainings
 
 # In a checkpoint: twice its weights and more, of use only to a training that goes on.
