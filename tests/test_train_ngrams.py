@@ -93,3 +93,18 @@ def test_refusals(towers, tmp_path, monkeypatch):
     monkeypatch.setattr("core.recipe_flags.MAX_NGRAM_LABELS", 2)
     assert "--ngram_features: 3 labels" in refusal(*flags)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_pruning_by_paddleslim_keeps_the_tower(towers, tmp_path):
+    pytest.importorskip("paddleslim")
+    data, out = towers
+    prune = "--do_compress --strategy dynabert --pruner paddleslim --width_mult_list 1/2 --max_steps 2 --max_length 32"
+    given = ["--device", "cpu", "--data_dir", str(data), "--model_name_or_path", str(out)]
+    train.main([*prune.split(), *given, "--output_dir", str(tmp_path / "prune")])
+    pruned = tmp_path / "prune" / "width_mult_0.5"
+    rows = json.loads((pruned / "export.json").read_text())["metrics"]["dev"]
+    assert all(row["max_difference"] < 1e-4 for row in rows)
+    old, new = state_dict(out), state_dict(pruned)
+    for name in ("ngrams.keys", "ngrams.table", "ngrams.bias"):
+        np.testing.assert_array_equal(new[name], old[name])
