@@ -45,8 +45,13 @@ TRITON := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.venv-
 # A real Milvus for tests/retrieval_based, in the same way.
 MILVUS := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.venv-milvus/.installed)
 
+# How many processes run the tests; more than one: one thread each.
+JOBS := $(if $(filter-out 0 1,$(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null)),2,1)
+PYTEST := -m pytest -m "not slow" $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadgroup)
+THREADS := $(if $(filter-out 1,$(JOBS)),OMP_NUM_THREADS=1)
+
 test: $(VENV)/.installed-dev $(TRITON) $(MILVUS)
-	$(PYTHON) -m pytest -m "not slow"
+	$(THREADS) $(PYTHON) $(PYTEST)
 
 # What needs minutes, the real data in ../shared, or a real doccano (in an environment of its own).
 test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed $(TRITON) $(MILVUS)
@@ -54,7 +59,7 @@ test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installe
 
 # The second supported set: Paddle 3 (README.md, 2.1), in an environment of its own.
 test-paddle3: .venv-paddle3/.installed $(TRITON) $(MILVUS)
-	.venv-paddle3/bin/python -m pytest -m "not slow" --ignore tests/test_stack.py
+	$(THREADS) .venv-paddle3/bin/python $(PYTEST) --ignore tests/test_stack.py
 
 .venv-paddle3/.installed: constraints-paddle3.txt
 	test -x .venv-paddle3/bin/python || $(BASE_PYTHON) -m venv .venv-paddle3

@@ -42,13 +42,16 @@ from core.checkpoints import (
     check_export_target,
     read_model_config,
     run_fingerprint,
+    starting_weights,
     trained_labels,
     trained_max_length,
     trained_ngrams,
     trained_pooling,
+    trained_separator,
     weights_digest,
 )
 from core.checks import check_batch, check_writable, data_warnings, read_dev
+from core.label_paths import SEPARATOR, separator_facts, separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
 from core.recipe_flags import (
@@ -88,6 +91,14 @@ class DataArguments:
     )
     debug: bool = field(
         default=False, metadata={"help": "With --do_eval: report every class and write the wrongly predicted samples."}
+    )
+    label_separator: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "Between the parts of labels that are paths, such as illness##cold: the report of --debug True "
+            f"tells of each level too, and the export keeps it. None means the model's own, which is {SEPARATOR} for "
+            "a new one; a separator that is in no label means no levels."
+        },
     )
     log_level: str = field(
         default="info", metadata={"help": f"{', '.join(LEVELS)}; debug shows all that the libraries say."}
@@ -210,7 +221,8 @@ def work(run):
     if args.do_compress:
         from core.compress import compress
 
-        facts = {"weights": weights_digest(pipeline.model_dir(run))}
+        levels = separator_facts(run.data.labels, run.data_flags.label_separator)
+        facts = {"weights": weights_digest(pipeline.model_dir(run)), **levels}
         try:
             compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner)
         except KeyboardInterrupt:
@@ -250,6 +262,7 @@ def parse_all(argv):
     check_outputs(model_flags, light)
     if light.do_train and wants_ngrams(recipe_flags, trained_ngrams(model_flags.model_name_or_path)):
         check_ngram_labels(data.labels)
+    data_flags.label_separator = data_flags.label_separator or trained_separator(model_flags.model_name_or_path)
 
     from paddlenlp.trainer import CompressionArguments, PdArgumentParser, TrainingArguments
     from paddlenlp.utils.log import logger
@@ -271,6 +284,7 @@ def parse_all(argv):
         own = {name: getattr(data_flags, name) for name in names}
         start = model_flags.model_name_or_path
         own.update(max_length=max_length, model_name_or_path=start)
+        own.update(starting_weights(start, args.output_dir))
         own.update(for_fingerprint(recipe_flags, trained_pooling(start), trained_ngrams(start)))
         fingerprint = run_fingerprint(args, TrainingArguments, [data.labels, data.train, data.dev], **own)
     return Run(model_flags, data_flags, recipe_flags, args, data, max_length, fingerprint)
@@ -345,7 +359,7 @@ def check_flags(model_flags, data_flags, recipe_flags, args):
         for flag, asked in {"--do_compress": args.do_compress, "--do_parity": model_flags.do_parity}.items():
             if asked:
                 problems.append(f"{flag} works in one process only; run it without paddle.distributed.launch")
-    problems += at_least(data_flags, max_length=3)
+    problems += at_least(data_flags, max_length=3) + separator_problems(data_flags.label_separator)
     if data_flags.log_level not in LEVELS:
         problems.append(f"--log_level {data_flags.log_level}: not known; use one of {', '.join(LEVELS)}")
     if problems:

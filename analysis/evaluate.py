@@ -7,7 +7,8 @@
 Printed: the report of train.py's debug evaluation, top-2 and top-3 accuracy, calibration, coverage. Written:
 --bad_case_file into --dataset_dir, and into --report_dir evaluate.html, confusion_matrix.png, reliability.png,
 coverage.png; with --compare also changed.txt, the samples that only one of the two models gets right; with more than
-100 classes also classes.tsv, the scores of all of them.
+100 classes also classes.tsv, the scores of all of them; where labels are paths such as illness##cold
+(--label_separator), levels.json, the scores of each level, which the page and the printed report have too.
 
 - Scores and thresholds are of the probabilities that are served: softmax of the logits, as in bad cases, predictions
   and the server's answers. A threshold is told where its accuracy is reached with a certainty of 95 % (Clopper and
@@ -28,8 +29,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 
 from analysis.flags import check_flags, for_model, make_parser, next_command, read_model_labels
 from analysis.report import add_language_flag
-from core.arguments import require_packages
-from utils import exit_on_usage_error, prediction_lines, read_examples, write_lines
+from core.arguments import parse_argv, require_packages
+from core.checkpoints import trained_separator
+from core.label_paths import SEPARATOR, separator_problems
+from utils import UsageError, exit_on_usage_error, prediction_lines, read_examples, write_lines
 
 
 def parse_flags(argv):
@@ -43,9 +46,12 @@ def parse_flags(argv):
     add("--bad_case_file", default="bad_case.txt", help="written into --dataset_dir (default: bad_case.txt)")
     add("--report_dir", type=Path, default=Path("evaluate_report"), help="for the page and the pictures")
     add("--compare", type=Path, help="another trained model, to be compared on the same samples")
+    add("--label_separator", help=f"between the parts of labels (default: the model's own, else {SEPARATOR})")
     add_language_flag(parser)
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     check_flags(flags)
+    if problems := separator_problems(flags.label_separator):
+        raise UsageError("\n".join(problems))
     require_packages("evaluate.py", "matplotlib")
     return flags
 
@@ -63,7 +69,8 @@ def main(argv=None):
     from analysis.scores import Evaluation
 
     logits, _ = Classifier(flags, labels).run(texts, "dev")
-    evaluation = Evaluation(labels, texts, np.array(truth), logits, flags.seed)
+    separator = flags.label_separator or trained_separator(flags.params_path)
+    evaluation = Evaluation(labels, texts, np.array(truth), logits, flags.seed, separator)
     print("\n".join(score_lines(evaluation)))
     lengths = length_warning(flags)
     if lengths:

@@ -5,9 +5,10 @@ import numpy as np
 from analysis.evaluation_plots import MATRIX_CLASSES, most_mistaken, plots
 from analysis.evaluation_words import WORDS
 from analysis.report import chart, escape, set_font, table, to_png, to_svg, write_page
-from analysis.scores import bootstrap, class_scores, compare, samples_needed
+from analysis.scores import Confusions, bootstrap, class_scores, compare, samples_needed
 from core.checkpoints import trained_max_length
-from utils import evaluation_report, shortened, staged_files, write_lines
+from core.label_paths import with_levels
+from utils import evaluation_report, shortened, staged_files, write_json, write_lines
 
 # Samples that the page lists at most, and characters of each.
 SHOWN_SAMPLES, SHOWN_CHARACTERS = 200, 200
@@ -40,7 +41,8 @@ def say(words, name, **values):
 
 def score_lines(evaluation):
     """Lines for the terminal: the report of train.py's debug evaluation, and what it has not."""
-    yield from evaluation_report("dev", evaluation.labels, evaluation.truth, evaluation.predicted)
+    report = evaluation_report("dev", evaluation.labels, evaluation.truth, evaluation.predicted)
+    yield from with_levels(report, "dev", evaluation.levels)
     for k, value in evaluation.top.items():
         yield f"Top-{k} accuracy in dev dataset: {value:.2%}"
     before, after = map(percent, evaluation.errors)
@@ -81,6 +83,23 @@ def overall_table(evaluation, scores, macro, accuracy, words):
         rows.append([words["macro"].format(name=words[name]), value])
     rows.append([words["calibration_error"], percent(evaluation.errors[0])])
     return table(["", words["value"]], rows, numbers=(1,))
+
+
+def level_parts(evaluation, seed, words):
+    """HTML of the levels' scores; nothing where no label is a path."""
+    if not evaluation.levels:
+        return
+    rows = []
+    for index, level in enumerate(evaluation.levels):
+        groups = (evaluation.paths.at_level(ids, index) for ids in (evaluation.truth, evaluation.predicted))
+        _, macro, accuracy = bootstrap(Confusions(*groups, level["labels"]), seed)
+        name = words["level_last" if index == evaluation.paths.depth - 1 else "level_name"].format(level=index + 1)
+        values = (percent(level["accuracy"]), interval(accuracy)), (percent(level["macro_f1"]), interval(macro[:, 2]))
+        rows.append([name, level["labels"], *values])
+    yield f"<h2>{escape(words['levels'])}</h2>"
+    yield f"<p>{say(words, 'levels_how', separator=evaluation.paths.separator)}</p>"
+    header = [words["level"], words["level_labels"], words["accuracy"], words["macro"].format(name=words["f1"])]
+    yield table(header, rows, numbers=range(1, 4))
 
 
 def promise_parts(evaluation, words):
@@ -220,7 +239,7 @@ def page_parts(evaluation, svgs, flags, more_parts):
     lengths = length_warning(flags)
     if lengths:
         parts.append(f'<p class="warning">{say(words, "other_length", given=lengths[0], trained=lengths[1])}</p>')
-    parts += [overall_table(evaluation, scores, macro, accuracy, words)]
+    parts += [overall_table(evaluation, scores, macro, accuracy, words), *level_parts(evaluation, flags.seed, words)]
     parts += [*promise_parts(evaluation, words), chart(svgs["coverage"])]
     before, after = map(percent, evaluation.errors)
     temperature = {"temperature": f"{evaluation.temperature:.3f}", "after": after}
@@ -255,6 +274,9 @@ def write_report(evaluation, flags, more_parts):
     with staged_files(flags.report_dir) as stage:
         for name, figure in figures.items():
             to_png(figure, stage / f"{name}.png")
+        if evaluation.levels:
+            content = {"separator": evaluation.paths.separator, "levels": evaluation.levels}
+            write_json(stage / "levels.json", content)
     if lines:
         write_lines(flags.report_dir, {"classes.tsv": lines}, "--report_dir")
     write_page(path, WORDS[flags.lang]["title"].format(model=flags.params_path), parts, flags.lang)

@@ -14,6 +14,13 @@ WORDS = {
         "f1": "F1",
         "macro": "macro {name}",
         "calibration_error": "calibration error",
+        "levels": "Levels",
+        "levels_how": "Labels are paths with {separator} between their parts. On a level, only so many first parts of "
+        "the true and of the predicted label count.",
+        "level": "level",
+        "level_name": "{level}",
+        "level_last": "{level}, the whole label",
+        "level_labels": "labels",
         "answer": "Answer, or leave it to a person",
         "answer_how": "Answer only what has at least this score; leave the rest to a person. These are the scores "
         "that are served and written into files: no temperature is applied to them. There, {percent} is {score}.",
@@ -71,6 +78,12 @@ WORDS = {
         "f1": "F1",
         "macro": "宏平均 {name}",
         "calibration_error": "校准误差",
+        "levels": "各级标签",
+        "levels_how": "标签是以 {separator} 分隔的路径。每一级只比较标签和预测的前几段是否相同。",
+        "level": "级",
+        "level_name": "前 {level} 级",
+        "level_last": "前 {level} 级，即完整标签",
+        "level_labels": "标签数",
         "answer": "自动回答，还是交给人",
         "answer_how": "只回答分数不低于阈值的文本，其余交给人。分数就是服务返回、文件中写入的分数，没有经过温度缩放；"
         "{percent} 在那里写作 {score}。",

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.stats import beta, binomtest
 
+from core.label_paths import SEPARATOR, LabelPaths
 from utils import fit_temperature
 
 # Accuracies for which the share of the samples that can be answered is told.
@@ -270,8 +271,11 @@ class Evaluation:
         truth (np.ndarray): int [samples], their class ids.
         logits (np.ndarray): float [samples, classes].
         seed (int): of the halves that calibration is done with.
+        separator (str): between the parts of labels that are paths.
 
     Attributes:
+        paths (LabelPaths): the levels of the labels.
+        levels (list[dict]): see LabelPaths.scores; empty where no label is a path.
         predicted (np.ndarray): int [samples].
         confidence (np.ndarray): float64 [samples], the probability of the predicted class.
         right (np.ndarray): bool [samples].
@@ -285,11 +289,13 @@ class Evaluation:
         wrong (list[int]): rows of the wrong predictions, the most confident mistake first.
     """
 
-    def __init__(self, labels, texts, truth, logits, seed):
+    def __init__(self, labels, texts, truth, logits, seed, separator=SEPARATOR):
         self.labels, self.texts, self.truth = labels, texts, truth
         self.predicted, self.confidence = logits.argmax(axis=1), confidences(logits)
         self.right = self.predicted == truth
         self.confusions = Confusions(truth, self.predicted, len(labels))
+        self.paths = LabelPaths(labels, separator)
+        self.levels = self.paths.scores(truth, self.predicted)
         self.top = {k: top_k_accuracy(logits, truth, k) for k in (2, 3) if k < len(labels)}
         self.calibrated, self.temperature = calibrated(logits, truth, seed)
         self.errors = tuple(calibration_error(values, self.right) for values in (self.confidence, self.calibrated))

@@ -6,7 +6,8 @@ An export folder holds
     <name>.onnx                   --export_type onnx
     <name>_int8.onnx              --export_type onnx_int8: products in 8-bit integers, ranges from dev
     tokenizer files, id2label.json
-    export.json                   max_length, versions, metrics on dev, and the size of every file
+    export.json                   max_length, versions, metrics on dev, and the size of every file; label_separator
+                                  where labels are paths (core/label_paths.py)
     parity.json                   a few texts with the probabilities that the model gave before it was exported
 
 core/predictor.py reads it.

@@ -18,6 +18,7 @@ from paddle.nn import functional as F
 from paddlenlp.trainer import trainer_compress
 from paddlenlp.utils.log import logger
 
+from core.cpu import paddle_version
 from core.progress import progress_bar
 from utils import UsageError
 
@@ -206,7 +207,7 @@ def full_size_state(narrow, full):
 
 
 def size_of(model, tokens):
-    """Parameters of a model, and where PaddleSlim can be imported, its work on one text.
+    """Parameters of a model, and where PaddleSlim can look at it, its work on one text: not with Paddle 3.
 
     Args:
         model (paddle.nn.Layer): takes input_ids, int64 [batch, tokens].
@@ -217,6 +218,8 @@ def size_of(model, tokens):
             paddleslim.analysis.
     """
     try:
+        if paddle_version().startswith("3."):
+            raise ImportError("PaddleSlim 2.6.0 traces a model by what Paddle 3 has renamed")
         from paddleslim.analysis import model_size
         from paddleslim.core import GraphWrapper, dygraph2program
     except ImportError:

@@ -13,6 +13,7 @@ from core.batches import TextDataset, make_collator
 from core.checkpoints import is_finished, trained_ngrams, weights_digest
 from core.encoders import make_encoder
 from core.export import dynamic_logits, export_classifier, is_exact, parity_table, verify_export
+from core.label_paths import SEPARATOR_KEY, LabelPaths, level_metrics, separator_facts, stored_separator, with_levels
 from core.loading import load_config_and_tokenizer, load_model, max_positions, uses_token_types
 from core.ngram_layer import add_tower, special_ids, tower_layer
 from core.ngrams import TOWER_SHARE, Tower, without_special
@@ -20,7 +21,7 @@ from core.predictor import EXACT_FORMATS, graph_name
 from core.recipe_flags import changed, wants_ngrams
 from core.recipes import Recipe
 from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
-from core.vocabulary import warn_of_unknown
+from core.vocabulary import UnknownWatch
 from utils import UsageError, evaluation_report, prediction_lines, write_lines
 
 
@@ -70,6 +71,8 @@ def prepare(run, name, trains=False):
     if positions and run.max_length > positions:
         raise UsageError(f"--max_length {run.max_length}: {name} has positions for {positions}; use at most that")
     model = load_model(name, config, run.data.labels, run.recipe_flags.pooling, tower=not trains)
+    if run.data_flags.label_separator != stored_separator(model.config.to_dict()):
+        setattr(model.config, SEPARATOR_KEY, run.data_flags.label_separator)
     return make_trainer(model, tokenizer, run, trains)
 
 
@@ -83,8 +86,8 @@ def make_trainer(model, tokenizer, run, trains=False):
         for split, examples in {"train": data.train, "dev": data.dev, "test": data.test}.items()
     }
     if data.train:
-        model_name, features = run.model_flags.model_name_or_path, datasets["train"].features
-        warn_of_unknown(flags.train_path, model_name, texts[0], features, tokenizer, encode, logger.warning)
+        watch = UnknownWatch(tokenizer, encode, run.model_flags.model_name_or_path, logger.warning)
+        watch.look(flags.train_path, texts[0], datasets["train"].features)
     left_out = None
     if trains and wants_ngrams(run.recipe_flags, trained_ngrams(run.model_flags.model_name_or_path)):
         left_out = fit_tower(model, tokenizer, datasets["train"].features, data, run.args.seed)
@@ -170,10 +173,12 @@ def evaluate_in_detail(trainer, run):
     probabilities = softmax(output.predictions, axis=1)
     predicted = probabilities.argmax(axis=1)
     split = "dev" if os.path.realpath(flags.test_path) == os.path.realpath(flags.dev_path) else "test"
-    for line in evaluation_report(split, labels, truth, predicted):
+    report = evaluation_report(split, labels, truth, predicted)
+    levels = LabelPaths(labels, flags.label_separator).scores(truth, predicted)
+    for line in with_levels(report, split, levels):
         logger.info(line)
 
-    trainer.save_metrics("test", output.metrics)
+    trainer.save_metrics("test", {**output.metrics, **level_metrics("test_", levels)})
     wrong = [row for row, (true_id, predicted_id) in enumerate(zip(truth, predicted)) if true_id != predicted_id]
     answers = [(labels[predicted[row]], probabilities[row, predicted[row]]) for row in wrong]
     bad_cases = prediction_lines([texts[row] for row in wrong], [labels[truth[row]] for row in wrong], answers)
@@ -192,7 +197,7 @@ def export(trainer, run):
     """Write the export folder; where dev is at hand, compare its formats."""
     args, labels, dev, types = run.args, run.data.labels, trainer.eval_dataset, run.model_flags.export_type
     folder = run.model_flags.export_model_dir or os.path.join(args.output_dir, "export")
-    facts = {"weights": weights_digest(model_dir(run))}
+    facts = {"weights": weights_digest(model_dir(run)), **separator_facts(labels, run.data_flags.label_separator)}
     export_classifier(
         trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, types=types, dev=dev, facts=facts
     )

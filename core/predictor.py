@@ -8,6 +8,7 @@ for label, score in predictor.classify(["头疼挂什么科", "医保卡能刷�
 import contextlib
 import copy
 import ctypes
+import functools
 import json
 import os
 import sys
@@ -19,7 +20,8 @@ from paddlenlp.utils.log import logger
 
 from core.checkpoints import EXPORT_FILE, FORMATS
 from core.encoders import make_encoder, pad_batch, run_sorted
-from core.vocabulary import warn_of_unknown
+from core.label_paths import LabelPaths, confidence_problem, stored_separator
+from core.vocabulary import UnknownWatch
 from utils import UsageError, read_json
 
 EXACT_FORMATS = ("paddle", "onnx")
@@ -108,6 +110,7 @@ class GraphRunner:
         input_names (list[str]): the graph's inputs.
         max_length (int): tokens kept of a text.
         run_batch (Callable): from a batch, dict[str, np.ndarray], to the graph's first output.
+        watch (UnknownWatch): of the texts of `look`.
 
     Raises:
         UsageError: a file is missing or broken, or this machine cannot run the format.
@@ -144,10 +147,15 @@ class GraphRunner:
             why = str(error).strip().splitlines()[-1]
             raise UsageError(f"{self.path}: cannot be loaded ({why}); export the model again") from error
         self.encode = self._make_encoder(tokenizer)
+        self.watch = UnknownWatch(tokenizer, self.encode, str(self.folder), logger.warning)
 
     def _make_encoder(self, tokenizer):
         """A function from texts to features, list[dict], each with input_ids."""
         return make_encoder(tokenizer, self.max_length, "token_type_ids" in self.input_names)
+
+    def look(self, texts, features):
+        """Warn, once, of texts that the vocabulary cannot read; `features` are what self.encode gives of them."""
+        self.watch.look("the texts", texts, features)
 
     def _collate(self, features):
         """The graph's inputs for one batch: dict[str, np.ndarray]."""
@@ -231,6 +239,7 @@ class Predictor(GraphRunner):
 
     Attributes:
         labels (list[str]): label names in class order.
+        paths (LabelPaths): the levels of labels such as 一级##二级, by the separator in export.json.
 
     Raises:
         UsageError: as GraphRunner; id2label.json is missing or broken.
@@ -238,7 +247,7 @@ class Predictor(GraphRunner):
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
-        self.labels, self.warned = self._read_labels(), False
+        self.labels = self._read_labels()
 
     def _read_labels(self):
         path = self.folder / "id2label.json"
@@ -247,6 +256,10 @@ class Predictor(GraphRunner):
             return [id2label[str(index)] for index in range(len(id2label))]
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(f"{path}: cannot be read ({error}); export the model again") from None
+
+    @functools.cached_property
+    def paths(self):
+        return LabelPaths(self.labels, stored_separator(read_json(self.folder / EXPORT_FILE)))
 
     def logits(self, features):
         """Run tokenised texts.
@@ -268,9 +281,7 @@ class Predictor(GraphRunner):
 
         texts = self._listed(texts)
         features = self.encode(texts)
-        if not self.warned:
-            model = (self.tokenizer, self.encode, logger.warning)
-            self.warned = warn_of_unknown("the texts", str(self.folder), texts, features, *model)
+        self.look(texts, features)
         return softmax(self.logits(features).astype("float64"), axis=1)
 
     @staticmethod
@@ -286,7 +297,26 @@ class Predictor(GraphRunner):
                 raise UsageError(f"texts[{number}]: {text!r} is not a text; leave it out, or write one")
         return texts
 
-    def classify(self, texts):
-        """The most probable label of each text and its probability: list[tuple[str, float]]."""
+    def classify(self, texts, min_confidence=None):
+        """The most probable label of each text and its probability.
+
+        Args:
+            texts (Iterable[str] | str): a str is one text.
+            min_confidence (float | None): from 0 to 1. Of labels such as 一级##二级 the answer is then the deepest
+                level that is at least so probable, a parent being as probable as all its labels together; where no
+                level is, `unknown`.
+
+        Returns:
+            list[tuple[str, float]]: label and probability; with min_confidence list[core.label_paths.Answer]: label,
+            confidence, and beside it the most probable label and its probability, guess and guess_confidence.
+
+        Raises:
+            UsageError: an empty text, a min_confidence out of range, or a label that is called `unknown` itself.
+        """
+        if min_confidence is not None:
+            if problem := confidence_problem(min_confidence):
+                raise UsageError(f"min_confidence {min_confidence!r}: {problem}")
+            self.paths.check_answers()
+            return self.paths.answers(self.probabilities(self._listed(texts, blank=False)), min_confidence)
         probabilities = self.probabilities(self._listed(texts, blank=False))
         return [(self.labels[row.argmax()], float(row.max())) for row in probabilities]

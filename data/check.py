@@ -10,6 +10,9 @@ wrong way round, ids, names of columns. Warnings are duplicates, the same text w
 test that training sees too, labels that are never or hardly used, imbalance, texts that are cut off or that the model
 cannot read, and characters that do not belong there.
 
+It ends with a recommendation, in the locale's language (English, or Chinese): which way to go with such data, the
+command, what was measured, and in what these data differ from that (data/advice.py).
+
 Exit code: 0 without errors (there may be warnings), 1 with errors, 2 when the check itself could not be run.
 
 Memory: texts are not kept, but for those of dev.txt and test.txt, with which training texts are compared. A million
@@ -23,8 +26,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import at_least, require_packages
+from analysis.report import locale_language
+from core.arguments import at_least, parse_argv, require_packages
 from core.encodings import codec_of
+from data.advice import advice_lines, advise
 from data.findings import Check
 from data.near_duplicates import check_threshold
 from data.tokens import TokenCounter
@@ -72,15 +77,15 @@ def printable(text):
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
-def next_step(summary, was_fixed):
-    """What to do now, as the last line."""
+def next_steps(summary, was_fixed, lang):
+    """What to do now, as the last lines: mend the errors, or the way to go."""
     folder = summary["dataset_dir"]
     if any(finding["kind"] == "columns" for finding in summary["findings"]):
-        return "next: put the columns right, or add --trust_columns where they are"
+        return ["next: put the columns right, or add --trust_columns where they are"]
     if not summary["errors"]:
-        return f"next: python train.py --do_train --do_eval --do_export --data_dir {shlex.quote(folder)}"
+        return ["", *advice_lines(advise(summary, lang), lang)]
     fix = shlex.join(["python", "data/check.py", "--dataset_dir", folder, "--fix", f"{folder}_clean"])
-    return "next: mend the errors" + ("" if was_fixed else f", or have it done in a copy: {fix}")
+    return ["next: mend the errors" + ("" if was_fixed else f", or have it done in a copy: {fix}")]
 
 
 def token_counter(name, max_length):
@@ -134,7 +139,7 @@ def parse_flags(argv):
     add("--json", metavar="FILE", nargs="?", const="-", help="write the results; without FILE print them instead")
     add("--html", metavar="FILE", type=Path, help="write a page with plots (needs analysis/requirements.txt)")
     add("--fix", metavar="DIR", type=Path, help="write a cleaned copy into this new folder, with a list of changes")
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     problems = at_least(flags, max_length=3, max_listed=1)  # two tokens are [CLS] and [SEP]
     if not 0 <= flags.max_left_out <= 1:
         problems.append(f"--max_left_out {flags.max_left_out}: give a share from 0 to 1")
@@ -162,7 +167,9 @@ def main(argv=None):
         "trust_columns": flags.trust_columns,
     }
     check = check_folder(flags.dataset_dir, encoding=flags.encoding, **options)
+    lang = locale_language()
     summary = check.summary()
+    summary["advice"] = advise(summary, lang)
     if flags.json == "-":
         print(json.dumps(summary, ensure_ascii=False, indent=2))
     else:
@@ -182,7 +189,7 @@ def main(argv=None):
         check = check_folder(flags.fix, **options)
         print(totals(check.summary()))
     if flags.json != "-":
-        print(next_step(check.summary(), bool(flags.fix)))
+        print("\n".join(next_steps(check.summary(), bool(flags.fix), lang)))
     return 1 if check.findings.number_of("error") else 0
 
 

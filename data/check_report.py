@@ -1,6 +1,7 @@
 """The HTML page that `check.py --html FILE` writes: plots, numbers and findings in one file without outside parts."""
 
 from analysis.report import escape, new_figure, show_legend, table, text_width, to_svg, write_page
+from data.advice import advise
 
 COLOURS = {"train.txt": "#3b6ea8", "dev.txt": "#e0883a", "test.txt": "#5a9e6f", "data.txt": "#8a8a8a"}
 
@@ -75,6 +76,17 @@ def finding_section(finding):
     return "".join(parts)
 
 
+def advice_section(summary):
+    """Which way to go with data without errors: a heading and a table; empty where there are some."""
+    advice = advise(summary)
+    if advice is None:
+        return ""
+    rows = [["this data", advice["here"]], ["measured, %", advice["measured"]]]
+    rows += [["not measured", text] for text in advice["outside"]] + [["note", text] for text in advice["notes"]]
+    rows += [["first, once", text] for text in advice["first"]] + [["run", text] for text in advice["commands"]]
+    return f"<h2>Which way to go</h2><p>{escape(advice['said'])}</p>" + table(["", ""], rows)
+
+
 def write_html(summary, path):
     """Write the page.
 
@@ -98,6 +110,7 @@ def write_html(summary, path):
     parts = [
         f"<p>{verdict}; {summary['warnings']:,} warnings.</p>",
         table(header, file_rows(summary), numbers=range(1, 7)),
+        advice_section(summary),
         "<h2>Findings</h2>",
         *map(finding_section, summary["findings"]),
     ]

@@ -28,6 +28,7 @@ from paddlenlp.utils.log import logger
 
 from core.checkpoints import EXPORT_FILE
 from core.cpu import paddle_version
+from core.encoders import make_encoder as make_plain_encoder
 from core.export import (
     convert_to_onnx,
     delete_replaced,
@@ -382,6 +383,11 @@ class PromptPredictor(Predictor):
     def __init__(self, *args, max_seq_length=None, **options):
         self._wanted_length = max_seq_length
         super().__init__(*args, **options)
+        # Of the texts without the template, whose soft tokens have ids of their own.
+        self.watch.encode = make_plain_encoder(self.tokenizer, self.max_length, token_types=False)
+
+    def look(self, texts, features):
+        super().look(texts, None)
 
     def _make_encoder(self, tokenizer):
         self.max_length = self._wanted_length or self.max_length

@@ -4,12 +4,25 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
+from core.cpu import paddle_version
+
 ROOT = Path(__file__).resolve().parent.parent
+
+PADDLE_3 = paddle_version().startswith("3.")
 
 LABELS = ["病情诊断", "医疗费用", "就医建议"]
 
 # The words of few-shot/'s label.txt; sorted, the labels come in another order than above.
 LABEL_WORDS = {"病情诊断": "诊断", "医疗费用": "费用", "就医建议": "建议"}
+
+
+# Texts without a character of the tiny models' vocabulary.
+UNREADABLE = ["голова болит", "сколько стоит"]
+
+
+def unknown_lines(log):
+    """The lines of the fixture `log` that speak of characters which a vocabulary lacks."""
+    return [line for line in log if "of the tokens are [UNK]" in line]
 
 
 def not_installed(name):

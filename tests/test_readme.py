@@ -46,9 +46,9 @@ FOREIGN_FLAGS = set(
 PRODUCED = set(
     """all.txt again.jsonl aug.txt bad_case.txt changed.txt classes.tsv config.json confusion_matrix.png
     corpus.tsv corrected.jsonl coverage.png doccano.jsonl dual_encoder.json evaluate.html export.json id2label.json
-    labels.txt model.py new.txt other.txt pairs.txt parity.json predictions.txt raw.txt
+    labels.txt levels.json model.py new.txt other.txt pairs.txt parity.json predictions.txt raw.txt
     reliability.png report.html report.json result.jsonl sent_interpret.txt
-    special_tokens_map.json sparse.txt support.txt template_config.json test.txt to_annotate.jsonl
+    special_tokens_map.json sparse.txt support.txt template_config.json test.txt test_results.json to_annotate.jsonl
     tokenizer.json tokenizer_config.json train_dirty.txt train_dirty_rest.txt verbalizer_config.json vocab.txt
     word_interpret.html word_interpret.txt zero_shot.txt
     conflicts.txt merges.txt meta.json notes.json tasks.json vocab.json""".split()

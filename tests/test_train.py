@@ -14,7 +14,7 @@ import pytest
 
 import train
 from core import checkpoints, trainer
-from tests.helpers import LABELS, ROOT, train_flags, write_data
+from tests.helpers import LABELS, PADDLE_3, ROOT, train_flags, write_data
 from utils import UsageError
 
 CHECKPOINT_FILES = set(
@@ -120,7 +120,7 @@ def test_worker_processes_do_not_crash(data_dir, tiny_model, tmp_path):
          "--save_total_limit", "2"],
         ["--group_by_length", "False", "--weight_decay", "0.01", "--max_grad_norm", "0"],
         ["--overwrite_output_dir", "--logging_first_step", "--seed", "7", "--adam_beta1", "0.8"],
-        ["--to_static", "True"],
+        pytest.param(["--to_static", "True"], marks=pytest.mark.skipif(PADDLE_3, reason="refused with Paddle 3")),
         ["--unified_checkpoint", "True"],
         ["--recompute", "True", "--do_export"],
     ],

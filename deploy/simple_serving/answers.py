@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 
+from core.label_paths import UNKNOWN, LabelPaths
+
 # Entries (a text's class) of one piece: about two milliseconds' work.
 PIECE = 2000
 # A class and its probability in millionths, which is how exact answers are.
@@ -27,37 +29,71 @@ def most_probable(rows, top_k):
     return entries
 
 
+def sure_enough(rows, top_k, paths, min_confidence):
+    """The answers that are sure enough, each with the most probable classes behind it.
+
+    Args:
+        rows (np.ndarray): probabilities, float64 [texts, classes].
+        top_k (int): as for most_probable.
+        paths (core.label_paths.LabelPaths): of the model.
+        min_confidence (float): from 0 to 1.
+
+    Returns:
+        np.ndarray: ENTRY [texts, 1 + top_k or classes]; the ids of the first column are places in paths.names, -1
+        where nothing is sure enough.
+    """
+    chosen, confidence = paths.choose(rows, min_confidence)
+    first = np.empty((len(rows), 1), ENTRY)
+    first["id"], first["millionths"] = chosen[:, None], np.rint(confidence * 1e6)[:, None]
+    return np.concatenate([first, most_probable(rows, top_k)], axis=1)
+
+
 class Writer:
     """Answers of one model.
 
     Args:
         labels (list[str]): in class order.
+        paths (core.label_paths.LabelPaths | None): their levels; None means those of the usual separator.
     """
 
-    def __init__(self, labels):
+    def __init__(self, labels, paths=None):
+        paths = paths or LabelPaths(labels)
         self.labels = [json.dumps(label, ensure_ascii=False) for label in labels]
+        # The last one is for the place -1.
+        self.names = [json.dumps(name, ensure_ascii=False) for name in [*paths.names, UNKNOWN]]
+        self.name_ids = [json.dumps(class_id) for class_id in [*paths.class_ids, None]]
         self.heads = [f'{{"label":{label},"confidence":' for label in self.labels]
         self.tails = [f',"label_id":{index}}}' for index in range(len(labels))]
 
-    def pieces(self, entries, with_top):
+    def pieces(self, entries, with_top, is_limited=False):
         """The JSON of an answer: label, confidence, label_id, an entry a text; with_top also top, all its entries.
 
         Args:
-            entries (np.ndarray): as most_probable gives them.
+            entries (np.ndarray): as most_probable gives them, or sure_enough where is_limited.
             with_top (bool): see above.
+            is_limited (bool): label is what is sure enough, a parent of labels perhaps or unknown, and label_id null
+                where it is no class; the most probable class is beside it: guess, guess_confidence, guess_id.
 
         Yields:
             bytes: the next piece.
         """
-        best = entries[:, 0]
-        columns = {
-            "label": lambda part: map(self.labels.__getitem__, part["id"].tolist()),
-            "confidence": lambda part: map(repr, (part["millionths"] / 1e6).tolist()),
-            "label_id": lambda part: map(str, part["id"].tolist()),
-        }
-        for number, (name, column) in enumerate(columns.items()):
+        answer, entries = entries[:, 0], entries[:, int(is_limited) :]
+        columns = [
+            ("label", answer, "id", (self.names if is_limited else self.labels).__getitem__),
+            ("confidence", answer, "millionths", in_units),
+            ("label_id", answer, "id", self.name_ids.__getitem__ if is_limited else str),
+        ]
+        if is_limited:
+            guess = entries[:, 0]
+            columns += [
+                ("guess", guess, "id", self.labels.__getitem__),
+                ("guess_confidence", guess, "millionths", in_units),
+                ("guess_id", guess, "id", str),
+            ]
+        for number, (name, column, field, write) in enumerate(columns):
             yield ("," if number else '{"result":{').encode() + f'"{name}":['.encode()
-            yield from joined(column(best[start : start + PIECE]) for start in range(0, len(best), PIECE))
+            parts = (column[start : start + PIECE] for start in range(0, len(column), PIECE))
+            yield from joined(map(write, part[field].tolist()) for part in parts)
             yield b"]"
         if with_top:
             yield b',"top":['
@@ -70,6 +106,11 @@ class Writer:
         """The entries of one text."""
         ids, values = row["id"].tolist(), (row["millionths"] / 1e6).tolist()
         return "[" + ",".join([self.heads[i] + repr(value) + self.tails[i] for i, value in zip(ids, values)]) + "]"
+
+
+def in_units(millionths):
+    """A probability as JSON has it."""
+    return repr(millionths / 1e6)
 
 
 def joined(parts):

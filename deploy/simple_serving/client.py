@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
-from core.arguments import at_least
+from core.arguments import at_least, parse_argv
+from core.label_paths import UNKNOWN, confidence_problem
 from core.progress import progress_bar
 from utils import MAX_NAMES_IN_MESSAGE, UsageError, exit_on_usage_error, read_cases, write_lines
 
@@ -44,15 +45,21 @@ def parse_flags(argv):
     add("--max_seq_len", type=int, help="tokens kept of a text (default: as the model was trained)")
     add("--batch_size", type=int, default=32, help="texts run together at most (default: %(default)s)")
     add("--top_k", type=int, default=1, help="most probable classes of each text; 0 means all (default: %(default)s)")
+    limit = (
+        "0 to 1: of labels such as illness##cold the deepest level that is so sure, else unknown with the best guess"
+    )
+    add("--min_confidence", type=float, metavar="LIMIT", help=f"{limit} (default: none, the most probable label)")
     add("--file", help="texts to classify, one a line, in UTF-8")
     add("--output", help="where the answers to --file go (default: its name with .result.jsonl)")
     add("--chunk", type=int, default=256, help="texts of --file a request (default: %(default)s)")
     add("--timeout", type=float, default=60, help="seconds that an answer may take (default: %(default)s)")
     add("--retries", type=int, default=5, help="further tries of a request (default: %(default)s)")
     add("--api_key", default=os.environ.get("SERVING_API_KEY"), help="(default: $SERVING_API_KEY)")
-    args = parser.parse_args(argv)
+    args = parse_argv(parser, argv)
     if problems := at_least(args, chunk=1, retries=0):
         parser.error("; ".join(problems))
+    if args.min_confidence is not None and (problem := confidence_problem(args.min_confidence)):
+        parser.error(f"--min_confidence {args.min_confidence}: {problem}")
     if not args.timeout > 0:
         parser.error(f"--timeout {args.timeout}: give seconds above 0")
     if args.output and not args.file:
@@ -105,7 +112,8 @@ def classify(session, args, texts):
         texts (list[str]): not empty.
 
     Returns:
-        dict[str, list]: label, confidence, label_id, and top unless --top_k is 1; an entry a text.
+        dict[str, list]: label, confidence, label_id, with --min_confidence guess, guess_confidence and guess_id, and
+        top unless --top_k is 1; an entry a text.
 
     Raises:
         UsageError: the server refused, cannot be reached, or is not server.py.
@@ -113,6 +121,8 @@ def classify(session, args, texts):
     parameters = {"batch_size": args.batch_size, "top_k": args.top_k}
     if args.max_seq_len is not None:
         parameters["max_seq_len"] = args.max_seq_len
+    if args.min_confidence is not None:
+        parameters["min_confidence"] = args.min_confidence
     body = {"data": {"text": texts, "text_pair": None}, "parameters": parameters}
     headers = {"X-API-Key": args.api_key.encode()} if args.api_key else {}
     proxy = proxy_hint(args.url)
@@ -139,7 +149,8 @@ def classify(session, args, texts):
         time.sleep(pause)
     try:
         result = response.json()["result"]
-        complete = all(len(result[name]) == len(texts) for name in ("label", "confidence"))
+        needed = ("label", "confidence", *(("guess",) if args.min_confidence is not None else ()))
+        complete = all(len(result[name]) == len(texts) for name in needed)
     except (ValueError, KeyError, TypeError):
         complete = False
     if not complete:
@@ -148,23 +159,25 @@ def classify(session, args, texts):
 
 
 def answers(texts, result):
-    """A dict a text: text, label, confidence, and top where there is one."""
+    """A dict a text: text, label, confidence, and guess, guess_confidence and top where there are such."""
+    names = [name for name in ("label", "confidence", "guess", "guess_confidence", "top") if name in result]
     for index, text in enumerate(texts):
-        yield {
-            "text": text,
-            **{name: result[name][index] for name in ("label", "confidence", "top") if name in result},
-        }
+        yield {"text": text, **{name: result[name][index] for name in names}}
 
 
-def summary(found):
-    """How often the labels came, and how many answers are less sure than not; a line.
+def summary(found, min_confidence=None):
+    """How often the labels came, and how many answers are less sure than not, or than asked for; a line.
 
     Args:
         found (list[dict]): as answers gives them.
+        min_confidence (float | None): the limit that was asked for.
     """
     counts = collections.Counter(answer["label"] for answer in found)
     shown = ", ".join(f"{label} {count}" for label, count in counts.most_common(MAX_NAMES_IN_MESSAGE))
     more = " …" if len(counts) > MAX_NAMES_IN_MESSAGE else ""
+    if min_confidence is not None:
+        unknown = sum(answer["label"] == UNKNOWN for answer in found)
+        return f"{shown}{more}; {unknown} {UNKNOWN}, surer than {min_confidence:g} of nothing: read these first"
     unsure = sum(answer["confidence"] < 0.5 for answer in found)
     return f"{shown}{more}; {unsure} with a confidence below 0.5: read these first"
 
@@ -190,7 +203,7 @@ def main(argv=None):
     output = Path(args.output or f"{args.file}.result.jsonl")
     write_lines(output.parent, {output.name: lines}, "--output")
     print(f"{len(lines)} answers are in {output}")
-    print(summary(found))
+    print(summary(found, args.min_confidence))
 
 
 if __name__ == "__main__":

@@ -6,16 +6,21 @@ import numpy as np
 
 from core.predictor import Predictor, available_formats
 from deploy.parity import check_parity
-from deploy.simple_serving.answers import Writer, most_probable
+from deploy.simple_serving.answers import Writer, most_probable, sure_enough
 from deploy.simple_serving.batching import Batcher
 from deploy.simple_serving.query import Refusal
 from utils import UsageError
 
 
 @functools.lru_cache(1000)
-def keeper(top_k):
-    """most_probable for this top_k; the same object each time, so that Batcher calls it once for many requests."""
-    return functools.partial(most_probable, top_k=top_k)
+def keeper(top_k, paths=None, min_confidence=None):
+    """most_probable for this top_k, or sure_enough where there is a limit.
+
+    The same object each time, so that Batcher calls it once for many requests.
+    """
+    if min_confidence is None:
+        return functools.partial(most_probable, top_k=top_k)
+    return functools.partial(sure_enough, top_k=top_k, paths=paths, min_confidence=min_confidence)
 
 
 def check_padding(predictor):
@@ -51,11 +56,11 @@ class Model:
         cores, self.alone = settings.threads * settings.workers, None
         if cores > settings.threads and settings.device == "cpu":
             self.alone = Predictor(folder, format, num_threads=cores)
-        self.labels, self.max_length = predictor.labels, predictor.max_length
+        self.labels, self.max_length, self.paths = predictor.labels, predictor.max_length, predictor.paths
         self.self_check = check_parity(predictor)
         if settings.device == "cpu" and format != "paddle_bf16":  # where rounding is too fine to be mistaken for it
             check_padding(predictor)
-        self.writer = Writer(self.labels)
+        self.writer = Writer(self.labels, self.paths)
         self.batcher = None
 
     def start(self, on_turn, hand_over):
@@ -63,7 +68,8 @@ class Model:
         self.batcher = Batcher(self.predictors, self.settings.max_waiting_texts, on_turn, self.alone, hand_over)
 
     def describe(self):
-        return {"name": self.name, "labels": self.labels, "max_seq_len": self.max_length, "format": self.format}
+        content = {"name": self.name, "labels": self.labels, "max_seq_len": self.max_length, "format": self.format}
+        return content if self.paths.depth == 1 else {**content, "label_separator": self.paths.separator}
 
     def health(self):
         return {
@@ -77,10 +83,10 @@ class Model:
         """Queue a checked request (see read_query).
 
         Returns:
-            Future: entries for self.writer, as most_probable gives them.
+            Future: entries for self.writer, as most_probable gives them, or sure_enough where there is a limit.
 
         Raises:
-            Refusal: 413, its answer would be too large.
+            Refusal: 413, its answer would be too large; 422, a limit with a label that is called unknown.
             Overloaded, Stopped: as Batcher.submit.
         """
         classes = min(query["top_k"] or len(self.labels), len(self.labels))
@@ -88,5 +94,12 @@ class Model:
             most = max(1, self.settings.max_scores // classes)
             what = f"{len(query['texts'])} texts x {classes} classes; send at most {most} texts, or a smaller top_k"
             raise Refusal(413, what, "parameters.top_k")
-        max_length = min(query["max_seq_len"] or self.max_length, self.max_length)
-        return self.batcher.submit(query["texts"], max_length, query["batch_size"], keeper(classes))
+        max_length, limit = min(query["max_seq_len"] or self.max_length, self.max_length), query["min_confidence"]
+        keep = keeper(classes)
+        if limit is not None:
+            try:
+                self.paths.check_answers()
+            except UsageError as error:
+                raise Refusal(422, str(error), "parameters.min_confidence") from None
+            keep = keeper(classes, self.paths, limit)
+        return self.batcher.submit(query["texts"], max_length, query["batch_size"], keep)

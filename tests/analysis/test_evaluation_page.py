@@ -1,6 +1,7 @@
 """analysis/evaluation_page.py: lines and page of planted predictions."""
 
 import argparse
+import json
 import re
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from analysis import evaluation_page
 from analysis.flags import make_parser
-from analysis.scores import Evaluation
+from analysis.scores import Evaluation, class_scores
 
 LABELS = ["甲", "乙", "丙"]
 
@@ -118,6 +119,45 @@ def test_thousands_of_classes(tmp_path):
         and lines[0].split("\t")[:6] == "class samples precision precision_from precision_to recall".split()
     )
     assert {len(line.split("\t")) for line in lines} == {11}
+
+
+def test_levels_of_labels_that_are_paths(evaluation, tmp_path):
+    """甲 for 乙 is right at the first level; the numbers are those of the report."""
+    labels = ["病##感冒", "病##肺炎", "药"]
+    own = Evaluation(labels, ["文本"] * 300, evaluation.truth, evaluation_logits(), seed=0)
+    lines = list(evaluation_page.score_lines(own))
+    assert lines[2] == "Accuracy in dev dataset: 93.33%"
+    # Of 20 mistakes, 7 take 感冒 for 肺炎.
+    assert lines[4].startswith(f"Level 1 in dev dataset: 2 labels | accuracy: {100 * 287 / 300:.2f} | ")
+    path = evaluation_page.write_report(own, flags_of(tmp_path, lang="zh"), [])
+    page = path.read_text(encoding="utf-8")
+    assert "各级标签" in page and "前 2 级，即完整标签" in page and "以 ## 分隔" in page
+    found = json.loads((tmp_path / "levels.json").read_text(encoding="utf-8"))
+    assert found["separator"] == "##" and [row["labels"] for row in found["levels"]] == [2, 3]
+    assert found["levels"][0]["accuracy"] == 287 / 300 and found["levels"][1]["accuracy"] == 280 / 300
+    for row in found["levels"]:
+        assert re.search(rf'<td class="number">{100 * row["accuracy"]:.2f}<br><small>\d+\.\d\d – ', page)
+    assert own.levels[1]["macro_f1"] == pytest.approx(class_scores_of(own))
+
+
+def class_scores_of(evaluation):
+    """The macro F1 of the whole labels, as the report has it."""
+    confusions = evaluation.confusions
+    return class_scores(confusions.right, confusions.predicted, confusions.true)[:, 2].mean()
+
+
+def test_a_separator_in_no_label_changes_nothing(evaluation, tmp_path):
+    pages = []
+    for separator in ("##", "/", "甲"):  # 甲 is a label, but no part of one
+        other = Evaluation(LABELS, evaluation.texts, evaluation.truth, evaluation_logits(), 0, separator)
+        path = evaluation_page.write_report(other, flags_of(tmp_path), [])
+        pages.append(([*evaluation_page.score_lines(other)], path.read_bytes()))
+    assert pages[0] == pages[1] == pages[2] and not (tmp_path / "levels.json").exists()
+
+
+def evaluation_logits():
+    predicted = np.where(np.arange(300) < 20, (np.arange(300) + 1) % 3, np.arange(300) % 3)
+    return np.eye(3)[predicted] * np.linspace(1, 4, 300)[:, None]
 
 
 def test_in_chinese(evaluation, tmp_path, capsys):

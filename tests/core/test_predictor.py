@@ -1,5 +1,6 @@
 """predictor.py: what a user meets when a folder is not what it should be."""
 
+import json
 import shutil
 
 import numpy as np
@@ -86,3 +87,30 @@ def test_probabilities_take_a_str_as_one_text_and_a_blank_one(trained_once):
     np.testing.assert_allclose(predictor.probabilities("头疼应该挂什么科"), both[:1], atol=1e-6)
     with pytest.raises(UsageError, match=r"texts\[1\]: None is not a text"):
         predictor.probabilities(["头疼应该挂什么科", None])
+
+
+def test_a_limit(trained_once, folder):
+    """The deepest level that is sure enough; the default answers stay tuples."""
+    texts = read_examples(trained_once[0] / "dev.txt", LABELS)[0]
+    names = ["病/诊断", "钱", "病/就医"]
+    (folder / "id2label.json").write_text(json.dumps(dict(enumerate(names))), encoding="utf-8")
+    content = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    (folder / "export.json").write_text(json.dumps({**content, "label_separator": "/"}), encoding="utf-8")
+    (folder / "parity.json").unlink()
+    predictor = Predictor(folder)
+    rows = predictor.probabilities(texts)
+    assert predictor.classify(texts) == [(names[row.argmax()], row.max()) for row in rows]
+    for limit in (0, 0.5, 0.9, 1):
+        for row, answer in zip(rows, predictor.classify(texts, min_confidence=limit)):
+            sums = {"病": row[0] + row[2], "钱": row[1]}
+            best = max(sums, key=sums.get)
+            if row.max() >= limit:
+                expected = names[row.argmax()], row.max()
+            else:
+                expected = best if sums[best] >= limit else "unknown", sums[best]
+            assert answer[:2] == (expected[0], pytest.approx(expected[1]))
+            assert answer.guess == names[row.argmax()] and answer.guess_confidence == row.max()
+    for wrong in (-1, 1.1, "0.5", True, float("nan")):
+        with pytest.raises(UsageError, match="min_confidence .*: give a number from 0 to 1"):
+            predictor.classify(texts, min_confidence=wrong)
+    assert predictor.clone().paths.separator == "/" and Predictor(trained_once[1] / "export").paths.depth == 1

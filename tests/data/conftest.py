@@ -10,6 +10,12 @@ from tests.helpers import ROOT
 from utils import UsageError, read_examples, read_labels
 
 
+@pytest.fixture(autouse=True)
+def english(monkeypatch):
+    """The advice is in English, whatever this machine's locale is."""
+    monkeypatch.setenv("LC_ALL", "C")
+
+
 @pytest.fixture
 def few_rows(monkeypatch):
     """Let the data set have as few rows as those of kuake.py."""

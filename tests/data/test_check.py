@@ -37,12 +37,23 @@ def test_the_terminal_report_counts_all_and_shows_some(data_dir, capsys):
 
 def test_the_next_step_is_said(data_dir, capsys):
     assert run("--dataset_dir", data_dir) == 0
-    step = capsys.readouterr().out.splitlines()[-1]
-    assert step == f"next: python train.py --do_train --do_eval --do_export --data_dir {data_dir}"
+    out = capsys.readouterr().out
+    step = f"next: python few-shot/setfit.py --data_dir {data_dir} --model_name_or_path data/offline_encoder "
+    assert out.splitlines()[-1] == f"{step}--output_dir checkpoints_setfit --do_train --do_eval"
+    assert "Advice: few labelled texts: " in out and "64.33, fine-tuning 61.39" in out
     add_lines(data_dir, "train", "坏行")
     assert run("--dataset_dir", data_dir) == 1
-    step = capsys.readouterr().out.splitlines()[-1]
-    assert step.endswith(f"python data/check.py --dataset_dir {data_dir} --fix {data_dir}_clean")
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1].endswith(f"python data/check.py --dataset_dir {data_dir} --fix {data_dir}_clean")
+    assert "Advice" not in out
+
+
+def test_the_advice_is_in_chinese_where_the_locale_is(data_dir, capsys, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    assert run("--dataset_dir", data_dir, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["advice"]["said"].startswith("标注少：few-shot/setfit.py")
+    assert run("--dataset_dir", data_dir) == 0
+    assert "建议：标注少" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

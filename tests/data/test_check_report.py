@@ -21,3 +21,12 @@ def test_html_of_a_folder_without_samples(tmp_path):
     (tmp_path / "data").mkdir()
     assert run("--dataset_dir", tmp_path / "data", "--html", tmp_path / "report.html") == 1
     assert "3 errors" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_says_which_way_to_go(data_dir, tmp_path):
+    assert run("--dataset_dir", data_dir, "--html", tmp_path / "report.html") == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<h2>Which way to go</h2>" in page and f"few-shot/setfit.py --data_dir {data_dir}" in page
+    (data_dir / "dev.txt").unlink()
+    assert run("--dataset_dir", data_dir, "--html", tmp_path / "report.html") == 1
+    assert "Which way to go" not in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from core.predictor import Predictor
 from deploy.simple_serving.application import create_app
 from deploy.simple_serving.settings import Settings
 from deploy.triton_serving import build_models
-from tests.deploy.exporting import OTHER_LABELS, export_ernie_m, export_flags, read_config
+from tests.deploy.exporting import OTHER_LABELS, PATH_LABELS, export_ernie_m, export_flags, read_config
 from tests.deploy.running import server_thread
 from tests.helpers import LABELS, load_script
 from utils import read_examples, write_json
@@ -27,7 +27,7 @@ def texts(trained_once):
 
 @pytest.fixture(scope="session")
 def exports(trained_once, tiny_ernie_m, tmp_path_factory):
-    """Name -> (folder, format): each kind of export, and one with other labels."""
+    """Name -> (folder, format): each kind of export, one with other labels, one whose labels are paths."""
     data, checkpoint = trained_once
     folder = tmp_path_factory.mktemp("exports")
     train.main(export_flags(data, checkpoint, folder / "onnx", "onnx", "onnx_int8"))
@@ -38,6 +38,11 @@ def exports(trained_once, tiny_ernie_m, tmp_path_factory):
     write_json(folder / "renamed" / "id2label.json", dict(enumerate(OTHER_LABELS)))
     parity = json.loads((folder / "renamed" / "parity.json").read_text(encoding="utf-8"))
     write_json(folder / "renamed" / "parity.json", {**parity, "labels": OTHER_LABELS})
+    shutil.copytree(folder / "renamed", folder / "paths")
+    write_json(folder / "paths" / "id2label.json", dict(enumerate(PATH_LABELS)))
+    write_json(folder / "paths" / "parity.json", {**parity, "labels": PATH_LABELS})
+    content = json.loads((folder / "paths" / "export.json").read_text(encoding="utf-8"))
+    write_json(folder / "paths" / "export.json", {**content, "files": {}, "label_separator": "/"})
     export_ernie_m(tiny_ernie_m, folder / "ernie_m", max_length=24)
     return {
         "paddle": (checkpoint / "export", "paddle"),
@@ -45,6 +50,7 @@ def exports(trained_once, tiny_ernie_m, tmp_path_factory):
         "int8": (folder / "onnx", "onnx_int8"),
         "pruned": (folder / "pruned", "paddle"),
         "renamed": (folder / "renamed", "paddle"),
+        "paths": (folder / "paths", "paddle"),
         "ernie_m": (folder / "ernie_m", "paddle"),
     }
 

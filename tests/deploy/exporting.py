@@ -11,6 +11,7 @@ from deploy.simple_serving.query import text_problem
 from tests.helpers import LABELS
 
 OTHER_LABELS = ["甲", "乙", "丙"]
+PATH_LABELS = ["病/诊断", "钱", "病/就医"]
 TEXTS = ["头疼挂什么科", "医保卡能刷吗", "高血压患者能不能喝咖啡，一天最多几杯？" * 5]
 
 # Between random characters: known words, white space, special tokens, compositions, scripts, words of 100 letters.

@@ -168,6 +168,28 @@ def test_a_proxy_variable_that_is_in_the_way_is_named(scripted, monkeypatch):
     assert "NO_PROXY" not in str(caught.value)
 
 
+def test_a_limit_is_sent_and_its_answers_are_told(scripted, tmp_path, capsys):
+    result = {"label": ["病", "unknown"], "confidence": [0.9, 0.6], "label_id": [None, None]}
+    result |= {"guess": ["病##感冒", "药"], "guess_confidence": [0.5, 0.4], "guess_id": [0, 2]}
+    answer = json.dumps({"result": result}).encode()
+    url, received = scripted((200, {}, answer, 0), (200, {}, answer, 0), (200, {}, ANSWER, 0))
+    client.main(["--url", url, "--min_confidence", "0.7"])
+    assert received[0]["parameters"] == {"batch_size": 32, "top_k": 1, "min_confidence": 0.7}
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == {
+        "text": client.EXAMPLES[0],
+        "label": "病",
+        "confidence": 0.9,
+        "guess": "病##感冒",
+        "guess_confidence": 0.5,
+    }
+    (tmp_path / "texts.txt").write_text("头疼\n咳嗽\n", encoding="utf-8")
+    client.main(["--url", url, "--min_confidence", "0.7", "--file", str(tmp_path / "texts.txt")])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("病 1, unknown 1; 1 unknown, surer than 0.7 of nothing")
+    with pytest.raises(UsageError, match="is no answer of server.py"):  # one that knows nothing of limits
+        client.main(["--url", url, "--min_confidence", "0.7"])
+
+
 def test_an_ipv6_address():
     assert client.parse_flags(["--host", "::1"]).url == "http://[::1]:8189/models/cls_multi_class"
     assert client.parse_flags(["--host", "[::1]"]).url == "http://[::1]:8189/models/cls_multi_class"
@@ -185,7 +207,9 @@ def test_the_key_is_sent(trained_once, monkeypatch, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 4
 
 
-@pytest.mark.parametrize("flags", [["--chunk", "0"], ["--retries", "-1"], ["--timeout", "0"], ["--output", "x"]])
+@pytest.mark.parametrize(
+    "flags", [["--chunk", "0"], ["--retries", "-1"], ["--timeout", "0"], ["--output", "x"], ["--min_confidence", "2"]]
+)
 def test_wrong_flags(flags, capsys):
     with pytest.raises(SystemExit) as caught:
         client.main(flags)

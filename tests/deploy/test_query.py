@@ -31,6 +31,10 @@ def test_plain_input_is_answered(address):
         ({"data": {"text": ["a"], "text_pair": ["b"]}}, "data.text_pair", "this model classifies single texts"),
         ({"parameters": {"batch_size": "32"}}, "parameters.batch_size", "'32'; give a whole number from 1"),
         ({"parameters": {"topk": 1}}, "parameters", "'topk' is not known; use max_seq_len, batch_size, top_k"),
+        ({"parameters": {"min_confidence": 1.5}}, "parameters.min_confidence", "1.5; give a number from 0 to 1"),
+        ({"parameters": {"min_confidence": True}}, "parameters.min_confidence", "True; give a number from 0 to 1"),
+        ({"parameters": {"min_confidence": "0.5"}}, "parameters.min_confidence", "'0.5'; give a number from 0 to 1"),
+        ({"parameters": {"min_confidence": None}}, "parameters.min_confidence", "null; give a number from 0 to 1"),
         ({"more": 1}, None, "'more' is not known; use data, parameters"),
     ],
 )
