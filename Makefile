@@ -3,7 +3,7 @@
 # Needs python3 (3.10-3.12) and make; on Windows, and without make, the README has the plain pip and python lines.
 
 .DELETE_ON_ERROR:
-.PHONY: train predict test test-slow test-paddle3 lint lock audit
+.PHONY: train predict test test-slow test-paddle3 lint lock lock-runtime audit
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -116,6 +116,11 @@ lock:
 	    uv pip compile - -c .lock --universal --python-version 3.10 --no-annotate --no-header -o .lock3
 	grep -v "^paddlepaddle==" .lock3 > constraints-paddle3.txt
 	rm .lock .lock3
+
+# The same for the runtime without Paddle; from Python 3.9 to the newest that its wheels allow.
+lock-runtime:
+	grep -v "^-\|^#" deploy/requirements-runtime.txt | uv pip compile - --universal --python-version 3.9 --no-annotate \
+	    --no-header -o deploy/constraints-runtime.txt
 
 # Pins with known advisories, in an environment of its own; asks the advisories' databases over the network.
 audit: .venv-audit/.installed

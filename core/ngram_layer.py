@@ -10,6 +10,7 @@ import functools
 import numpy as np
 import paddle
 
+from core.batches import GIVEN_LOGITS
 from core.ngrams import NGRAM_FACTOR, NGRAM_SLOTS, TOWER_SHARE
 from utils import UsageError
 
@@ -21,9 +22,6 @@ TOWER = "ngrams"
 # What config.json calls a classifier with a tower. PaddleNLP's own loading, a dynamic Taskflow's too, finds no class
 # by it and ends with an error: it would leave the tower out, and answer otherwise than the model was trained to.
 NGRAM_CLASS = "NgramForSequenceClassification"
-
-# The name of a batch's input with the tower's logits, for texts that it was fitted to.
-GIVEN_LOGITS = "ngram_logits"
 
 
 class NgramLayer(paddle.nn.Layer):

@@ -49,12 +49,13 @@ def find_start(args, fingerprint):
     return True, None
 
 
-def prepare(run, name, trains=False):
+def prepare(run, name, trainer_class=ClassificationTrainer, trains=False):
     """Load a model and build the Trainer on the data.
 
     Args:
         run (train.Run): flags and data.
         name (str): directory or name of the model.
+        trainer_class (type): ClassificationTrainer, or one that is made of it.
         trains (bool): whether a training follows, which fits n-gram features anew where they are wanted.
 
     Returns:
@@ -73,10 +74,10 @@ def prepare(run, name, trains=False):
     model = load_model(name, config, run.data.labels, run.recipe_flags.pooling, tower=not trains)
     if run.data_flags.label_separator != stored_separator(model.config.to_dict()):
         setattr(model.config, SEPARATOR_KEY, run.data_flags.label_separator)
-    return make_trainer(model, tokenizer, run, trains)
+    return make_trainer(model, tokenizer, run, trainer_class, trains)
 
 
-def make_trainer(model, tokenizer, run, trains=False):
+def make_trainer(model, tokenizer, run, trainer_class=ClassificationTrainer, trains=False):
     """Tokenise the data sets and build the Trainer with its callbacks."""
     data, flags = run.data, run.data_flags
     texts = data.train or data.test or data.dev or ([], [])
@@ -91,7 +92,7 @@ def make_trainer(model, tokenizer, run, trains=False):
     left_out = None
     if trains and wants_ngrams(run.recipe_flags, trained_ngrams(run.model_flags.model_name_or_path)):
         left_out = fit_tower(model, tokenizer, datasets["train"].features, data, run.args.seed)
-    trainer = ClassificationTrainer(
+    trainer = trainer_class(
         model=model,
         args=run.args,
         criterion=paddle.nn.CrossEntropyLoss(),
@@ -198,9 +199,9 @@ def export(trainer, run):
     args, labels, dev, types = run.args, run.data.labels, trainer.eval_dataset, run.model_flags.export_type
     folder = run.model_flags.export_model_dir or os.path.join(args.output_dir, "export")
     facts = {"weights": weights_digest(model_dir(run)), **separator_facts(labels, run.data_flags.label_separator)}
-    export_classifier(
-        trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, types=types, dev=dev, facts=facts
-    )
+    texts = (run.data.train or run.data.dev or ([], []))[0]
+    options = {"types": types, "dev": dev, "facts": facts, "texts": texts}
+    export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, **options)
     logger.info(f"Exported model, tokenizer and labels to {folder}")
     if dev is not None and args.world_size == 1:
         compare_formats(trainer, folder)

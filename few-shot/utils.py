@@ -384,7 +384,7 @@ class PromptPredictor(Predictor):
         self._wanted_length = max_seq_length
         super().__init__(*args, **options)
         # Of the texts without the template, whose soft tokens have ids of their own.
-        self.watch.encode = make_plain_encoder(self.tokenizer, self.max_length, token_types=False)
+        self.watch.encode = self._encode_plain
 
     def look(self, texts, features):
         super().look(texts, None)
@@ -400,6 +400,7 @@ class PromptPredictor(Predictor):
         stand_in = types.SimpleNamespace(get_input_embeddings=lambda: paddle.nn.Embedding(len(tokenizer), 1))
         template = make_template(parts, tokenizer, self.max_length, stand_in)
         self._collator = make_collator(tokenizer, return_attention_mask=True)
+        self._encode_plain = make_plain_encoder(tokenizer, self.max_length, token_types=False)
         return make_encoder(template)
 
     def _collate(self, features):

@@ -7,6 +7,7 @@ import pytest
 from scipy.special import softmax
 
 import train
+from core import ngram_layer, pipeline
 from core.predictor import available_formats
 from tests.helpers import LABELS, write_data
 from tests.test_train import refusal, results, same_weights, state_dict
@@ -82,6 +83,32 @@ def test_a_training_that_begins_from_it(towers, tmp_path):
     assert not any(name.startswith("ngrams") for name in state_dict(tmp_path / "off"))
     assert "ngram_features" not in json.loads((tmp_path / "off" / "config.json").read_text())
     assert not same_weights(tmp_path / "off", tmp_path / "on")
+
+
+def test_in_training_a_text_gets_what_was_left_out_of_it(towers, tmp_path, monkeypatch):
+    """And what the model gets is the regression's share, number by number."""
+    data, _ = towers
+    seen, fit, forward = [], pipeline.fit_tower, ngram_layer.TwoTowers.forward
+
+    def fitted(*args):
+        left_out.append(fit(*args))
+        return left_out[0]
+
+    def watched(self, *args, **options):
+        if self.training:
+            seen.extend(options["ngram_logits"].numpy())
+        else:
+            assert "ngram_logits" not in options
+        return forward(self, *args, **options)
+
+    left_out = []
+    monkeypatch.setattr(pipeline, "fit_tower", fitted)
+    monkeypatch.setattr(ngram_layer.TwoTowers, "forward", watched)
+    flags = "--ngram_features True --num_train_epochs 1 --save_strategy no --load_best_model_at_end False"
+    train.main(short(data, towers[1], tmp_path / "out", flags))
+    assert len(seen) == len(left_out[0]) == 96
+    np.testing.assert_array_equal(np.unique(seen, axis=0), np.unique(left_out[0], axis=0))
+    assert np.abs(left_out[0] % 1).max() > 0.1
 
 
 def test_refusals(towers, tmp_path, monkeypatch):

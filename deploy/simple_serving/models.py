@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from core.cpu import return_freed_memory
 from core.predictor import Predictor, available_formats
 from deploy.parity import check_parity
 from deploy.simple_serving.answers import Writer, most_probable, sure_enough
@@ -60,6 +61,7 @@ class Model:
         self.self_check = check_parity(predictor)
         if settings.device == "cpu" and format != "paddle_bf16":  # where rounding is too fine to be mistaken for it
             check_padding(predictor)
+        return_freed_memory()
         self.writer = Writer(self.labels, self.paths)
         self.batcher = None
 

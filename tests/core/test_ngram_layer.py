@@ -11,7 +11,7 @@ from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
 from core import checkpoints, export, families, heads, loading, ngram_layer, ngrams, quantize
-from core.batches import TextDataset
+from core.batches import TextDataset, make_collator
 from tests.core.foreign_models import tiny_classifier
 from tests.core.test_families import EXPORTED, batch_of_100, inputs_for
 from tests.core.test_heads import logits
@@ -115,11 +115,16 @@ def test_given_logits_take_the_towers_place():
         model(**inputs, labels=paddle.zeros([100], "int64"))
 
 
-def test_batches_bring_left_out_logits_for_a_while():
+def test_batches_bring_left_out_logits_for_a_while(tiny_model):
+    """As they are: PaddleNLP's collator would make integers of them, without a word."""
+    _, tokenizer = loading.load_config_and_tokenizer(str(tiny_model))
     dataset = TextDataset(["a", "b"], [0, 1], lambda texts: [{"input_ids": [1, 2]} for _ in texts])
-    rows = np.array([[1, 2], [3, 4]], "float32")
+    rows = np.array([[0.25, -2.5], [3.75, 4]], "float32")
     with ngram_layer.logits_given(dataset, rows):
-        assert [feature["ngram_logits"].tolist() for feature in dataset.features] == rows.tolist()
+        batch = make_collator(tokenizer)(dataset.features)
+        assert batch["ngram_logits"].dtype == "float32" and batch["input_ids"].dtype == "int64"
+        np.testing.assert_array_equal(batch["ngram_logits"], rows)
+        assert dataset.features[0]["ngram_logits"].tolist() == rows[0].tolist()
     assert not any("ngram_logits" in feature for feature in dataset.features)
     with ngram_layer.logits_given(dataset, None):
         assert not any("ngram_logits" in feature for feature in dataset.features)
