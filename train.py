@@ -46,6 +46,7 @@ from core.checkpoints import (
     starting_weights,
     trained_labels,
     trained_max_length,
+    trained_ngrams,
     trained_pooling,
     trained_separator,
     weights_digest,
@@ -54,7 +55,13 @@ from core.checks import check_batch, check_writable, data_warnings, read_dev
 from core.label_paths import SEPARATOR, separator_facts, separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
-from core.recipe_flags import RecipeArguments, for_fingerprint, recipe_problems
+from core.recipe_flags import (
+    RecipeArguments,
+    check_ngram_labels,
+    for_fingerprint,
+    recipe_problems,
+    wants_ngrams,
+)
 from core.stage_flags import StageArguments, needs_dev, stage_problems
 from core.unlabelled import PRETRAINED, Unlabelled, prepare_unlabelled, stages_for_fingerprint
 from utils import UsageError, exit_on_usage_error, read_labels
@@ -259,6 +266,8 @@ def parse_all(argv):
     data = read_data(model_flags, data_flags, light, recipe_flags.logit_adjustment or needs_dev(stage_flags))
     check_outputs(model_flags, light)
     encoder = model_flags.model_name_or_path
+    if light.do_train and wants_ngrams(recipe_flags, trained_ngrams(encoder)):
+        check_ngram_labels(data.labels)
     unlabelled = prepare_unlabelled(stage_flags, data_flags, encoder, max_length, light, data.train)
     data_flags.label_separator = data_flags.label_separator or trained_separator(encoder)
 
@@ -280,9 +289,9 @@ def parse_all(argv):
     if args.do_train:
         names = ("group_by_length", "early_stopping", "early_stopping_patience")
         own = {name: getattr(data_flags, name) for name in names}
-        own.update(max_length=max_length, model_name_or_path=model_flags.model_name_or_path)
-        own.update(starting_weights(model_flags.model_name_or_path, args.output_dir))
-        own.update(for_fingerprint(recipe_flags, trained_pooling(model_flags.model_name_or_path)))
+        own.update(max_length=max_length, model_name_or_path=encoder)
+        own.update(starting_weights(encoder, args.output_dir))
+        own.update(for_fingerprint(recipe_flags, trained_pooling(encoder), trained_ngrams(encoder)))
         own.update(stages_for_fingerprint(stage_flags, unlabelled))
         fingerprint = run_fingerprint(args, TrainingArguments, [data.labels, data.train, data.dev], **own)
     return Run(model_flags, data_flags, recipe_flags, stage_flags, args, data, unlabelled, max_length, fingerprint)
