@@ -23,6 +23,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from core.arguments import parse_argv
 from core.encodings import codec_of
 from core.samples import CLEANING, PARTS, Samples, Wishes
 from core.sources import find_sources, is_label_file, is_unlabelled
