@@ -51,11 +51,11 @@ def keep_epochs(data_dir, folder):
     """
     plain, held_out = pipeline.make_trainer, Path(data_dir, "held_out.txt")
 
-    def make_trainer(model, tokenizer, run):
+    def make_trainer(model, tokenizer, run, *more):
         labels = run.data.labels
         run.data.dev = read_examples(held_out, labels) if held_out.exists() else None
         run.data.test = read_examples(Path(data_dir, "dev.txt"), labels)
-        trainer = plain(model, tokenizer, run)
+        trainer = plain(model, tokenizer, run, *more)
         trainer.add_callback(KeepEpochs(trainer, Path(folder)))
         return trainer
 
