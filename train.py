@@ -16,6 +16,7 @@ What a trained model gets wrong: python train.py --do_eval --debug True --model_
 """
 
 import contextlib
+import functools
 import os
 import sys
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ from core.checkpoints import (
     trained_separator,
     weights_digest,
 )
-from core.checks import check_batch, check_writable, data_warnings, read_dev
+from core.checks import check_batch, check_writable, data_warnings, dev_at_hand, read_dev
 from core.label_paths import SEPARATOR, separator_facts, separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
@@ -134,6 +135,13 @@ class ModelArguments:
             "calibrated on dev). The Paddle graph is always written."
         },
     )
+    calibrate: bool = field(
+        default=True,
+        metadata={
+            "help": "Fit a temperature on dev and put it into the exported graphs, so that whoever runs them gets "
+            "calibrated probabilities; labels stay. Without dev data there is none."
+        },
+    )
     pruner: str = field(
         default="builtin",
         metadata={
@@ -152,12 +160,17 @@ class ModelArguments:
 
 @dataclass
 class Data:
-    """What the label and data files hold; a part that this run does not need is None."""
+    """What the label and data files hold; a part that this run does not need is None.
+
+    export_dev is dev where only an export's calibration is of use for it; without any, why_no_dev says the reason.
+    """
 
     labels: Optional[list]
     train: Optional[tuple]
     dev: Optional[tuple]
     test: Optional[tuple]
+    export_dev: Optional[tuple] = None
+    why_no_dev: str = ""
 
 
 @dataclass
@@ -214,8 +227,9 @@ def work(run):
 
         levels = separator_facts(run.data.labels, run.data_flags.label_separator)
         facts = {"weights": weights_digest(pipeline.model_dir(run)), **levels}
+        know = functools.partial(pipeline.confidence_facts, trainer, run)
         try:
-            compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner)
+            compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner, know)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command starts the compression over") from None
     if model_flags.do_parity and not pipeline.check_parity(trainer, run):
@@ -339,6 +353,8 @@ def check_flags(model_flags, data_flags, recipe_flags, args):
         reason = next((REFUSED_STRATEGIES[part] for part in parts if part in REFUSED_STRATEGIES), "not a strategy")
         problems.append(f"--strategy {args.strategy}: {reason}; use one of {', '.join(SUPPORTED_STRATEGIES)}")
     problems += pruner_problems(model_flags.pruner, args)
+    if not (model_flags.calibrate or args.do_export or args.do_compress):
+        problems.append("--calibrate False: has a part in an export only; add --do_export or --do_compress")
     unknown = [name for name in model_flags.export_type if name not in EXPORT_TYPES]
     if unknown:
         problems.append(f"--export_type {' '.join(unknown)}: not known; use some of {', '.join(EXPORT_TYPES)}")
@@ -395,8 +411,11 @@ def read_data(model_flags, data_flags, args, needs_dev=False):
     labels = read_labels(data_flags.label_path) if needs_examples else None
     if not args.do_train:
         labels = trained_labels(model_flags.model_name_or_path, labels, data_flags.label_path)
+    spare = (None, "")
+    if args.do_export and model_flags.calibrate:
+        spare = dev_at_hand(data_flags.dev_path, data_flags.label_path, labels)
     if not needs_examples:
-        return Data(labels, None, None, None)
+        return Data(labels, None, None, None, *spare)
 
     needs_train = args.do_train or args.do_compress
     train = read_examples(data_flags.train_path, labels) if needs_train else None
@@ -409,6 +428,7 @@ def read_data(model_flags, data_flags, args, needs_dev=False):
         train=train,
         dev=read_dev(data_flags.dev_path, labels, data_flags.train_path) if needs_dev else None,
         test=read_examples(data_flags.test_path, labels) if data_flags.debug else None,
+        **({} if needs_dev else dict(zip(("export_dev", "why_no_dev"), spare))),
     )
 
 
