@@ -3,7 +3,7 @@
 # Needs python3 (3.10-3.12) and make; on Windows, and without make, the README has the plain pip and python lines.
 
 .DELETE_ON_ERROR:
-.PHONY: train predict test test-slow test-paddle3 lint lock audit
+.PHONY: train predict test test-slow test-paddle3 lint lock lock-runtime audit
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -45,8 +45,13 @@ TRITON := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.venv-
 # A real Milvus for tests/retrieval_based, in the same way.
 MILVUS := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.venv-milvus/.installed)
 
+# How many processes run the tests; more than one: one thread each.
+JOBS := $(if $(filter-out 0 1,$(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null)),2,1)
+PYTEST := -m pytest -m "not slow" $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadgroup)
+THREADS := $(if $(filter-out 1,$(JOBS)),OMP_NUM_THREADS=1)
+
 test: $(VENV)/.installed-dev $(TRITON) $(MILVUS)
-	$(PYTHON) -m pytest -m "not slow"
+	$(THREADS) $(PYTHON) $(PYTEST)
 
 # What needs minutes, the real data in ../shared, or a real doccano (in an environment of its own).
 test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed $(TRITON) $(MILVUS)
@@ -54,7 +59,7 @@ test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installe
 
 # The second supported set: Paddle 3 (README.md, 2.1), in an environment of its own.
 test-paddle3: .venv-paddle3/.installed $(TRITON) $(MILVUS)
-	.venv-paddle3/bin/python -m pytest -m "not slow" --ignore tests/test_stack.py
+	$(THREADS) .venv-paddle3/bin/python $(PYTEST) --ignore tests/test_stack.py
 
 .venv-paddle3/.installed: constraints-paddle3.txt
 	test -x .venv-paddle3/bin/python || $(BASE_PYTHON) -m venv .venv-paddle3
@@ -111,6 +116,11 @@ lock:
 	    uv pip compile - -c .lock --universal --python-version 3.10 --no-annotate --no-header -o .lock3
 	grep -v "^paddlepaddle==" .lock3 > constraints-paddle3.txt
 	rm .lock .lock3
+
+# The same for the runtime without Paddle; from Python 3.9 to the newest that its wheels allow.
+lock-runtime:
+	grep -v "^-\|^#" deploy/requirements-runtime.txt | uv pip compile - --universal --python-version 3.9 --no-annotate \
+	    --no-header -o deploy/constraints-runtime.txt
 
 # Pins with known advisories, in an environment of its own; asks the advisories' databases over the network.
 audit: .venv-audit/.installed

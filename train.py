@@ -43,6 +43,7 @@ from core.checkpoints import (
     check_export_target,
     read_model_config,
     run_fingerprint,
+    starting_weights,
     trained_labels,
     trained_max_length,
     trained_pooling,
@@ -54,6 +55,8 @@ from core.label_paths import SEPARATOR, separator_facts, separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
 from core.recipe_flags import RecipeArguments, for_fingerprint, recipe_problems
+from core.stage_flags import StageArguments, needs_dev, stage_problems
+from core.unlabelled import PRETRAINED, Unlabelled, prepare_unlabelled, stages_for_fingerprint
 from utils import UsageError, exit_on_usage_error, read_examples, read_labels
 
 DATA_DIR = "./data"
@@ -160,28 +163,27 @@ class ModelArguments:
 
 @dataclass
 class Data:
-    """What the label and data files hold; a part that this run does not need is None.
-
-    export_dev is dev where only an export's calibration is of use for it; without any, why_no_dev says the reason.
-    """
+    """What the label and data files hold; a part that this run does not need is None."""
 
     labels: Optional[list]
     train: Optional[tuple]
     dev: Optional[tuple]
     test: Optional[tuple]
-    export_dev: Optional[tuple] = None
-    why_no_dev: str = ""
+    export_dev: Optional[tuple] = None  # dev where only an export's calibration has a use for it
+    why_no_dev: str = ""  # where there is none
 
 
 @dataclass
 class Run:
-    """All that a run depends on: the four groups of flags, the data, and what makes it this run."""
+    """All that a run depends on: the five groups of flags, the data, and what makes it this run."""
 
     model_flags: ModelArguments
     data_flags: DataArguments
     recipe_flags: RecipeArguments
+    stage_flags: StageArguments
     args: "CompressionArguments"  # noqa: F821  (PaddleNLP's)
     data: Data
+    unlabelled: Optional[Unlabelled]
     max_length: int
     fingerprint: Optional[dict]
 
@@ -208,13 +210,14 @@ def work(run):
         dict: the metrics of an evaluation, else empty.
     """
     from core import pipeline  # needs paddle, which takes seconds
-    from core.trainer import train_and_save
+    from core.stages import train_in_stages
 
     args, model_flags = run.args, run.model_flags
     finished, checkpoint = pipeline.find_start(args, run.fingerprint)
-    trainer = pipeline.prepare(run, args.output_dir if finished else model_flags.model_name_or_path)
     if args.do_train and not finished:
-        train_and_save(trainer, checkpoint, run.data_flags.keep_optimizer)
+        trainer = train_in_stages(run, checkpoint)
+    else:
+        trainer = pipeline.prepare(run, args.output_dir if finished else model_flags.model_name_or_path)
     metrics = {}
     if args.do_eval and run.data_flags.debug:
         metrics = pipeline.evaluate_in_detail(trainer, run)
@@ -247,15 +250,15 @@ def parse_all(argv):
         UsageError: for the flags and the data before any heavy import.
     """
     parser_class, light_arguments = load_argument_classes()
-    classes, defaults = (ModelArguments, DataArguments, RecipeArguments), DEFAULTS
-    model_flags, data_flags, recipe_flags, light = parse_arguments(
+    classes, defaults = (ModelArguments, DataArguments, RecipeArguments, StageArguments), DEFAULTS
+    model_flags, data_flags, recipe_flags, stage_flags, light = parse_arguments(
         parser_class, (*classes, light_arguments), argv, __doc__
     )
     if not light.do_train and Path(model_flags.model_name_or_path).is_dir():
         # What is written of a model goes beside it, not into another one's folder.
         defaults = {**DEFAULTS, "output_dir": model_flags.model_name_or_path}
         *_, light = parse_arguments(parser_class, (*classes, light_arguments), argv, __doc__, defaults)
-    check_flags(model_flags, data_flags, recipe_flags, light)
+    check_flags(model_flags, data_flags, recipe_flags, stage_flags, light)
     set_log_level(data_flags.log_level)
     quantises = light.do_compress and "ptq" in light.strategy
     require_onnx([*model_flags.export_type, *(["onnx_int8"] if quantises else [])])
@@ -263,9 +266,11 @@ def parse_all(argv):
         require_packages("--pruner paddleslim", "paddleslim", requirements="core/requirements-compress.txt")
     trained = None if light.do_train else trained_max_length(model_flags.model_name_or_path)
     max_length = data_flags.max_length or trained or MAX_LENGTH
-    data = read_data(model_flags, data_flags, light, needs_dev=recipe_flags.logit_adjustment)
+    data = read_data(model_flags, data_flags, light, recipe_flags.logit_adjustment or needs_dev(stage_flags))
     check_outputs(model_flags, light)
-    data_flags.label_separator = data_flags.label_separator or trained_separator(model_flags.model_name_or_path)
+    encoder = model_flags.model_name_or_path
+    unlabelled = prepare_unlabelled(stage_flags, data_flags, encoder, max_length, light, data.train)
+    data_flags.label_separator = data_flags.label_separator or trained_separator(encoder)
 
     from paddlenlp.trainer import CompressionArguments, PdArgumentParser, TrainingArguments
     from paddlenlp.utils.log import logger
@@ -286,9 +291,11 @@ def parse_all(argv):
         names = ("group_by_length", "early_stopping", "early_stopping_patience")
         own = {name: getattr(data_flags, name) for name in names}
         own.update(max_length=max_length, model_name_or_path=model_flags.model_name_or_path)
+        own.update(starting_weights(model_flags.model_name_or_path, args.output_dir))
         own.update(for_fingerprint(recipe_flags, trained_pooling(model_flags.model_name_or_path)))
+        own.update(stages_for_fingerprint(stage_flags, unlabelled))
         fingerprint = run_fingerprint(args, TrainingArguments, [data.labels, data.train, data.dev], **own)
-    return Run(model_flags, data_flags, recipe_flags, args, data, max_length, fingerprint)
+    return Run(model_flags, data_flags, recipe_flags, stage_flags, args, data, unlabelled, max_length, fingerprint)
 
 
 def closing_lines(run, metrics):
@@ -311,6 +318,8 @@ def closing_lines(run, metrics):
             path = flags.dev_path if split == "eval" else flags.test_path
             scores = f"accuracy {metrics[f'{split}_accuracy']:.2%}, macro-F1 {metrics[f'{split}_macro_f1']:.2%}"
             lines.append(f"{path}: {scores}")
+    if run.stage_flags.do_pretrain:
+        lines.append(f"The encoder that it was fine-tuned from is in {os.path.join(model_dir, PRETRAINED)}")
     if args.do_train:
         lines.append(f"The model is in {model_dir}")
     if args.do_export:
@@ -335,13 +344,14 @@ def closing_lines(run, metrics):
 # ---------------------------------------------------------------------------------------- before any heavy import
 
 
-def check_flags(model_flags, data_flags, recipe_flags, args):
+def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args):
     """Refuse what would fail late, be ignored, or do nothing.
 
     Raises:
         UsageError: naming all that is wrong.
     """
     problems = training_problems(data_flags, args) + recipe_problems(recipe_flags, args)
+    problems += stage_problems(stage_flags, args)
     if not (args.do_train or args.do_eval or args.do_export or args.do_compress or model_flags.do_parity):
         problems.append("nothing to do; add --do_train, --do_eval, --do_export, --do_compress or --do_parity")
     if args.do_predict:

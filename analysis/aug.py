@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 
 from analysis.augmenter import STRATEGIES, add_change_flags, check_change_flags, make_augmenter, refuse_nothing
 from analysis.flags import next_command
+from core.arguments import parse_argv
 from core.progress import progress_bar
 from utils import UsageError, exit_on_usage_error, read_examples, read_lines, write_lines
 
@@ -40,7 +41,7 @@ def parse_flags(argv):
     add_change_flags(parser, ("mix", *STRATEGIES))
     add("--device", default="gpu", help="--aug_type mlm: gpu, gpu:<n> or cpu (default: gpu)")
     add("--seed", type=int, default=3, help="of what is changed (default: 3)")
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     check_change_flags(flags)
     if flags.train_path.resolve() == flags.aug_path.resolve():
         raise UsageError(f"--aug_path {flags.aug_path}: it is --train_path; give another file")

@@ -10,12 +10,14 @@ import hashlib
 import numpy as np
 import paddle
 from paddlenlp.trainer.trainer_utils import set_seed
+from paddlenlp.utils.log import logger
 
 from analysis.flags import max_length
 from analysis.vectors import softmax
 from core.encoders import make_encoder, pad_batch, run_sorted
 from core.heads import final_linear
 from core.loading import load_config_and_tokenizer, load_model, max_positions, set_device, uses_token_types
+from core.vocabulary import UnknownWatch
 from utils import UsageError, staged_files
 
 CACHE_DIR = "feature_cache"
@@ -35,6 +37,7 @@ class Classifier:
         labels (list[str]): in class order.
         max_length (int): tokens kept of a text.
         model: the PaddleNLP model in eval mode.
+        watch (UnknownWatch): of the texts of `run`.
 
     Raises:
         UsageError: broken weights, no such device.
@@ -51,6 +54,7 @@ class Classifier:
         self.model.eval()
         self.head = find_head(self.model, len(self.labels))
         self.encode = make_encoder(self.tokenizer, self.max_length, uses_token_types(self.model))
+        self.watch = UnknownWatch(self.tokenizer, self.encode, str(flags.params_path), logger.warning)
         self.batch_size, self.folder = flags.batch_size, flags.params_path
         self._model_key = None
 
@@ -63,17 +67,22 @@ class Classifier:
         path = self.folder / CACHE_DIR / f"{self.key(texts)}.npz"
         try:
             with np.load(path) as cached:
-                return cached["logits"], cached["features"]
+                logits, features = cached["logits"], cached["features"]
+                self.watch.say(str(cached["unknown"]) if "unknown" in cached else None)
+                return logits, features
         except (OSError, ValueError, KeyError, EOFError):
             pass  # not there, or broken: computed anew
-        logits, features = self.compute(texts, what)
+        encoded = self.encode(list(texts))
+        message = self.watch.message(what, texts, encoded) or ""
+        self.watch.say(message)
+        logits, features = self.compute(texts, what, encoded)
         with staged_files(path.parent) as stage:
-            np.savez(stage / path.name, logits=logits, features=features)
+            np.savez(stage / path.name, logits=logits, features=features, unknown=message)
         return logits, features
 
-    def compute(self, texts, what="texts"):
-        """Logits and features of texts, without the cache."""
-        return self.compute_encoded(self.encode(list(texts)), what)
+    def compute(self, texts, what="texts", encoded=None):
+        """Logits and features of texts, without the cache; `encoded` is what `encode` gives of them."""
+        return self.compute_encoded(self.encode(list(texts)) if encoded is None else encoded, what)
 
     def compute_encoded(self, encoded, what=None):
         """Logits and features of what `encode` gives; no progress is shown where `what` is None."""

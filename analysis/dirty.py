@@ -24,7 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 
 from analysis.flags import check_flags, make_parser, next_command, read_model_labels
-from core.arguments import require_packages
+from core.arguments import parse_argv, require_packages
 from utils import UsageError, exit_on_usage_error, read_examples, read_labels, shortened, write_lines
 
 METHODS = ("confident_learning", "representer_points", "loss")
@@ -49,7 +49,7 @@ def parse_flags(argv):
     add("--dirty_threshold", type=float, default=0, help="take out only those more suspicious than this (default: 0)")
     add("--dirty_file", default="train_dirty.txt", help="written into --dataset_dir (default: train_dirty.txt)")
     add("--rest_file", default="train_dirty_rest.txt", help="written into --dataset_dir (train_dirty_rest.txt)")
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     check_flags(flags, dirty_num=1)
     if not 0 <= flags.dirty_threshold < 1:
         raise UsageError(f"--dirty_threshold {flags.dirty_threshold}: give a number from 0 to below 1")

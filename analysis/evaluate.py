@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 
 from analysis.flags import check_flags, for_model, make_parser, next_command, read_model_labels
 from analysis.report import add_language_flag
-from core.arguments import require_packages
+from core.arguments import parse_argv, require_packages
 from core.checkpoints import trained_separator
 from core.confidence import served_temperature
 from core.label_paths import SEPARATOR, separator_problems
@@ -49,7 +49,7 @@ def parse_flags(argv):
     add("--compare", type=Path, help="another trained model, to be compared on the same samples")
     add("--label_separator", help=f"between the parts of labels (default: the model's own, else {SEPARATOR})")
     add_language_flag(parser)
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     check_flags(flags)
     if problems := separator_problems(flags.label_separator):
         raise UsageError("\n".join(problems))

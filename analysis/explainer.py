@@ -131,7 +131,9 @@ class Explainer:
 
     def make_cases(self, rows):
         """Cases of what read_cases gives, with their predictions."""
-        features = self.classifier.encode([text for _, text, *_ in rows])
+        texts = [text for _, text, *_ in rows]
+        features = self.classifier.encode(texts)
+        self.classifier.watch.look("the texts", texts, features)
         cases = []
         for (_, text, label, *_), feature in zip(rows, features):
             ids = list(feature["input_ids"])[1:-1]

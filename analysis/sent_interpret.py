@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 
 from analysis.flags import check_flags, for_model, make_parser, next_command, read_model_labels
+from core.arguments import parse_argv
 from utils import exit_on_usage_error, read_cases, read_examples, write_lines
 
 
@@ -55,7 +56,7 @@ def parse_flags(argv):
     input_help = "in --dataset_dir: texts, with or without label and prediction (default: bad_case.txt)"
     add("--interpret_input_file", default="bad_case.txt", help=input_help)
     add("--interpret_result_file", default="sent_interpret.txt", help="written into --dataset_dir")
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     check_flags(flags, top_k=1)
     return flags
 

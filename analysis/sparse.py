@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 
 from analysis.augmenter import STRATEGIES, add_change_flags, check_change_flags, make_augmenter, refuse_nothing
 from analysis.flags import check_flags, make_parser, next_command, read_model_labels
+from core.arguments import parse_argv
 from utils import UsageError, exit_on_usage_error, read_cases, read_examples, shortened, write_lines
 
 ANNOTATE_STRATEGIES = ("badge", "margin", "support")
@@ -76,7 +77,7 @@ def parse_flags(argv):
     add("--annotate_strategy", choices=ANNOTATE_STRATEGIES, default=ANNOTATE_STRATEGIES[0])
     add_change_flags(parser, ("duplicate", *STRATEGIES))
     parser.set_defaults(create_n=1)
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     check_flags(flags, rationale_num_sparse=1, rationale_num_support=1, sparse_num=1, support_num=1)
     if not -1 <= flags.support_threshold <= 1:
         raise UsageError(f"--support_threshold {flags.support_threshold}: give a cosine, from -1 to 1")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from analysis.flags import check_flags, make_parser, read_model_labels
 from analysis.report import add_language_flag
-from core.arguments import require_packages
+from core.arguments import parse_argv, require_packages
 from utils import read_cases
 
 # Functions of attribution.py.
@@ -37,7 +37,7 @@ def parse_flags(argv, description=__doc__):
     add("--result_file", default="word_interpret.txt", help="written into --dataset_dir")
     add("--report", type=Path, default=Path("word_interpret.html"), help="the page (default: word_interpret.html)")
     add_language_flag(parser)
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     check_flags(flags, interpret_num=1, steps=1, samples=1)
     flags.method = list(METHODS if "all" in flags.method else dict.fromkeys(flags.method))
     require_packages("word_interpret.py", "jieba")

@@ -5,8 +5,10 @@ import ast
 import dataclasses
 import difflib
 import enum
+import functools
 import importlib.metadata
 import importlib.util
+import json
 import math
 import os
 import sys
@@ -75,14 +77,19 @@ def load_argument_classes(name="CompressionArguments"):
         raise UsageError("paddlenlp is not installed; run: pip install -r requirements.txt")
     folder = Path(spec.submodule_search_locations[0])
     parser_module = load_module("_paddlenlp_argparser", folder / "trainer" / "argparser.py")
+    return parser_module.PdArgumentParser, _declared_class(folder, name)
 
+
+@functools.cache  # a third of a second
+def _declared_class(folder, name):
+    """One of ARGUMENT_FILES' classes, from PaddleNLP's folder."""
     namespace = {name: getattr(typing, name) for name in ("Any", "Dict", "List", "Optional", "Union")}
     namespace.update(dataclass=dataclasses.dataclass, field=dataclasses.field, Enum=enum.Enum, __name__=__name__)
     for file in ("trainer/trainer_utils.py", "trainer/training_args.py", ARGUMENT_FILES[name]):
         tree = ast.parse((folder / file).read_text(encoding="utf-8"), str(folder / file))
         wanted = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_declaration(node)]
         exec(compile(ast.Module(wanted, []), str(folder / file), "exec"), namespace)
-    return parser_module.PdArgumentParser, namespace[name]
+    return namespace[name]
 
 
 def _is_declaration(node):
@@ -128,13 +135,35 @@ def parse_arguments(parser_class, classes, argv, description, defaults=DEFAULTS)
     return objects
 
 
-def refuse_notebook_flags():
-    """Raise UsageError where sys.argv is a notebook kernel's, not a user's."""
+def parse_argv(parser, argv):
+    """What a script's own parser makes of main()'s list, or of the command line where that is None.
+
+    Args:
+        parser (argparse.ArgumentParser): the script's.
+        argv (list[str] | None): flags and values.
+
+    Returns:
+        argparse.Namespace: the flags.
+
+    Raises:
+        UsageError: None in a notebook, with the flags that a list has to have.
+    """
+    if argv is None:
+        actions = [action for action in parser._actions if action.option_strings and action.dest != "help"]
+        wanted = [action for action in actions if action.required] or actions[:1]
+        refuse_notebook_flags(
+            [part for action in wanted for part in (action.option_strings[0], *["…"] * (action.nargs != 0))]
+        )
+    return parser.parse_args(argv)
+
+
+def refuse_notebook_flags(example=("--do_train", "--output_dir", "checkpoint")):
+    """Raise UsageError, with an example of a list, where sys.argv is a notebook kernel's, not a user's."""
     program, *flags = sys.argv
     if "ipykernel" in program or any(Path(flag).match("kernel-*.json") for flag in flags):
         raise UsageError(
             "main() without a list reads the command line, which in a notebook is the kernel's own; pass the flags as "
-            'a list: main(["--do_train", "--output_dir", "checkpoint"])'
+            f"a list: main({json.dumps(list(example), ensure_ascii=False)})"
         )
 
 

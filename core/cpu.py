@@ -6,19 +6,37 @@ import importlib.metadata
 import math
 import os
 import platform
+import re
 from pathlib import Path
 
 
 def usable_cores():
     """Physical cores that this process may use, at least 1: those of the machine, its affinity, its cgroups' quota."""
-    try:
-        import psutil
-    except ImportError:  # the requirements are not installed; the next message says so
-        return 1
-    cores = psutil.cpu_count(logical=False) or 1
+    cores = physical_cores() or 1
     if hasattr(os, "sched_getaffinity"):
         cores = min(cores, len(os.sched_getaffinity(0)))
     return max(1, math.ceil(min(cores, cpu_quota())))
+
+
+def physical_cores(cpuinfo="/proc/cpuinfo"):
+    """Cores of the machine, threads of one core counted once; without psutil, which the slim runtime does not need,
+    where they cannot be told apart, threads.
+
+    Args:
+        cpuinfo (str): the file, for systems that have one.
+    """
+    try:
+        import psutil
+    except ImportError:
+        pass
+    else:
+        return psutil.cpu_count(logical=False)
+    try:
+        text = Path(cpuinfo).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return os.cpu_count()
+    found = set(re.findall(r"^physical id\s*: (\d+)$.*?^core id\s*: (\d+)$", text, re.MULTILINE | re.DOTALL))
+    return len(found) or os.cpu_count()
 
 
 def cpu_quota(root="/"):
@@ -66,6 +84,12 @@ def paddle_version():
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             return importlib.metadata.version(name)
     return ""
+
+
+def return_freed_memory():
+    """Give what was freed back to the system, where glibc keeps it: reading a model leaves a copy of it behind."""
+    if platform.system() == "Linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def prepare_paddle():

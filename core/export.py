@@ -6,6 +6,7 @@ An export folder holds
     <name>.onnx                   --export_type onnx
     <name>_int8.onnx              --export_type onnx_int8: products in 8-bit integers, ranges from dev
     tokenizer files, id2label.json
+    tokenizer.json                for the tokenizers library, where its ids are proven equal: ONNX without PaddleNLP
     export.json                   max_length, versions, metrics on dev, and the size of every file; label_separator
                                   where labels are paths (core/label_paths.py); what is known of the probabilities
                                   (core/calibration.py)
@@ -35,6 +36,7 @@ from core.encoders import make_encoder
 from core.heads import reads_all_tokens
 from core.loading import uses_token_types
 from core.predictor import Predictor, available_formats
+from core.tokenizer_json import RUNTIME_KEY, no_runtime, write_tokenizer_json
 from utils import UsageError, format_table, read_json, staged_files, write_json
 
 OPSET = 13
@@ -144,7 +146,7 @@ def write_graph(model, input_spec, folder):
 
 
 def export_classifier(
-    model, tokenizer, labels, max_length, export_dir, name="model", types=("paddle",), dev=None, facts=None
+    model, tokenizer, labels, max_length, export_dir, name="model", types=("paddle",), dev=None, facts=None, texts=()
 ):
     """Write an export folder (see the top of this file).
 
@@ -160,6 +162,7 @@ def export_classifier(
         dev (TextDataset | None): the data whose activations give onnx_int8 its ranges.
         facts (dict | None): more for export.json, such as metrics; the temperature in its calibration
             (core/calibration.py) goes into the graphs, and into parity.json.
+        texts (list[str]): some on which tokenizer.json must agree with the tokenizer, beside all characters.
 
     Raises:
         UsageError: a conversion failed, or what it needs is not installed; the folder is then as it was.
@@ -195,12 +198,21 @@ def export_classifier(
             if "onnx" in types:
                 save_onnx(onnx_model, stage / f"{name}.onnx")
         save_labels_and_tokenizer(stage, tokenizer, labels, max_length)
+        runtime = write_tokenizer_json(stage, tokenizer, max_length, texts)
         rounded = [[float(f"{value:.8g}") for value in row] for row in probabilities]
         write_json(stage / PARITY_FILE, {"texts": PARITY_TEXTS, "labels": labels, "probabilities": rounded}, True)
         files = file_sizes(stage)
-        content = {"max_length": max_length, "num_labels": len(labels), "types": types, **(facts or {})}
+        content = {
+            "max_length": max_length,
+            "num_labels": len(labels),
+            "types": types,
+            **(facts or {}),
+            RUNTIME_KEY: runtime,
+        }
         write_json(stage / EXPORT_FILE, {**content, "versions": versions(), "files": files}, ascii_only=True)
     delete_replaced(export_dir, old_files, files)
+    if why := no_runtime({RUNTIME_KEY: runtime}):
+        logger.info(f"{export_dir}: runs with PaddleNLP alone, not with deploy/requirements-runtime.txt: {why}")
 
 
 def delete_replaced(folder, old_files, new_files):
@@ -241,7 +253,7 @@ def save_tokenizer(folder, tokenizer, max_length):
 def versions():
     """What made this export: Python and the libraries that are installed."""
     result = {"python": platform.python_version()}
-    for name in ("paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "paddle2onnx", "onnx", "onnxruntime"):
+    for name in ("paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "paddle2onnx", "onnx", "onnxruntime", "tokenizers"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             result[name] = importlib.metadata.version(name)
     return result

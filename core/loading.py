@@ -396,14 +396,19 @@ def load_masked_lm(name):
     missing = []
     with note_missing_weights(missing):
         model = load_weights(AutoModelForMaskedLM, name)
-    encoder = f"{model.base_model_prefix}."
-    # The decoder may be missing: it is tied to the word embeddings.
-    if any(not key.startswith(encoder) and "decoder" not in key for key in missing):
+    if lacks_head(model, missing):
         raise UsageError(
             f"--model_name_or_path {name}: an encoder without a head for masked words, needed here; build one "
             "with `python data/build_encoder.py --mlm_texts FILE …`"
         )
     return model
+
+
+def lacks_head(model, missing):
+    """Whether the head of a model for masked words is among the missing weights (see note_missing_weights)."""
+    encoder = f"{model.base_model_prefix}."
+    # The decoder may be missing: it is tied to the word embeddings.
+    return any(not key.startswith(encoder) and "decoder" not in key for key in missing)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from core.predictor import graph_name
 from core.recipe_flags import changed
 from core.recipes import Recipe
 from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
-from core.vocabulary import warn_of_unknown
+from core.vocabulary import UnknownWatch
 from utils import UsageError, evaluation_report, prediction_lines, write_lines
 
 
@@ -47,12 +47,13 @@ def find_start(args, fingerprint):
     return True, None
 
 
-def prepare(run, name):
+def prepare(run, name, trainer_class=ClassificationTrainer):
     """Load a model and build the Trainer on the data.
 
     Args:
         run (train.Run): flags and data.
         name (str): directory or name of the model.
+        trainer_class (type): ClassificationTrainer, or one that is made of it.
 
     Returns:
         ClassificationTrainer: with train, eval and test data set.
@@ -70,10 +71,10 @@ def prepare(run, name):
     model = load_model(name, config, run.data.labels, run.recipe_flags.pooling)
     if run.data_flags.label_separator != stored_separator(model.config.to_dict()):
         setattr(model.config, SEPARATOR_KEY, run.data_flags.label_separator)
-    return make_trainer(model, tokenizer, run)
+    return make_trainer(model, tokenizer, run, trainer_class)
 
 
-def make_trainer(model, tokenizer, run):
+def make_trainer(model, tokenizer, run, trainer_class=ClassificationTrainer):
     """Tokenise the data sets and build the Trainer with its callbacks."""
     data, flags = run.data, run.data_flags
     texts = data.train or data.test or data.dev or data.export_dev or ([], [])
@@ -83,9 +84,9 @@ def make_trainer(model, tokenizer, run):
         for split, examples in {"train": data.train, "dev": data.dev or data.export_dev, "test": data.test}.items()
     }
     if data.train:
-        model_name, features = run.model_flags.model_name_or_path, datasets["train"].features
-        warn_of_unknown(flags.train_path, model_name, texts[0], features, tokenizer, encode, logger.warning)
-    trainer = ClassificationTrainer(
+        watch = UnknownWatch(tokenizer, encode, run.model_flags.model_name_or_path, logger.warning)
+        watch.look(flags.train_path, texts[0], datasets["train"].features)
+    trainer = trainer_class(
         model=model,
         args=run.args,
         criterion=paddle.nn.CrossEntropyLoss(),
@@ -166,9 +167,9 @@ def export(trainer, run):
     compares = dev is not None and args.world_size == 1
     expected = dynamic_logits(trainer, trainer.model) if compares else None
     facts.update(confidence_facts(trainer, run, expected))
-    export_classifier(
-        trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, types=types, dev=dev, facts=facts
-    )
+    texts = (run.data.train or run.data.dev or run.data.export_dev or ([], []))[0]
+    options = {"types": types, "dev": dev, "facts": facts, "texts": texts}
+    export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, **options)
     logger.info(f"Exported model, tokenizer and labels to {folder}")
     if compares:
         compare_formats(trainer, folder, expected)

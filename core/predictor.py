@@ -1,5 +1,7 @@
 """Run an export folder (see export.py) in any of its formats: Paddle Inference, ONNX Runtime, INT8.
 
+ONNX formats of a folder with tokenizer.json need onnxruntime, tokenizers and numpy alone; others need PaddleNLP.
+
 from core.predictor import Predictor
 predictor = Predictor("checkpoint/export", format="onnx_int8")
 for label, score in predictor.classify(["头疼挂什么科", "医保卡能刷吗"]): ...
@@ -10,33 +12,47 @@ import copy
 import ctypes
 import functools
 import json
+import logging
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
-from paddlenlp.transformers import AutoTokenizer
-from paddlenlp.utils.log import logger
 
 from core.checkpoints import EXPORT_FILE, FORMATS
 from core.confidence import conformal_order, least_probability, limits
 from core.encoders import make_encoder, pad_batch, run_sorted
 from core.label_paths import LabelPaths, stored_separator
-from core.vocabulary import warn_of_unknown
+from core.tokenizer_json import RUNTIME_KEY, TOKENIZER_FILE, no_runtime, read_encoder
+from core.vocabulary import UnknownWatch
 from utils import UsageError, read_json
+
+ONNX_FORMATS = ("onnx", "onnx_int8")
+
+# PaddleNLP's own, without importing it.
+logger = logging.getLogger("PaddleNLP")
 
 
 def graph_name(folder):
     """The graphs' file name in an export folder, without its ending.
 
+    An image that runs ONNX alone may leave the Paddle graph out.
+
     Raises:
-        UsageError: there is no static graph, or more than one.
+        UsageError: there is no graph, or more than one.
     """
-    graphs = sorted(Path(folder).glob("*.pdmodel"))
-    if len(graphs) != 1:
+    graphs = {path.stem for path in Path(folder).glob("*.pdmodel")}
+    onnx = {path.stem.removesuffix("_int8") for path in Path(folder).glob("*.onnx")}
+    names = graphs or (onnx if (Path(folder) / TOKENIZER_FILE).is_file() else set())
+    if len(names) != 1:
         what = "no such directory" if not Path(folder).is_dir() else f"{len(graphs)} *.pdmodel files instead of one"
         raise UsageError(f"{folder}: {what}; give what train.py --do_export or --do_compress wrote")
-    return graphs[0].stem
+    return names.pop()
+
+
+def runs_slim(folder, format):
+    """Whether this format of an export folder needs neither paddle nor paddlenlp."""
+    return format in ONNX_FORMATS and no_runtime(read_json(Path(folder) / EXPORT_FILE)) is None
 
 
 def available_formats(folder):
@@ -91,6 +107,12 @@ def paddle_runner(session):
     return run_batch
 
 
+def softmax(logits):
+    """Probabilities, float64 [texts, classes]."""
+    powers = np.exp(logits.astype("float64") - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
 class GraphRunner:
     """A graph read from an export folder, with its tokenizer: texts in, the graph's first output out.
 
@@ -106,9 +128,12 @@ class GraphRunner:
 
     Attributes:
         encode (Callable): from texts to features, list[dict].
+        pad_token_id, unk_token_id (int): of the tokenizer.
+        content (dict): the folder's export.json.
         input_names (list[str]): the graph's inputs.
         max_length (int): tokens kept of a text.
         run_batch (Callable): from a batch, dict[str, np.ndarray], to the graph's first output.
+        watch (UnknownWatch): of the texts of `look`.
 
     Raises:
         UsageError: a file is missing or broken, or this machine cannot run the format.
@@ -124,12 +149,16 @@ class GraphRunner:
         if not self.path.is_file():
             raise UsageError(f"{self.path}: no such file; export it with --export_type {format}")
         self._check_sizes()
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(str(folder))
-        except Exception as error:
-            raise UsageError(f"{folder}: no usable tokenizer ({error}); export the model again") from error
-        self.max_length = int(tokenizer.init_kwargs["model_max_length"])
-        self.tokenizer, self.pad_token_id = tokenizer, tokenizer.pad_token_id
+        self.content = read_json(self.folder / EXPORT_FILE)
+        slim = runs_slim(folder, format)
+        tokenizer = None if slim else self._paddlenlp_tokenizer()
+        if slim:
+            facts = self.content[RUNTIME_KEY]
+            self.max_length, self.pad_token_id = self.content["max_length"], facts["pad_token_id"]
+            self.unk_token_id = facts["unk_token_id"]
+        else:
+            self.max_length = int(tokenizer.init_kwargs["model_max_length"])
+            self.pad_token_id, self.unk_token_id = tokenizer.pad_token_id, tokenizer.unk_token_id
         num_threads = num_threads or int(os.environ["OMP_NUM_THREADS"])
         try:
             if self.path.suffix == ".pdmodel":
@@ -144,11 +173,33 @@ class GraphRunner:
         except Exception as error:
             why = str(error).strip().splitlines()[-1]
             raise UsageError(f"{self.path}: cannot be loaded ({why}); export the model again") from error
-        self.encode = self._make_encoder(tokenizer)
+        if slim:
+            self.encode = read_encoder(self.folder, self.content, "token_type_ids" in self.input_names)
+        else:
+            self.encode = self._make_encoder(tokenizer)
+        self.watch = UnknownWatch(self, self.encode, str(self.folder), logger.warning)
+
+    def _paddlenlp_tokenizer(self):
+        try:
+            from paddlenlp.transformers import AutoTokenizer
+        except ImportError:
+            why = f"format {self.format}" if self.format not in ONNX_FORMATS else no_runtime(self.content)
+            others = [format for format in available_formats(self.folder) if runs_slim(self.folder, format)]
+            other = f"use the format {' or '.join(others)}" if others else "export it again with --export_type onnx"
+            how = f"run: pip install -r requirements.txt; or {other}"
+            raise UsageError(f"{self.path}: needs PaddleNLP, which is not installed ({why}); {how}") from None
+        try:
+            return AutoTokenizer.from_pretrained(str(self.folder))
+        except Exception as error:
+            raise UsageError(f"{self.folder}: no usable tokenizer ({error}); export the model again") from error
 
     def _make_encoder(self, tokenizer):
         """A function from texts to features, list[dict], each with input_ids."""
         return make_encoder(tokenizer, self.max_length, "token_type_ids" in self.input_names)
+
+    def look(self, texts, features):
+        """Warn, once, of texts that the vocabulary cannot read; `features` are what self.encode gives of them."""
+        self.watch.look("the texts", texts, features)
 
     def _collate(self, features):
         """The graph's inputs for one batch: dict[str, np.ndarray]."""
@@ -156,7 +207,7 @@ class GraphRunner:
 
     def _check_sizes(self):
         files = read_json(self.folder / EXPORT_FILE).get("files", {})
-        for path in (self.path, self.path.with_suffix(".pdiparams")):
+        for path in (self.path, self.path.with_suffix(".pdiparams"), self.folder / TOKENIZER_FILE):
             if path.name in files and path.is_file() and path.stat().st_size != files[path.name]:
                 raise UsageError(
                     f"{path}: {path.stat().st_size} bytes, but {files[path.name]} were written; it was cut short or "
@@ -240,7 +291,7 @@ class Predictor(GraphRunner):
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
-        self.labels, self.warned = self._read_labels(), False
+        self.labels = self._read_labels()
 
     def _read_labels(self):
         path = self.folder / "id2label.json"
@@ -249,11 +300,6 @@ class Predictor(GraphRunner):
             return [id2label[str(index)] for index in range(len(id2label))]
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(f"{path}: cannot be read ({error}); export the model again") from None
-
-    @functools.cached_property
-    def content(self):
-        """The folder's export.json."""
-        return read_json(self.folder / EXPORT_FILE)
 
     @functools.cached_property
     def paths(self):
@@ -275,14 +321,10 @@ class Predictor(GraphRunner):
     def probabilities(self, texts):
         """float64 [texts, classes]; each row sums to 1. A str is one text; a blank one is taken, for texts without
         their words."""
-        from scipy.special import softmax
-
         texts = self._listed(texts)
         features = self.encode(texts)
-        if not self.warned:
-            model = (self.tokenizer, self.encode, logger.warning)
-            self.warned = warn_of_unknown("the texts", str(self.folder), texts, features, *model)
-        return softmax(self.logits(features).astype("float64"), axis=1)
+        self.look(texts, features)
+        return softmax(self.logits(features))
 
     @staticmethod
     def _listed(texts, blank=True):

@@ -25,6 +25,7 @@ from core.checkpoints import (
     checkpoint_step,
     differences,
     find_checkpoints,
+    is_same_training,
     read_run_file,
     remove_optimizer_states,
     what_is_incomplete,
@@ -264,7 +265,7 @@ class ClassificationTrainer(Trainer):
         own = [
             path
             for path in find_checkpoints(self.args.output_dir)
-            if read_run_file(path).get("fingerprint") == self.fingerprint
+            if is_same_training(read_run_file(path).get("fingerprint"), self.fingerprint)
             and checkpoint_step(path) <= self.state.global_step  # later ones are left from before a new start
         ]
         best = Path(self.state.best_model_checkpoint).name if self.state.best_model_checkpoint else None
@@ -291,10 +292,11 @@ def choose_checkpoint(args, fingerprint):
             raise UsageError(f"--resume_from_checkpoint {asked}: no such directory; give a checkpoint-<step> folder")
         lacks = what_is_incomplete(asked) or lacks_optimizer(asked, args)
         if read_run_file(asked).get("removed"):
-            raise UsageError(
-                f"--resume_from_checkpoint {asked}: {lacks} (--keep_optimizer True keeps it); to train on from its "
-                f"weights, give --model_name_or_path {asked} and another --output_dir"
-            )
+            # A prompted model has no config.json of its own and is nobody's --model_name_or_path.
+            trains_on = (Path(asked) / "config.json").is_file()
+            use = f"to train on from its weights, give --model_name_or_path {asked} and another --output_dir"
+            use = use if trains_on else "without --do_train it is evaluated, predicted with and exported as before"
+            raise UsageError(f"--resume_from_checkpoint {asked}: {lacks} (--keep_optimizer True keeps it); {use}")
         if lacks:
             raise UsageError(f"--resume_from_checkpoint {asked}: not complete ({lacks}); give another one")
         check_finished_training(args, fingerprint)
@@ -309,10 +311,10 @@ def choose_checkpoint(args, fingerprint):
         lacks = what_is_incomplete(path) or lacks_optimizer(path, args)
         if lacks and not run.get("removed"):
             logger.warning(f"{path} is skipped: not complete ({lacks})")
-        elif not lacks and run.get("fingerprint") == fingerprint:
+        elif not lacks and is_same_training(run.get("fingerprint"), fingerprint):
             logger.info(f"Continuing the interrupted training from {path}; --overwrite_output_dir starts over.")
             return str(path)
-        elif not lacks and started in (None, run.get("fingerprint")):
+        elif not lacks and (started is None or is_same_training(started, run.get("fingerprint"))):
             others.append(path)
     if others:  # of an unfinished training: a finished one's are passed by
         path = max(others, key=lambda path: (path / RUN_FILE).stat().st_mtime)
@@ -403,7 +405,8 @@ def how_to_continue(trainer):
     """Say what the same command does after an interruption."""
     args = trainer.args
     for path in find_checkpoints(args.output_dir):
-        if not what_is_incomplete(path) and read_run_file(path).get("fingerprint") == trainer.fingerprint:
+        run = read_run_file(path)
+        if not what_is_incomplete(path) and is_same_training(run.get("fingerprint"), trainer.fingerprint):
             without = " without --overwrite_output_dir" if args.overwrite_output_dir else ""
             return f"the same command{without} continues from {path}"
     return "the same command starts over: there is no checkpoint yet (--save_strategy and --save_steps say when)"

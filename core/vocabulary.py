@@ -191,22 +191,42 @@ WHAT_HELPS = (
 )
 
 
-def warn_of_unknown(what, model, texts, features, tokenizer, encode, warn):
-    """Call `warn` with a message where more than NOTABLE of the tokens of some texts are [UNK].
+class UnknownWatch:
+    """Warns, once, where more than NOTABLE of the tokens of some texts are [UNK].
 
     Args:
-        what, model (str): see UnknownTokens.warning.
-        texts, features: see UnknownTokens.add.
         tokenizer: with unk_token_id.
-        encode: see UnknownTokens.
+        encode (Callable): from texts to features, [CLS] and [SEP] around them and nothing else, such as a prompt.
+        model (str): directory or name of the model.
         warn (Callable[[str], None]): such as logger.warning.
 
-    Returns:
-        bool: whether it was called.
+    Attributes:
+        warned (bool): whether it has spoken; it then looks at nothing more.
     """
-    unknown = UnknownTokens(tokenizer.unk_token_id, encode)
-    unknown.add(texts, features)
-    message = unknown.warning(what, model)
-    if message:
-        warn(message)
-    return message is not None
+
+    def __init__(self, tokenizer, encode, model, warn):
+        self.unk_token_id, self.encode = tokenizer.unk_token_id, encode
+        self.model, self.warn, self.warned = model, warn, False
+
+    def look(self, what, texts, features=None):
+        """Warn of some texts where it is worth it, and has not been done.
+
+        Args:
+            what (str): the texts, such as "train.txt".
+            texts (list[str]): the texts.
+            features (list[dict]): of `encode`, where they are at hand.
+        """
+        if not self.warned:
+            self.say(self.message(what, texts, features))
+
+    def message(self, what, texts, features=None):
+        """What to tell the user of some texts, see `look`; None where nearly all can be read."""
+        texts, unknown = list(texts), UnknownTokens(self.unk_token_id, self.encode)
+        unknown.add(texts, self.encode(texts) if features is None else features)
+        return unknown.warning(what, self.model)
+
+    def say(self, message):
+        """Warn with a message of `message`, where there is one and none was said."""
+        if message and not self.warned:
+            self.warn(message)
+            self.warned = True

@@ -26,7 +26,7 @@ import zipfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import at_least
+from core.arguments import at_least, parse_argv
 from data.e5_weights import NUM_LAYERS, WHEEL_REQUIREMENT, SourceModel, kept_layers
 from data.reading import read_corpus
 from utils import UsageError, exit_on_usage_error
@@ -99,7 +99,7 @@ def parse_flags(argv):
     add("--mlm_learning_rate", type=float, help="default: 1e-3 for head, 2e-4 for all")
     add("--max_length", type=int, default=128, help="tokens kept of a text (default 128)")
     add("--seed", type=int, default=1, help="of masks, order and held-out texts (default 1)")
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     if flags.num_hidden_layers is not None:
         kept_layers(NUM_LAYERS, flags.num_hidden_layers)
     problems = at_least(flags, mlm_epochs=1, max_length=3, seed=0)

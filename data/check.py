@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 from analysis.report import locale_language
-from core.arguments import at_least, require_packages
+from core.arguments import at_least, parse_argv, require_packages
 from core.encodings import codec_of
 from data.advice import advice_lines, advise
 from data.findings import Check
@@ -139,7 +139,7 @@ def parse_flags(argv):
     add("--json", metavar="FILE", nargs="?", const="-", help="write the results; without FILE print them instead")
     add("--html", metavar="FILE", type=Path, help="write a page with plots (needs analysis/requirements.txt)")
     add("--fix", metavar="DIR", type=Path, help="write a cleaned copy into this new folder, with a list of changes")
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     problems = at_least(flags, max_length=3, max_listed=1)  # two tokens are [CLS] and [SEP]
     if not 0 <= flags.max_left_out <= 1:
         problems.append(f"--max_left_out {flags.max_left_out}: give a share from 0 to 1")

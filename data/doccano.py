@@ -25,7 +25,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import boolean
+from core.arguments import boolean, parse_argv
 from core.encodings import describe_encoding
 from data.annotations import listed, merge_copies, not_in, one_line, read_records
 from data.label_studio import make_interface, make_tasks
@@ -294,7 +294,7 @@ def parse_flags(argv):
     add("--export_format", choices=("doccano", "label_studio"), default="doccano", help=format_help)
     add("--export_model_dir", type=Path, help="with --text_file: the exported model that labels them beforehand")
     add("--force", action="store_true", help="replace files that are there")
-    args = parser.parse_args(argv)
+    args = parse_argv(parser, argv)
     if bool(args.doccano_file) == bool(args.text_file):
         raise UsageError(
             "give either --doccano_file (an export to read) or --text_file (texts to annotate); see --help"

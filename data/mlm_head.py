@@ -13,138 +13,22 @@ import numpy as np
 import paddle
 from paddlenlp.transformers import ErnieForMaskedLM
 
-from core.batches import LengthGroupedBatchSampler
-from core.encoders import make_encoder, pad_batch
 from core.loading import load_config_and_tokenizer, load_weights, max_positions
-from core.progress import progress_bar
-from core.trainer import adamw
-from data.reading import MIN_TEXTS
+from core.masked_words import (
+    HEAD_BATCH_SIZE,
+    collect_states,
+    count_tokens,
+    measure,
+    report,
+    split_texts,
+    start_head,
+    states_at,
+    train_on,
+)
 from utils import UsageError, staged_files
 
-# Of a text's tokens; of these 80 % become [MASK], 10 % another token, 10 % stay, as in BERT.
-MASKED_SHARE = 0.15
-# Of the texts: they are not trained on.
-HELD_OUT_SHARE = 0.05
-# Times that each held-out text is masked anew.
-HELD_OUT_MASKINGS = 4
-# Texts of a step of the encoder; masked places of a step of the head alone, which costs far less.
-BATCH_SIZE, HEAD_BATCH_SIZE = 32, 256
-WARMUP_SHARE = 0.1
 LEARNING_RATES = {"head": 1e-3, "all": 2e-4}
 EPOCHS = {"head": 3, "all": 2}
-# The head's activation is nearly the identity this many standard deviations above 0.
-LINEAR_FROM = 4
-# Of the scores that the head starts with, in cosines: about as sharp as a trained head is.
-START_SCALE = 12
-
-
-class MaskedTexts:
-    """Tokenised texts, masked anew each time they are asked for.
-
-    Args:
-        features (list[dict]): each with input_ids, [CLS] and [SEP] included.
-        tokenizer: PaddleNLP's.
-        seed (int): with the number of the pass, fixes what is masked, and the order.
-    """
-
-    def __init__(self, features, tokenizer, seed):
-        self.features, self.tokenizer, self.seed = features, tokenizer, seed
-        self.ordinary = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
-
-    def batches(self, number, only_masks=False):
-        """Pass `number` over the texts, in batches of similar length.
-
-        Args:
-            number (int): 0, 1, …
-            only_masks (bool): all chosen tokens become [MASK], as prompts have it.
-
-        Yields:
-            tuple of int64 arrays: ids [texts, longest]; masked places [n] in the flattened ids; tokens there [n].
-        """
-        sampler = LengthGroupedBatchSampler([len(row["input_ids"]) for row in self.features], BATCH_SIZE, self.seed)
-        sampler.set_epoch(number)
-        random = np.random.default_rng([self.seed, number, 1])
-        for rows in sampler.global_batches():
-            batch = [self.features[row] for row in rows]
-            ids = pad_batch(batch, ["input_ids"], self.tokenizer.pad_token_id)["input_ids"]
-            yield self._mask(ids, random, only_masks)
-
-    def _mask(self, ids, random, only_masks):
-        is_token = np.isin(ids, self.ordinary)
-        number = np.ceil(MASKED_SHARE * is_token.sum(axis=1, keepdims=True))
-        ranks = np.where(is_token, random.random(ids.shape), 2).argsort(axis=1).argsort(axis=1)
-        places = np.flatnonzero(ranks < number)
-        targets = ids.ravel()[places]
-        others = random.choice(self.ordinary, len(places))
-        kind = random.random(len(places)) * (0 if only_masks else 1)
-        mask = self.tokenizer.mask_token_id
-        ids.ravel()[places] = np.select([kind < 0.8, kind < 0.9], [mask, others], targets)
-        return ids, places, targets
-
-    def __len__(self):
-        """Batches of a pass."""
-        return math.ceil(len(self.features) / BATCH_SIZE)
-
-
-def states_at(model, ids, places):
-    """The encoder's states at masked places: Tensor [places, hidden]."""
-    states = model.ernie(paddle.to_tensor(ids))[0]
-    return paddle.gather(states.reshape([-1, states.shape[-1]]), paddle.to_tensor(places))
-
-
-def collect_states(model, texts, passes, desc, only_masks=False):
-    """The encoder's states at masked places, and the tokens that were there: float32 [n, hidden], int64 [n]."""
-    model.eval()
-    states, targets = [], []
-    with paddle.no_grad(), progress_bar(total=passes * len(texts), desc=desc) as bar:
-        for number in range(passes):
-            for ids, places, tokens in texts.batches(number, only_masks):
-                states.append(states_at(model, ids, places).numpy())
-                targets.append(tokens)
-                bar.update()
-    return np.concatenate(states), np.concatenate(targets)
-
-
-def fit_masked_words(states, targets, embeddings):
-    """Ridge regression from a model's states at masked places to the unit embeddings of the tokens that were there.
-
-    Args:
-        states (np.ndarray): [places, hidden].
-        targets (np.ndarray): token ids, [places].
-        embeddings (np.ndarray): the model's word embeddings, [vocabulary, hidden].
-
-    Returns:
-        np.ndarray: weights [hidden + 1, hidden], the last row being the bias.
-    """
-    embeddings = embeddings - embeddings.mean(axis=0)
-    embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-    states = np.pad(states.astype(np.float64), ((0, 0), (0, 1)), constant_values=1)
-    squares = states.T @ states + np.eye(states.shape[1])
-    return np.linalg.solve(squares, states.T @ embeddings[targets])
-
-
-def start_head(model, states, targets, counts):
-    """Set the head to the ridge regression from states to embeddings, and its bias to how frequent the tokens are.
-
-    The head is LayerNorm(activation(states @ W + b)), its scores are products with the word embeddings. Far above 0
-    the activation is the identity, and LayerNorm takes the shift off again: so the head starts as a linear map.
-
-    Args:
-        model (ErnieForMaskedLM): its head is changed.
-        states, targets: see collect_states.
-        counts (np.ndarray): see count_tokens.
-    """
-    head, embeddings = model.cls.predictions, model.get_input_embeddings().weight.numpy()
-    weights = fit_masked_words(states, targets, embeddings)
-    weights -= weights.mean(axis=1, keepdims=True)
-    weights /= (states @ weights[:-1] + weights[-1]).std()
-    head.transform.weight.set_value(weights[:-1].astype("float32"))
-    head.transform.bias.set_value((weights[-1] + LINEAR_FROM).astype("float32"))
-    length = np.linalg.norm(embeddings - embeddings.mean(axis=0), axis=1)[targets].mean()
-    scale = START_SCALE / length / math.sqrt(states.shape[1])
-    head.layer_norm.weight.set_value(np.full(states.shape[1], scale, "float32"))
-    smoothed = counts + 0.1
-    head.decoder.bias.set_value(np.log(smoothed / smoothed.sum()).astype("float32"))
 
 
 def head_batches(states, targets, epochs, seed):
@@ -164,66 +48,6 @@ def encoder_batches(model, texts, epochs):
             yield states_at(model, ids, places), paddle.to_tensor(tokens)
 
 
-def train_on(model, parameters, batches, steps, learning_rate, desc):
-    """AdamW with a linear warm-up and decay on `steps` batches of states and tokens.
-
-    The word embeddings stay as they are: they are the decoder too, and the rows of tokens that these texts lack would
-    only be pushed away. No LayerNorm is frozen above what is trained: Paddle's gradient would be wrong (it leaves the
-    scale out).
-    """
-    model.get_input_embeddings().weight.stop_gradient = True
-    trained = [parameter for parameter in parameters if not parameter.stop_gradient]
-    optimizer, schedule = adamw(trained, learning_rate, steps, WARMUP_SHARE, weight_decay=0.01)
-    model.train()
-    with progress_bar(total=steps, desc=desc) as bar:
-        for states, tokens in batches:
-            loss = paddle.nn.functional.cross_entropy(model.cls.predictions(states), tokens)
-            loss.backward()
-            optimizer.step()
-            optimizer.clear_grad()
-            schedule.step()
-            bar.set_postfix(loss=f"{float(loss):.2f}", refresh=False)
-            bar.update()
-    model.eval()
-
-
-def measure(model, texts, counts):
-    """Accuracy and loss at the masked places of held-out texts, all of which are [MASK].
-
-    Args:
-        model (ErnieForMaskedLM): in eval mode.
-        texts (MaskedTexts): held out.
-        counts (np.ndarray): see count_tokens, of the texts to train on.
-
-    Returns:
-        dict[str, float]: top1 and top5, shares of the masked tokens that are found; perplexity; places, their number;
-        floor, the top1 of saying the most frequent token everywhere.
-    """
-    states, targets = collect_states(model, texts, HELD_OUT_MASKINGS, "held-out texts", only_masks=True)
-    ranks, losses = [], []
-    with paddle.no_grad():
-        for start in range(0, len(targets), HEAD_BATCH_SIZE):
-            rows = slice(start, start + HEAD_BATCH_SIZE)
-            scores = model.cls.predictions(paddle.to_tensor(states[rows]))
-            tokens = paddle.to_tensor(targets[rows])
-            losses.append(paddle.nn.functional.cross_entropy(scores, tokens, reduction="none").numpy().ravel())
-            own = paddle.take_along_axis(scores, tokens.unsqueeze(1), 1)
-            ranks.append((scores > own).sum(axis=1).numpy())
-    ranks, losses = np.concatenate(ranks), np.concatenate(losses)
-    return {
-        "top1": float((ranks < 1).mean()),
-        "top5": float((ranks < 5).mean()),
-        "perplexity": float(np.exp(losses.mean(dtype="float64"))),
-        "places": len(targets),
-        "floor": float((targets == counts.argmax()).mean()),
-    }
-
-
-def report(when, result):
-    found = f"top-1 {result['top1']:.1%}, top-5 {result['top5']:.1%}"
-    print(f"{when}: {found}, perplexity {result['perplexity']:,.0f}", flush=True)
-
-
 def load_encoder(name):
     """An encoder as ErnieForMaskedLM, its head drawn at random; its tokenizer; the most tokens it takes.
 
@@ -239,29 +63,6 @@ def load_encoder(name):
     if tokenizer.mask_token_id is None or tokenizer.mask_token_id == tokenizer.unk_token_id:
         raise UsageError(f"--encoder {name}: its vocabulary has no [MASK]; give another one")
     return load_weights(ErnieForMaskedLM, str(name)), tokenizer, max_positions(config)
-
-
-def split_texts(texts, tokenizer, max_length, seed):
-    """Tokenised texts to train on, and those held out, as MaskedTexts.
-
-    Raises:
-        UsageError: fewer than MIN_TEXTS with a token of the vocabulary.
-    """
-    special = set(tokenizer.all_special_ids)
-    encode = make_encoder(tokenizer, max_length, False, texts)
-    features = [row for row in encode(texts) if not special.issuperset(row["input_ids"])]
-    if len(features) < MIN_TEXTS:
-        problem = f"only {len(features)} texts have characters of the encoder's vocabulary"
-        raise UsageError(f"--mlm_texts: {problem}; give {MIN_TEXTS} or more")
-    order = np.random.default_rng([seed, 0]).permutation(len(features))
-    cut = math.ceil(HELD_OUT_SHARE * len(order))
-    return tuple(MaskedTexts([features[row] for row in rows], tokenizer, seed) for rows in (order[cut:], order[:cut]))
-
-
-def count_tokens(texts, vocab_size):
-    """How often each token of the vocabulary is in MaskedTexts, special ones 0 times: [vocab_size]."""
-    ids = np.concatenate([row["input_ids"] for row in texts.features])
-    return np.bincount(ids[np.isin(ids, texts.ordinary)], minlength=vocab_size)
 
 
 def add_head(encoder, texts, output_dir, train="head", epochs=None, learning_rate=None, max_length=128, seed=1):

@@ -27,6 +27,7 @@ import zipfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from core.arguments import parse_argv
 from core.encodings import describe_encoding
 from core.progress import progress_bar
 from utils import UsageError, check_save_dir, exit_on_usage_error, write_lines
@@ -66,7 +67,7 @@ def parse_flags(argv):
     default_dir = ROOT / "data" / "kuake_qic"
     parser.add_argument("--save_dir", type=Path, default=default_dir, help="default: data/kuake_qic")
     parser.add_argument("--force", action="store_true", help="replace files that --save_dir already has")
-    return parser.parse_args(argv)
+    return parse_argv(parser, argv)
 
 
 def prepare(archive, save_dir, force=False):

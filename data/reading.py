@@ -6,6 +6,7 @@ import io
 import numpy as np
 
 from core.encodings import ENCODING_SAMPLE, codec_of, is_damaged_utf8, is_noise, likely_encodings, utf16_variant
+from core.unlabelled import MIN_TEXTS
 from data.near_duplicates import FIRST_WIDE, dropped_characters
 from utils import UsageError, read_cases
 
@@ -15,8 +16,6 @@ REPORT_ORDER = ("train", "dev", "test", "data", "label")
 # Bytes that are read and checked together.
 BLOCK_BYTES = 4 << 20
 LOST_CHARACTER = "\ufffd"
-# Fewer teach a head for masked words nothing, and leave too few to measure it on.
-MIN_TEXTS = 100
 
 # -------------------------------------------------------------------------------------------------------------- lines
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import at_least
+from core.arguments import at_least, parse_argv
 from data.columns import Columns
 from data.near_duplicates import check_threshold
 from data.splitting import FOLD_FILES, PART_FILES, check_splits, labels_in_order, write_folds, write_parts
@@ -36,7 +36,7 @@ def parse_flags(argv):
     trust = "the columns are texts and labels, whatever they look like"
     add("--trust_columns", action="store_true", help=trust)
     add("--force", action="store_true", help="replace files that --save_dir already has")
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     flags.splits = check_splits(flags.splits)
     check_threshold(flags.near_duplicate_threshold)
     problems = at_least(flags, folds=2)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import at_least, load_module, require_packages
+from core.arguments import at_least, load_module, parse_argv, require_packages
 from core.checkpoints import read_model_config
 from core.progress import progress_bar
 from utils import UsageError, exit_on_usage_error, prediction_lines, read_json, read_texts, write_lines
@@ -40,7 +40,7 @@ def parse_flags(argv):
     add("--use_fp16", action="store_true", help="compute in half precision, on a GPU only")
     add("--num_threads", type=int, help="CPU threads (default: the physical cores)")
     add("--result_file", type=Path, help="write Text, Label, Prediction and Score here instead of printing")
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     problems = at_least(flags, batch_size=1, max_seq_length=3, num_threads=1, device_id=0)
     if flags.use_fp16 and flags.device != "gpu":
         problems.append("--use_fp16 works on a GPU only; leave it out, or add --device gpu")

@@ -10,8 +10,10 @@ from scipy.special import softmax
 from core.arguments import load_module
 from core.batches import TextDataset
 from core.checkpoints import read_run_file
+from core.encoders import make_encoder
 from core.export import parity_table, verify_export
 from core.trainer import ResumableEarlyStopping, compute_metrics
+from core.vocabulary import UnknownWatch
 from utils import UsageError, evaluation_report, prediction_lines, write_lines
 
 few_shot = load_module("few_shot_utils", Path(__file__).with_name("utils.py"))
@@ -66,6 +68,8 @@ def make_trainer(model, tokenizer, run):
         split: TextDataset(examples[0], examples[1] or [], encode) if examples else None
         for split, examples in {"train": data.train, "dev": data.dev, "test": data.test}.items()
     }
+    if args.should_log:
+        warn_of_unknown(tokenizer, run)
     trainer = few_shot.FewShotTrainer(
         model=model,
         args=args,
@@ -82,6 +86,17 @@ def make_trainer(model, tokenizer, run):
     )
     trainer.test_dataset = datasets["test"]
     return trainer
+
+
+def warn_of_unknown(tokenizer, run):
+    """Say, once, that the vocabulary cannot read the texts; of them without the template, which has its own tokens."""
+    data, folder = run.data, Path(run.data_flags.data_dir)
+    encode = make_encoder(tokenizer, run.args.max_seq_length, token_types=False)
+    name = run.trained or run.model_flags.model_name_or_path
+    watch = UnknownWatch(tokenizer, encode, name, logger.warning)
+    for what, examples in {"train.txt": data.train, "dev.txt": data.dev, "texts to predict": data.test}.items():
+        if examples:
+            watch.look(f"{folder}: {what}", examples[0])
 
 
 def evaluate(trainer, labels):

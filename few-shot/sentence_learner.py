@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 from paddlenlp.trainer.trainer_utils import set_seed
 from paddlenlp.transformers import AutoModel
+from paddlenlp.utils.log import logger
 
 from core.arguments import load_module
 from core.batches import TextDataset
@@ -15,6 +16,7 @@ from core.loading import load_config_and_tokenizer, load_weights, max_positions,
 from core.pooling import PooledEncoder
 from core.progress import progress_bar
 from core.trainer import adamw
+from core.vocabulary import UnknownWatch
 from utils import UsageError
 
 heads = load_module("few_shot_heads", Path(__file__).with_name("heads.py"))
@@ -117,6 +119,9 @@ class Learner:
         flags (argparse.Namespace): setfit.py's.
         label_words (dict[str, str]): label to word, in class order.
 
+    Attributes:
+        watch (UnknownWatch): of the texts that it learns from.
+
     Raises:
         UsageError: no such model, or one without room for --max_seq_length tokens.
     """
@@ -132,6 +137,7 @@ class Learner:
         encoder = load_weights(AutoModel, flags.model_name_or_path)
         self.model = SentenceClassifier(encoder, self.tokenizer.pad_token_id, len(self.labels))
         self.encode = make_encoder(self.tokenizer, flags.max_seq_length, uses_token_types(self.model))
+        self.watch = UnknownWatch(self.tokenizer, self.encode, flags.model_name_or_path, logger.warning)
 
     def fit(self, texts, label_ids, dev=None, unlabelled=()):
         """Tune the encoder and set the head; label words are samples like others.
@@ -145,8 +151,11 @@ class Learner:
         """
         flags = self.flags
         features = self.encode([*texts, *self.words])
+        self.watch.look("the training texts and label words", [*texts, *self.words], features)
         label_ids = np.concatenate([label_ids, np.arange(len(self.labels))]).astype(int)
-        unlabelled = self.encode(unlabelled) if flags.unlabelled_weight else []
+        unlabelled_texts = unlabelled if flags.unlabelled_weight else []
+        unlabelled = self.encode(unlabelled_texts)
+        self.watch.look("data.txt", unlabelled_texts, unlabelled)
         if flags.max_steps and len(texts):
             self._tune(features, label_ids)
         center = self.vectors(features).mean(axis=0)

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import at_least, load_module, require_onnx
+from core.arguments import at_least, load_module, parse_argv, require_onnx
 from core.checkpoints import EXPORT_FILE, EXPORT_TYPES
 from core.progress import progress_bar
 from utils import (
@@ -72,7 +72,7 @@ def parse_flags(argv):
     add("--per_device_eval_batch_size", type=int, default=32, help="(default: %(default)s)")
     add("--device", default="gpu", help="gpu, gpu:<n> or cpu; without a GPU the CPU is used (default: gpu)")
     add("--seed", type=int, default=42, help="of batches and dropout (default: %(default)s)")
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     problems = at_least(flags, max_steps=0, labels_per_batch=2, samples_per_label=2, max_seq_length=3)
     problems += at_least(flags, per_device_eval_batch_size=1, unlabelled_weight=0, ngram_weight=0)
     for name in ("tuned_share", "shrinkage"):
@@ -115,7 +115,11 @@ def read_training(flags, labels):
 
 
 def train(flags, label_words, train_data, dev, unlabelled):
-    """Learn from the data and write the export folder; see Learner.fit."""
+    """Learn from the data and write the export folder; see Learner.fit.
+
+    Returns:
+        bool: whether the user was warned of texts that the vocabulary cannot read.
+    """
     from core.loading import set_device  # needs paddle, which takes seconds
 
     learning = load_module("few_shot_sentence_learner", Path(__file__).with_name("sentence_learner.py"))
@@ -123,15 +127,22 @@ def train(flags, label_words, train_data, dev, unlabelled):
     learner = learning.Learner(flags, label_words)
     learner.fit(*train_data, dev, unlabelled)
     learner.export(flags.output_dir / "export", dev)
+    return learner.watch.warned
 
 
-def load_export(flags):
-    """The Predictor of what was trained, on ONNX Runtime where model.onnx is there."""
+def load_export(flags, warned=False):
+    """The Predictor of what was trained, on ONNX Runtime where model.onnx is there.
+
+    Args:
+        warned (bool): whether this run has said already that texts cannot be read.
+    """
     from core.predictor import Predictor, available_formats
 
     folder = flags.output_dir / "export"
     format = "onnx" if "onnx" in available_formats(folder) else "paddle"
-    return Predictor(folder, format, batch_size=flags.per_device_eval_batch_size)
+    predictor = Predictor(folder, format, batch_size=flags.per_device_eval_batch_size)
+    predictor.watch.warned = warned
+    return predictor
 
 
 def score_note(folder):
@@ -202,16 +213,16 @@ def main(argv=None):
     elif not (flags.output_dir / "export").is_dir():
         raise UsageError(f"{flags.output_dir / 'export'}: no such directory; train first, with --do_train")
 
-    lines = []
+    lines, warned = [], False
     if flags.do_train:
-        train(flags, label_words, train_data, dev, unlabelled)
+        warned = train(flags, label_words, train_data, dev, unlabelled)
         formats = [name for name in EXPORT_TYPES if name in {"paddle", *flags.export_type}]
         lines.append(f"Export: {flags.output_dir / 'export'} ({', '.join(formats)})")
     note, why = score_note(flags.output_dir / "export")
     if note:
         lines.append(f"Scores: {note}, {why}")
     if flags.do_eval or flags.do_predict:
-        predictor = load_export(flags)
+        predictor = load_export(flags, warned)
         if predictor.labels != labels:
             raise UsageError(f"{flags.data_dir / 'label.txt'}: not the labels of {predictor.path}; train again")
         if flags.do_eval:

@@ -40,7 +40,7 @@ from core.arguments import (
     require_onnx,
     training_problems,
 )
-from core.checkpoints import read_run_file, run_fingerprint
+from core.checkpoints import read_run_file, run_fingerprint, starting_weights
 from utils import UsageError, exit_on_usage_error, read_examples, read_json, read_label_words, read_texts
 
 DEFAULTS = {"output_dir": "./checkpoints/"}
@@ -73,6 +73,12 @@ class DataArguments:
     early_stopping: bool = field(default=False, metadata={"help": "Stop when the metric no longer improves."})
     early_stopping_patience: int = field(
         default=4, metadata={"help": "Stop after this many evaluations without progress."}
+    )
+    keep_optimizer: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep the optimizer states, twice the model's size, in the checkpoints of a finished training."
+        },
     )
 
     def __post_init__(self):
@@ -143,7 +149,7 @@ def main(argv=None):
     trained = args.output_dir if finished else run.trained
     trainer = steps.prepare(run, trained, checkpoint)
     if not trained:
-        train_and_save(trainer, checkpoint)
+        train_and_save(trainer, checkpoint, run.data_flags.keep_optimizer)
     if args.do_eval:
         steps.evaluate(trainer, run.data.labels)
     if args.do_predict:
@@ -193,6 +199,7 @@ def parse_all(argv):
     if args.do_train:
         own = {name: getattr(data_flags, name) for name in ("early_stopping", "early_stopping_patience")}
         own.update(model_name_or_path=model_flags.model_name_or_path, template=template, label_words=data.label_words)
+        own.update(starting_weights(model_flags.model_name_or_path, args.output_dir))
         learnt = [data.label_words, data.train, data.dev]
         fingerprint = run_fingerprint(args, PromptTuningArguments, learnt, **own)
     return Run(model_flags, data_flags, args, data, template, trained, fingerprint)

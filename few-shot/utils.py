@@ -28,6 +28,7 @@ from paddlenlp.utils.log import logger
 
 from core.checkpoints import EXPORT_FILE
 from core.cpu import paddle_version
+from core.encoders import make_encoder as make_plain_encoder
 from core.export import (
     convert_to_onnx,
     delete_replaced,
@@ -382,6 +383,11 @@ class PromptPredictor(Predictor):
     def __init__(self, *args, max_seq_length=None, **options):
         self._wanted_length = max_seq_length
         super().__init__(*args, **options)
+        # Of the texts without the template, whose soft tokens have ids of their own.
+        self.watch.encode = self._encode_plain
+
+    def look(self, texts, features):
+        super().look(texts, None)
 
     def _make_encoder(self, tokenizer):
         self.max_length = self._wanted_length or self.max_length
@@ -394,6 +400,7 @@ class PromptPredictor(Predictor):
         stand_in = types.SimpleNamespace(get_input_embeddings=lambda: paddle.nn.Embedding(len(tokenizer), 1))
         template = make_template(parts, tokenizer, self.max_length, stand_in)
         self._collator = make_collator(tokenizer, return_attention_mask=True)
+        self._encode_plain = make_plain_encoder(tokenizer, self.max_length, token_types=False)
         return make_encoder(template)
 
     def _collate(self, features):

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import at_least, load_module
+from core.arguments import at_least, load_module, parse_argv
 from core.progress import progress_bar
 from utils import UsageError, exit_on_usage_error, prediction_lines, read_cases, read_label_words, write_lines
 
@@ -41,7 +41,7 @@ def parse_flags(argv):
     add("--batch_size", type=int, default=16, help="texts that are run together (default: 16)")
     add("--max_seq_length", type=int, default=512, help="tokens of labels and text together (default: 512)")
     add("--result_file", type=Path, help="write Text, Label (empty), Prediction and Score here instead of printing")
-    flags = parser.parse_args(argv)
+    flags = parse_argv(parser, argv)
     problems = at_least(flags, batch_size=1, max_seq_length=1)
     if problems:
         raise UsageError("\n".join(problems))

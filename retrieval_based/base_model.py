@@ -9,6 +9,7 @@ from paddlenlp.utils.log import logger
 from core.encoders import make_encoder, pad_batch, run_sorted
 from core.loading import load_config_and_tokenizer, load_weights, max_positions, set_device
 from core.pooling import PooledEncoder
+from core.vocabulary import UnknownWatch
 from retrieval_based.checkpoints import DEFAULTS, PROJECTION_FILE, SETTINGS_FILE
 from utils import UsageError, read_json, write_json
 
@@ -44,6 +45,10 @@ class Embedder:
         name (str): a checkpoint folder, or the name or folder of an encoder, which gets a fresh projection.
         **settings: pooling, output_emb_size, max_seq_length; None means the checkpoint's, else the default.
 
+    Attributes:
+        encode (Callable): from texts to features.
+        watch (UnknownWatch): of the texts of `vectors`.
+
     Raises:
         UsageError: no such model, or one without room for max_seq_length tokens.
     """
@@ -64,6 +69,7 @@ class Embedder:
         self.model.eval()
         self.dim = self.model.dim
         self.encode = make_encoder(self.tokenizer, max_length, self.model.token_types)
+        self.watch = UnknownWatch(self.tokenizer, self.encode, name, logger.warning)
 
     def _load_projection(self, name):
         path, projection = Path(name) / PROJECTION_FILE, self.model.projection
@@ -91,12 +97,12 @@ class Embedder:
         Args:
             texts (Iterable[str]): at least one.
         """
-        was_training = self.model.training
+        texts, was_training = list(texts), self.model.training
+        features = self.encode(texts)
+        self.watch.look("the texts", texts, features)
         self.model.eval()
         with paddle.no_grad():
-            result = run_sorted(
-                self.encode(list(texts)), batch_size, lambda some: self.model(**self.batch(some)).numpy(), progress
-            )
+            result = run_sorted(features, batch_size, lambda some: self.model(**self.batch(some)).numpy(), progress)
         self.model.train() if was_training else self.model.eval()
         return result
 

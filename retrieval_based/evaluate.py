@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from core.arguments import parse_argv
 from retrieval_based.data import read_recalled
 from retrieval_based.scores import recall_at, recalled_arrays
 from retrieval_based.utils import vote
@@ -30,7 +31,7 @@ def parse_flags(argv):
     add("--vote_k", type=int, help="hits that vote, in the place of --dev_recall_result_file")
     add("--vote_temperature", type=float, help="its temperature; the smaller, the more the nearest count")
     add("--output_file", type=Path, help="(default: result.tsv beside --recall_result_file)")
-    args = parser.parse_args(argv)
+    args = parse_argv(parser, argv)
     if (args.vote_k is None) != (args.vote_temperature is None):
         parser.error("--vote_k and --vote_temperature: give both")
     if args.vote_k is not None and (args.vote_k < 1 or not args.vote_temperature > 0):

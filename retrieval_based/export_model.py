@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import require_onnx
+from core.arguments import parse_argv, require_onnx
 from retrieval_based.checkpoints import check_checkpoint
 from utils import exit_on_usage_error
 
@@ -23,7 +23,7 @@ def parse_flags(argv):
     add("--params_path", default="checkpoint/retrieval/model_best", help="a checkpoint (default: %(default)s)")
     add("--output_path", type=Path, default=Path("checkpoint/retrieval/export"), help="(default: %(default)s)")
     add("--export_type", nargs="+", default=["paddle"], choices=("paddle", "onnx"), help="(default: paddle)")
-    return parser.parse_args(argv)
+    return parse_argv(parser, argv)
 
 
 def main(argv=None):

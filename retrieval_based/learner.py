@@ -85,6 +85,8 @@ class Learner:
         self.model = self.embedder.model
         texts, label_ids = train_data
         self.features, self.label_ids = self.embedder.encode(texts), np.array(label_ids)
+        self.embedder.watch.warned = self.rank > 0
+        self.embedder.watch.look(str(args.train_set_file), texts, self.features)
         self.name_features = self.embedder.encode(list(corpus.names.values()))
         lengths = [len(feature["input_ids"]) for feature in self.features]
         self.sampler = LengthGroupedBatchSampler(lengths, args.batch_size, args.seed, self.processes, self.rank)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from core.arguments import parse_argv
 from retrieval_based.checkpoints import add_checkpoint_flags, check_checkpoint
 from retrieval_based.data import read_pairs, write_similarities
 from retrieval_based.lines import output_that_may_end
@@ -22,7 +23,7 @@ def parse_flags(argv):
     add_checkpoint_flags(parser)
     add("--text_pair_file", type=Path, required=True, help="<text>, tab, <text>")
     add("--output_file", type=Path, help="for the result; by default it is printed")
-    return parser.parse_args(argv)
+    return parse_argv(parser, argv)
 
 
 def main(argv=None):

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from core.arguments import parse_argv
 from retrieval_based.checkpoints import add_checkpoint_flags, check_checkpoint
 from retrieval_based.data import read_corpus, recall_lines
 from retrieval_based.search import add_corpus_flags, corpus_problems, search_corpus
@@ -23,7 +24,7 @@ def parse_flags(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_checkpoint_flags(parser)
     add_corpus_flags(parser)
-    args = parser.parse_args(argv)
+    args = parse_argv(parser, argv)
     problems = corpus_problems(args)
     if problems:
         parser.error("\n".join(problems))

@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import at_least
+from core.arguments import at_least, parse_argv
 from retrieval_based.checkpoints import read_export
 from retrieval_based.lines import check_arguments, output_that_may_end, stdin_lines
 from retrieval_based.settings import DEFAULTS, OLD_FILE, read_notes, read_settings, take_over, write_settings
@@ -56,7 +56,7 @@ def parse_flags(argv):
     add("--hybrid", choices=("blend", "fall_back"), default="blend", help=hybrid)
     add("--weight", type=float, help="of the classifier in the mean, 0 to 1 (default: the fitted one, else 0.5)")
     add("--device", default="cpu", help="cpu, gpu or gpu:<n> (default: %(default)s)")
-    args = parser.parse_args(argv)
+    args = parse_argv(parser, argv)
     if args.examples and args.add_label is None:
         parser.error("--examples: give --add_label too")
     if args.unknown_texts and not args.fit_threshold:

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import at_least, boolean
+from core.arguments import at_least, boolean, parse_argv
 from retrieval_based.checkpoints import check_resumable
 from retrieval_based.data import read_corpus
 from retrieval_based.search import add_corpus_flags, corpus_problems
@@ -53,7 +53,7 @@ def parse_flags(argv):
     add("--log_steps", type=int, default=10, help="(default: %(default)s)")
     add("--device", default="gpu", help="gpu, gpu:<n> or cpu; without a GPU the CPU is used (default: %(default)s)")
     add("--seed", type=int, default=42, help="of batches, positives, dropout, projection (default: %(default)s)")
-    args = parser.parse_args(argv)
+    args = parse_argv(parser, argv)
     problems = at_least(args, batch_size=2, epochs=1, log_steps=1, output_emb_size=0, max_seq_length=3)
     problems += at_least(args, save_steps=0, save_total_limit=0)
     for name in ("scale", "learning_rate"):

@@ -16,6 +16,15 @@ LABELS = ["病情诊断", "医疗费用", "就医建议"]
 LABEL_WORDS = {"病情诊断": "诊断", "医疗费用": "费用", "就医建议": "建议"}
 
 
+# Texts without a character of the tiny models' vocabulary.
+UNREADABLE = ["голова болит", "сколько стоит"]
+
+
+def unknown_lines(log):
+    """The lines of the fixture `log` that speak of characters which a vocabulary lacks."""
+    return [line for line in log if "of the tokens are [UNK]" in line]
+
+
 def not_installed(name):
     """In the place of importlib.metadata.version."""
     raise importlib.metadata.PackageNotFoundError(name)

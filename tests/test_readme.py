@@ -39,7 +39,7 @@ TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in READMES}
 # Flags of other programs: pip, docker, tritonserver, paddle.distributed.launch, uvicorn, doccano, visualdl.
 FOREIGN_FLAGS = set(
     "restart name shm-size gpus nproc_per_node model-repository model-control-mode load-model exit-timeout-secs "
-    "host port workers logdir username password email help".split()
+    "read-only tmpfs host port workers logdir username password email help".split()
 )
 
 # Files that a command writes, or that the reader has; names without a folder.
@@ -51,6 +51,7 @@ PRODUCED = set(
     special_tokens_map.json sparse.txt support.txt template_config.json test.txt test_results.json to_annotate.jsonl
     tokenizer.json tokenizer_config.json train_dirty.txt train_dirty_rest.txt verbalizer_config.json vocab.txt
     word_interpret.html word_interpret.txt zero_shot.txt
+    pseudo_labels.json pseudo_labels.txt teachers.json
     conflicts.txt merges.txt meta.json notes.json tasks.json vocab.json""".split()
 )
 PRODUCED_FOLDERS = ("checkpoint", "checkpoints", "my_data", "my_clean", "my_folds", "recall_result", "features")
@@ -241,10 +242,15 @@ def train_commands():
 
 def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
     monkeypatch.chdir(workplace)
-    training, debug, compress, export, parity = train_commands()
+    training, *stages, debug, compress, export, parity = train_commands()
     train.main(replaced(training, device="cpu", model_name_or_path=tiny_model))
     for path in ("export/model.pdmodel", "export/id2label.json", "config.json", "model_state.pdparams", "vocab.txt"):
         assert (workplace / "checkpoint" / path).is_file()
+    produced = ("pretrained/pretraining.json", "pseudo_labels.json", "teachers.json")
+    for flags, path in zip(stages, produced, strict=True):
+        short = "--max_steps 4 --per_device_train_batch_size 64 --device cpu".split()
+        train.main([*replaced(flags, model_name_or_path=tiny_model), *short])
+        assert (workplace / flags[flags.index("--output_dir") + 1] / path).is_file()
     train.main(replaced(debug, device="cpu"))
     header = (workplace / "data" / "bad_case.txt").read_text(encoding="utf-8").splitlines()[0]
     assert header == "Text\tLabel\tPrediction\tScore"

@@ -62,12 +62,21 @@ def test_every_requirement_is_held_by_a_constraint(path):
 
 @pytest.mark.parametrize("path", OTHERS, ids=from_root)
 def test_requirements_of_other_environments_are_exact(path):
-    constrained = ROOT / "constraints.txt" in files_named(path)
     assert all(file.is_file() for file in files_named(path))
+    constraints = [file for file in files_named(path) if file.name.startswith("constraints")]
+    held = {requirement_name(line).replace("_", "-") for file in constraints for line in lines(file)}
     for line in lines(path):
         requirement = Requirement(line)
-        is_held = constrained and requirement.name.lower().replace("_", "-") in PINNED
+        is_held = requirement.name.lower().replace("_", "-") in held
         assert is_held or re.fullmatch(r"==[\w.]+", str(requirement.specifier)), line
+
+
+def test_the_runtime_s_constraints_are_exact_and_hold_no_paddle():
+    pins = [Requirement(line) for line in lines(ROOT / "deploy" / "constraints-runtime.txt")]
+    assert all(re.fullmatch(r"==[\w.]+", str(pin.specifier)) for pin in pins)
+    names = {pin.name for pin in pins}
+    assert {"numpy", "onnxruntime", "tokenizers", "uvicorn"} <= names
+    assert not names & {"paddlepaddle", "paddlenlp", "scipy", "scikit-learn"}
 
 
 def test_constraints_are_exact_and_cover_what_is_installed():

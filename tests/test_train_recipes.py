@@ -15,6 +15,7 @@ from core import recipes, trainer
 from core.recipe_flags import RecipeArguments
 from tests.helpers import LABELS, ROOT, train_flags, write_data
 from tests.test_train import refusal, results, same_weights, state_dict
+from utils import UsageError
 
 ALL = (
     "--rdrop_alpha 1 --adversarial fgm --multi_sample_dropout 2 --label_smoothing 0.1 --layerwise_lr_decay 0.9 "
@@ -286,3 +287,26 @@ def test_flags_that_would_do_nothing_on_a_model(plain, tiny_model, tmp_path):
     flags = short(data, with_dropout(tiny_model, tmp_path / "model", 0.0), tmp_path / "out")
     assert "this model has no dropout" in refusal(*flags, "--rdrop_alpha", "1")
     assert not list((tmp_path / "out").glob("*"))
+
+
+def test_an_encoder_that_changed_is_not_continued_from(plain, tiny_model, tmp_path):
+    """In its place under the same path: the checkpoint's weights began elsewhere."""
+    shutil.copytree(tiny_model, tmp_path / "encoder")
+    data, trained = plain
+    shutil.copytree(trained / "checkpoint-8", tmp_path / "out" / "checkpoint-8")
+    run = train.parse_all(short(data, tmp_path / "encoder", tmp_path / "out"))
+    path, before = tmp_path / "out" / "checkpoint-8" / "run.json", dict(run.fingerprint)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del before["model_weights"]  # as an older version wrote it
+    del content["removed"]  # as before the training was finished
+    content["files"]["optimizer.pdopt"] = 0
+    path.with_name("optimizer.pdopt").touch()
+    for fingerprint in (run.fingerprint, before):
+        path.write_text(json.dumps({**content, "fingerprint": fingerprint}), encoding="utf-8")
+        assert trainer.choose_checkpoint(run.args, run.fingerprint).endswith("checkpoint-8")
+    path.write_text(json.dumps({**content, "fingerprint": run.fingerprint}), encoding="utf-8")
+    weights = tmp_path / "encoder" / "model_state.pdparams"
+    weights.write_bytes(weights.read_bytes() + b" ")
+    run = train.parse_all(short(data, tmp_path / "encoder", tmp_path / "out"))
+    with pytest.raises(UsageError, match="holds an unfinished training with another model_weights; add --overwrite"):
+        trainer.choose_checkpoint(run.args, run.fingerprint)

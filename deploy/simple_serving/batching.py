@@ -15,6 +15,8 @@ from concurrent.futures import Future
 
 import numpy as np
 
+from core.predictor import softmax
+
 # What a newcomer waits for at most, besides its own turn, on each thread.
 TURN_SECONDS = 0.05
 # Texts of a turn. More gain nothing on a CPU.
@@ -269,12 +271,6 @@ def complete(future, result):
         future.set_exception(result)
     else:
         future.set_result(result)
-
-
-def softmax(logits):
-    """Probabilities, float64 [texts, classes]."""
-    powers = np.exp(logits.astype("float64") - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def shorten(feature, max_length):

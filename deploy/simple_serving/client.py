@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
-from core.arguments import at_least
+from core.arguments import at_least, parse_argv
 from core.confidence import share_problem
 from core.label_paths import UNKNOWN, confidence_problem
 from core.progress import progress_bar
@@ -62,7 +62,7 @@ def parse_flags(argv):
     add("--timeout", type=float, default=60, help="seconds that an answer may take (default: %(default)s)")
     add("--retries", type=int, default=5, help="further tries of a request (default: %(default)s)")
     add("--api_key", default=os.environ.get("SERVING_API_KEY"), help="(default: $SERVING_API_KEY)")
-    args = parser.parse_args(argv)
+    args = parse_argv(parser, argv)
     if problems := at_least(args, chunk=1, retries=0):
         parser.error("; ".join(problems))
     if args.min_confidence is not None and (problem := confidence_problem(args.min_confidence)):

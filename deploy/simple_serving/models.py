@@ -6,6 +6,7 @@ import functools
 import numpy as np
 
 from core.confidence import least_probability, limits, most_labels, promised
+from core.cpu import return_freed_memory
 from core.label_paths import ACCURACY
 from core.predictor import Predictor, available_formats
 from deploy.parity import check_parity
@@ -73,6 +74,7 @@ class Model:
         self.self_check = check_parity(predictor)
         if settings.device == "cpu" and format != "paddle_bf16":  # where rounding is too fine to be mistaken for it
             check_padding(predictor)
+        return_freed_memory()
         self.writer = Writer(self.labels, self.paths)
         self.batcher = None
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
-from core.arguments import at_least, require_packages
+from core.arguments import at_least, parse_argv, require_packages
 from utils import UsageError, exit_on_usage_error, read_json, replaced_folder, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def parse_flags(argv):
     add("--threads", type=int, default=0, help="CPU threads of a copy; 0: ONNX Runtime decides (default: 0)")
     add("--max_queue_delay", type=int, default=0, help="microseconds that a request waits for others (default: 0)")
     add("--pad_to_multiple_of", type=int, default=16, help="token lengths are rounded up to it (default: %(default)s)")
-    args = parser.parse_args(argv)
+    args = parse_argv(parser, argv)
     if problems := at_least(args, **SMALLEST):
         parser.error("; ".join(problems))
     return args

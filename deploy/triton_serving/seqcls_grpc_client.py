@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
-from core.arguments import at_least, require_packages
+from core.arguments import at_least, parse_argv, require_packages
 from core.progress import progress_bar
 from utils import exit_on_usage_error, read_cases
 
@@ -31,7 +31,7 @@ def parse_flags(argv):
     add("--batch_size", type=int, default=32, help="texts a request, at most the model's limit (default: %(default)s)")
     add("--timeout", type=float, default=30, help="seconds that an answer may take (default: %(default)s)")
     add("--wait", type=float, default=0, help="seconds to wait for the model to be ready (default: %(default)s)")
-    args = parser.parse_args(argv)
+    args = parse_argv(parser, argv)
     if problems := at_least(args, batch_size=1):
         parser.error("; ".join(problems))
     if not args.timeout > 0:

@@ -56,7 +56,9 @@ class FeatureExtractor:
         result = np.empty((len(texts), self.dim), "float32")
         with progress_bar(total=len(texts), desc="vectors", unit="text", disable=not progress) as bar:
             for start in range(0, len(texts), CHUNK):
-                features = self.graph.encode(texts[start : start + CHUNK])
+                chunk = texts[start : start + CHUNK]
+                features = self.graph.encode(chunk)
+                self.graph.look(chunk, features)
                 result[start : start + CHUNK] = self.graph.outputs(features)
                 bar.update(len(features))
         return result

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
+from core.arguments import parse_argv
 from retrieval_based.checkpoints import read_export
 from retrieval_based.data import read_corpus
 from utils import exit_on_usage_error, staged_files
@@ -26,7 +27,7 @@ def parse_flags(argv):
     add("--output_dir", type=Path, default=Path("features"), help="(default: %(default)s)")
     add("--batch_size", type=int, default=32, help="(default: %(default)s)")
     add("--device", default="cpu", help="cpu, gpu or gpu:<n> (default: %(default)s)")
-    return parser.parse_args(argv)
+    return parse_argv(parser, argv)
 
 
 def main(argv=None):

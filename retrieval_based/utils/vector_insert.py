@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
+from core.arguments import parse_argv
 from core.progress import progress_bar
 from retrieval_based.checkpoints import read_export
 from retrieval_based.data import read_corpus
@@ -77,7 +78,7 @@ def parse_flags(argv):
     add("--batch_size", type=int, default=32, help="texts encoded together (default: %(default)s)")
     add("--num_threads", type=int, help="CPU threads (default: the cores)")
     add("--device", default="cpu", help="cpu, gpu or gpu:<n> (default: %(default)s)")
-    args = parser.parse_args(argv)
+    args = parse_argv(parser, argv)
     if len(args.version.encode("utf-8", "surrogatepass")) > config.MAX_VERSION_BYTES:
         parser.error(f"--version: at most {config.MAX_VERSION_BYTES} bytes; give a shorter one")
     return args

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from analysis import classifier
+from analysis.explainer import Explainer
 from analysis.flags import make_parser, read_model_labels
 from core.predictor import Predictor
+from tests.helpers import UNREADABLE, unknown_lines
 from utils import UsageError
 
 
@@ -61,6 +63,20 @@ def test_the_cache_is_keyed_by_texts_length_and_weights(trained, texts, monkeypa
     files[0].write_bytes(b"broken")
     weights.write_bytes(weights.read_bytes()[:-1])
     assert (load(flags(*trained)).run(texts)[0] == first[0]).all()
+
+
+def test_texts_that_the_model_cannot_read(trained, log):
+    """Said once a run, whether their features come from the cache or not; explanations have none."""
+    for number in (1, 2):
+        model = load(flags(*trained))
+        model.run(["头疼", "多少钱"], "dev texts")
+        assert len(unknown_lines(log)) == number - 1
+        model.run(UNREADABLE, "other texts")
+        model.run(UNREADABLE[:1], "more texts")
+        assert len(unknown_lines(log)) == number and unknown_lines(log)[-1].startswith("other texts: 100.0%")
+    explainer = Explainer(load(flags(*trained)))
+    explainer.make_cases([(1, UNREADABLE[0], "")])
+    assert len(unknown_lines(log)) == 3 and str(trained[1]) in unknown_lines(log)[-1]
 
 
 def test_a_batch_at_a_time_gives_the_same(trained_once, texts):

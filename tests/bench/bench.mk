@@ -1,6 +1,7 @@
 # Speed and accuracy: make bench-…; a part of the Makefile, whose variables it uses.
 
-.PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot bench-retrieval
+.PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot \
+	bench-recipes bench-retrieval
 
 # Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
 DATA := ../shared/kuake_qic
@@ -29,6 +30,11 @@ bench-retrieval: $(VENV)/.installed-bench $(ENCODER)/config.json $(MILVUS)
 # Accuracy with few labels: fine-tuning, prompts and sentence vectors.
 bench-few-shot: $(VENV)/.installed-bench $(ENCODER)/config.json $(ENCODER)_mlm/config.json
 	$(PYTHON) tests/bench/bench_few_shot.py --data_dir ../shared
+
+# Which of train.py's recipes are better than plain; days on one core, so choose cells by RECIPE_FLAGS, and add --jobs.
+RECIPE_FLAGS :=
+bench-recipes: $(VENV)/.installed-bench $(ENCODER)/config.json $(ENCODER)_6/config.json
+	$(PYTHON) tests/bench/bench_recipes.py --data_dir ../shared $(RECIPE_FLAGS)
 
 # Load and faults of the servers in deploy/ beside PaddleNLP's own; EXPORT may be any export folder with ONNX and INT8.
 EXPORT := checkpoint/export

@@ -1,6 +1,7 @@
 """Flags, and the checks of them: what must work before paddle is imported."""
 
 import math
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -148,3 +149,27 @@ def test_a_module_of_a_name_is_loaded_once(tmp_path):
     path.write_text("VALUE = object()", encoding="utf-8")
     first = arguments.load_module("other_utils", path)
     assert arguments.load_module("other_utils", path) is first
+
+
+# -------------------------------------------------------------------------------------------------------- notebooks
+
+FOLDERS = ("", "analysis/", "data/", "deploy/*/", "few-shot/", "retrieval_based/", "retrieval_based/utils/")
+SCRIPTS = [
+    path.relative_to(ROOT).as_posix()
+    for pattern in (*FOLDERS, "retrieval_based/deploy/python/")
+    for path in sorted(ROOT.glob(f"{pattern}*.py"))
+    if "def main(argv=None)" in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_main_without_a_list_in_a_notebook_says_what_to_pass(script, monkeypatch):
+    """Where argparse would complain of the kernel's own flags."""
+    monkeypatch.setattr(sys, "argv", ["/venv/lib/ipykernel_launcher.py", "-f", "/run/kernel-1f2e.json"])
+    module = arguments.load_module(f"notebook_{script}", ROOT / script)
+    assert re.search(r'pass the flags as a list: main\(\["--\w+"', message(module.main))
+
+
+def test_all_scripts_are_among_them():
+    listed = subprocess.run(["git", "grep", "-l", "def main(argv=None)"], cwd=ROOT, capture_output=True, text=True)
+    assert {path for path in listed.stdout.split() if not path.startswith("tests/")} == set(SCRIPTS)

@@ -35,6 +35,30 @@ def test_differences_name_values_where_they_are_short():
     assert checkpoints.differences(FIRST, FIRST) == ""
 
 
+def test_other_weights_are_another_training(tmp_path):
+    """An encoder that changed under the same path; trainings of before, which do not say theirs, go on."""
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    assert checkpoints.starting_weights(encoder, "out") == checkpoints.starting_weights("ernie-3.0", "out") == {}
+    found = []
+    for content in (b"one", b"two"):
+        (encoder / "model_state.pdparams").write_bytes(content)
+        found.append({**FIRST, **checkpoints.starting_weights(encoder, "out")})
+    assert checkpoints.starting_weights(encoder, f"{encoder}/.") == {}  # the result takes their place
+    one, two = found
+    assert checkpoints.is_same_training(one, dict(one)) and not checkpoints.is_same_training(one, two)
+    assert checkpoints.is_same_training(one, FIRST) and checkpoints.is_same_training(FIRST, two)
+    assert not checkpoints.is_same_training(one, SECOND) and not checkpoints.is_same_training(one, None)
+    assert checkpoints.differences(one, two) == "model_weights" and checkpoints.differences(FIRST, two) == ""
+    run = training(tmp_path / "out", resume_from_checkpoint=None)
+    write_checkpoint(tmp_path / "out", one)
+    assert checkpoints.is_finished(run, one) and not checkpoints.is_finished(run, two)
+    text = refusal(checkpoints.check_finished_training, run, two)
+    assert "finished training with another model_weights; add --overwrite_output_dir" in text
+    longer = refusal(checkpoints.check_finished_training, run, {**FIRST, "num_train_epochs": 4.0})
+    assert "num_train_epochs (2.0, now 4.0);" in longer and "cannot be made longer" in longer
+
+
 def test_a_fingerprint_holds_no_secret():
     @dataclasses.dataclass
     class Arguments:

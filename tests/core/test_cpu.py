@@ -78,3 +78,13 @@ def test_paddle_3_writes_the_old_graphs(monkeypatch):
     monkeypatch.setattr(cpu, "paddle_version", lambda: "3.1.1")
     cpu.prepare_paddle()
     assert os.environ.get(flag) == "0"
+
+
+def test_cores_without_psutil(tmp_path, monkeypatch):
+    """As in the runtime without Paddle: two cores of two threads each, and a system that says nothing."""
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    blocks = [f"processor\t: {i}\nphysical id\t: 0\nsiblings\t: 4\ncore id\t\t: {i % 2}\n\n" for i in range(4)]
+    (tmp_path / "cpuinfo").write_text("".join(blocks))
+    assert cpu.physical_cores(tmp_path / "cpuinfo") == 2
+    assert cpu.physical_cores(tmp_path / "nothing") == os.cpu_count()
+    cpu.return_freed_memory()

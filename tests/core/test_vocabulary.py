@@ -7,7 +7,7 @@ from core import vocabulary
 from core.encoders import make_encoder
 from core.loading import load_config_and_tokenizer
 from core.predictor import Predictor
-from core.vocabulary import UnknownTokens, main_script
+from core.vocabulary import UnknownTokens, UnknownWatch, main_script
 from tests.helpers import train_flags
 
 CHINESE, RUSSIAN = "头疼应该挂什么科", "голова болит"
@@ -75,6 +75,19 @@ def test_prediction_warns_once(trained_once, log):
     for _ in range(3):
         predictor.classify([RUSSIAN])
     assert len([line for line in log if "[UNK]" in line]) == 1
+
+
+def test_a_watch_speaks_once(tiny_model):
+    _, tokenizer = load_config_and_tokenizer(str(tiny_model))
+    encode, said = make_encoder(tokenizer, 128, token_types=False), []
+    watch = UnknownWatch(tokenizer, encode, "some model", said.append)
+    watch.look("a.txt", [CHINESE])
+    watch.look("b.txt", iter([RUSSIAN]))
+    watch.look("c.txt", [RUSSIAN], encode([RUSSIAN]))
+    watch.say("d.txt")
+    assert len(said) == 1 and said[0].startswith("b.txt: 100.0% of the tokens are [UNK]") and watch.warned
+    # What it would say is still known, for those who keep it.
+    assert watch.message("c.txt", [RUSSIAN]).startswith("c.txt: ") and watch.message("a.txt", [CHINESE]) is None
 
 
 def test_models_without_an_unknown_token():

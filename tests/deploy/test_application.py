@@ -118,6 +118,7 @@ def test_a_body_that_is_too_large_or_too_slow(serve):
 # -------------------------------------------------------------------------------------------------------- fairness
 
 
+@pytest.mark.alone
 def test_one_text_does_not_wait_for_ten_thousand(address, texts):
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         large = pool.submit(classify, address, (texts * 500)[:10_000])
@@ -132,6 +133,7 @@ def test_one_text_does_not_wait_for_ten_thousand(address, texts):
         assert large.result()["label"] == (classify(address, texts)["label"] * 500)[:10_000]
 
 
+@pytest.mark.alone
 def test_work_is_dropped_when_its_client_has_gone(address, texts):
     content = json.dumps({"data": {"text": (texts * 500)[:10_000]}}).encode()
     connection = http.client.HTTPConnection(address[7:])
@@ -157,6 +159,7 @@ def test_overload_is_refused_with_a_time_to_come_back(serve, texts):
     classify(address, texts, "one")
 
 
+@pytest.mark.alone
 def test_a_huge_answer_holds_nobody_up(serve, many_classes, texts, monkeypatch):
     """600 texts x 1,000 classes: about 36 MB, written while others are answered, and never all in memory."""
     sizes = []
@@ -197,6 +200,7 @@ def test_an_answer_that_would_be_too_large_is_refused_before_any_work(serve, tex
     models["one"].batcher.submit = monkeypatched
 
 
+@pytest.mark.alone
 def test_texts_of_rare_characters_hold_nobody_up(address, texts):
     """Each of them once was tried with PaddleNLP's tokenizer, while all others waited: 70 seconds."""
     rare = ["".join(map(chr, range(0xA000 + start, 0xA000 + start + 9990))) for start in range(60)]

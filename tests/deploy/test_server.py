@@ -80,6 +80,7 @@ def never_reading(port, texts):
     return connection
 
 
+@pytest.mark.alone
 def test_several_processes_end_gracefully(exports, texts, tmp_path):
     """`uvicorn server:app --workers 2`: a long request, SIGTERM to the parent, and nobody waits 40 ms for an ACK."""
     command = ["uvicorn", "server:app", "--host", "127.0.0.1", "--port", "{port}", "--workers", "2"]

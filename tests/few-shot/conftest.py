@@ -93,6 +93,7 @@ def prompted_once(tmp_path_factory, sample_lines, tiny_mlm, few_shot):
     (folder / "data").mkdir()
     write_few_shot_data(folder / "data", sample_lines)
     more = ["--do_eval", "--do_predict", "--do_export", "--export_type", "onnx", "--save_total_limit", "1"]
+    more += ["--keep_optimizer", "True"]
     few_shot.main(few_shot_flags(folder / "data", tiny_mlm, folder / "checkpoints", *more))
     return folder / "data", folder / "checkpoints"
 

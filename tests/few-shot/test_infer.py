@@ -4,8 +4,10 @@ import shutil
 
 import pytest
 
-from tests.helpers import LABELS, not_installed
+from tests.helpers import LABELS, UNREADABLE, not_installed, unknown_lines
 from utils import UsageError
+
+pytestmark = pytest.mark.xdist_group("prompted")
 
 
 @pytest.fixture
@@ -50,6 +52,22 @@ def test_result_file_and_unlabelled_texts(infer, flags, prompted, tmp_path, caps
     rows = rows_of(tmp_path / "r.txt")
     assert [row[:2] for row in rows[1:]] == [["头疼[MASK]怎么办", ""], ["多少钱" * 60, ""]]
     assert all(row[2] in LABELS for row in rows[1:]) and "Accuracy" not in capsys.readouterr().err
+
+
+def test_texts_that_the_model_cannot_read(infer, flags, prompted, few_shot, log):
+    """Trap: the ids of soft tokens are small numbers, of which [UNK] of a small vocabulary is one."""
+    data, out = prompted
+    (data / "test.txt").write_text("头疼\n多少钱\n", encoding="utf-8")
+    infer.main(flags())
+    assert not unknown_lines(log)
+    (data / "test.txt").write_text("\n".join(UNREADABLE), encoding="utf-8")
+    infer.main(flags("--batch_size", "1"))
+    [line] = unknown_lines(log)
+    assert line.startswith(f"the texts: 100.0% of the tokens are [UNK], characters or words that {out / 'export'} ")
+    train_flags = ["--data_dir", data, "--output_dir", out, "--device", "cpu", "--do_predict"]
+    few_shot.main([str(flag) for flag in train_flags])
+    [_, line] = unknown_lines(log)
+    assert line.startswith(f"{data}: texts to predict: 100.0%") and f"that {out} cannot read" in line
 
 
 def test_long_texts_are_cut_as_in_training(infer, flags, prompted, few_shot, capsys):

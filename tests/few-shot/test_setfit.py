@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.predictor import Predictor
-from tests.helpers import LABELS, write_data
+from tests.helpers import LABELS, UNREADABLE, unknown_lines, write_data
 from utils import UsageError, read_lines
 
 
@@ -48,6 +48,19 @@ def test_train_evaluate_predict_and_export(few, run, tiny_model, tmp_path, taskf
     assert (best == truth).mean() > 0.5  # chance is 0.33
     parity = json.loads((folder / "parity.json").read_text("utf-8"))
     np.testing.assert_allclose(Predictor(folder).probabilities(parity["texts"]), parity["probabilities"], atol=1e-5)
+
+
+def test_texts_that_the_encoder_cannot_read(few, run, tiny_model, tmp_path, log):
+    """Said once a run: of what it learns from, else of what it predicts."""
+    (few / "test.txt").write_text("\n".join(UNREADABLE), encoding="utf-8")
+    flags = ["--max_steps", "0", "--ngram_weight", "0", "--do_train", "--do_predict"]
+    run(few, tiny_model, tmp_path / "out", *flags)
+    [line] = unknown_lines(log)
+    assert line.startswith("the texts: 100.0%") and str(tmp_path / "out" / "export") in line
+    (few / "data.txt").write_text("\n".join(UNREADABLE), encoding="utf-8")
+    run(few, tiny_model, tmp_path / "out", *flags)
+    [_, line] = unknown_lines(log)
+    assert line.startswith("data.txt: 100.0%") and f"that {tiny_model} cannot read" in line
 
 
 def test_seed_and_tuned_share(few, run, tiny_model, tmp_path):

@@ -15,6 +15,8 @@ from core import loading
 from tests.helpers import LABEL_WORDS, LABELS, ROOT, few_shot_flags
 from utils import UsageError
 
+pytestmark = pytest.mark.xdist_group("prompted")
+
 SORTED = sorted(LABELS)
 TOKENIZER_FILES = {"tokenizer_config.json", "vocab.txt", "special_tokens_map.json"}
 PROMPT_FILES = {"model_state.pdparams", "template_config.json", "verbalizer_config.json"}
@@ -359,7 +361,7 @@ def interrupted(few_shot_data, tiny_mlm, tmp_path, few_shot):
     """An output folder as after a kill in the third epoch of three, and the flags of the run."""
     # Without an export, which changes how the process rounds from then on (by 1e-6).
     flags = few_shot_flags(few_shot_data, tiny_mlm, tmp_path / "out", "--num_train_epochs", "3")
-    few_shot.main(flags)
+    few_shot.main([*flags, "--keep_optimizer", "True"])
     out = tmp_path / "out"
     shutil.copytree(out, tmp_path / "whole")
     for path in out.iterdir():
@@ -369,7 +371,7 @@ def interrupted(few_shot_data, tiny_mlm, tmp_path, few_shot):
     return out, flags
 
 
-def test_a_rerun_continues_and_ends_where_the_whole_run_ended(interrupted, few_shot, log):
+def test_a_rerun_continues_and_ends_where_the_whole_run_ended(interrupted, few_shot, refusal, log):
     """Trap: with the library's own resume the optimizer's state does not fit the second template's parameters."""
     out, flags = interrupted
     few_shot.main(flags)
@@ -379,6 +381,17 @@ def test_a_rerun_continues_and_ends_where_the_whole_run_ended(interrupted, few_s
     assert state(out)["global_step"] == state(whole)["global_step"] == 18
     assert same_weights(out / "checkpoint-18", whole / "checkpoint-18") and same_weights(out, whole)
     assert results(out)["train_loss"] == pytest.approx(results(whole)["train_loss"], rel=1e-5)
+    # Finished: the optimizer states go, and nothing else.
+    names = ("checkpoint-18", "checkpoint-12", "checkpoint-6")
+    assert any(f"the optimizer states of {', '.join(names)} were removed" in line for line in log)
+    for name in names:
+        kept, held = ({path.name for path in (folder / name).iterdir()} for folder in (out, whole))
+        assert held - kept == {"optimizer.pdopt"}
+    few_shot.main([*flags, "--do_eval"])
+    assert any("already holds the result of this training" in line for line in log)
+    text = refusal(*flags, "--resume_from_checkpoint", out / "checkpoint-12")
+    assert "optimizer.pdopt was removed when its training had finished (--keep_optimizer True keeps it)" in text
+    assert "without --do_train it is evaluated, predicted with and exported" in text
 
 
 def test_resume_as_asked_and_refusals(interrupted, few_shot, refusal, log):

@@ -3,11 +3,13 @@
 import numpy as np
 
 from core.encoders import make_encoder
+from retrieval_based import learner, train
 from retrieval_based.base_model import Embedder
 from retrieval_based.deploy.python import predict as deployed
 from retrieval_based.utils import feature_extract
 from retrieval_based.utils.extractor import FeatureExtractor
-from tests.retrieval_based.helpers import call
+from tests.helpers import UNREADABLE, unknown_lines
+from tests.retrieval_based.helpers import call, train_flags
 
 
 def test_the_export_gives_the_model_s_vectors(once, exported, texts, tmp_path):
@@ -36,3 +38,20 @@ def test_the_export_gives_the_model_s_vectors(once, exported, texts, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "features" / "vectors.npy"), expected[:-4], atol=1e-5)
     corpus = (tmp_path / "features" / "corpus.tsv").read_text("utf-8")
     assert corpus == (texts / "dev.txt").read_text("utf-8")
+
+
+def test_texts_that_the_encoder_cannot_read(once, exported, texts, tmp_path, log):
+    """Said once by each model: the export, the checkpoint, a training."""
+    models = {exported / "paddle": FeatureExtractor(exported / "paddle").encode}
+    models[once / "model_best"] = Embedder(str(once / "model_best")).vectors
+    for count, (folder, encode) in enumerate(models.items()):
+        encode(["头疼"])
+        assert len(unknown_lines(log)) == count
+        encode(["头疼", *UNREADABLE])
+        encode(UNREADABLE)
+        assert len(unknown_lines(log)) == count + 1 and f"that {folder} cannot read" in unknown_lines(log)[-1]
+    args = train.parse_flags(list(map(str, train_flags(texts, once / "model_best", tmp_path))))
+    corpus, (given, label_ids), dev = train.read_data(args)
+    learner.Learner(args, corpus, ([*UNREADABLE * 5, *given[10:]], label_ids), dev)
+    [_, _, line] = unknown_lines(log)
+    assert line.startswith(f"{texts / 'train.txt'}: ") and "Cyrillic" in line

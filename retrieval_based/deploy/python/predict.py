@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the repository's root
+from core.arguments import parse_argv
 from retrieval_based.checkpoints import read_export
 from retrieval_based.data import read_pairs, write_similarities
 from retrieval_based.lines import output_that_may_end
@@ -32,7 +33,7 @@ def parse_flags(argv):
     add("--batch_size", type=int, default=32, help="(default: %(default)s)")
     add("--num_threads", type=int, help="CPU threads (default: the cores)")
     add("--device", default="cpu", help="cpu, gpu or gpu:<n> (default: %(default)s)")
-    args = parser.parse_args(argv)
+    args = parse_argv(parser, argv)
     if args.text_file and not args.output_file:
         parser.error("--text_file: the vectors need an --output_file")
     return args

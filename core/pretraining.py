@@ -1,0 +1,202 @@
+"""Masked-language training of an encoder on the texts that it will classify, before it is fine-tuned on them
+(Gururangan et al., 2020, arXiv 2004.10964). train.py --do_pretrain runs this; it continues after a kill.
+"""
+
+import contextlib
+import time
+from pathlib import Path
+
+import paddle
+from paddlenlp.transformers import BertForMaskedLM, ErnieForMaskedLM
+from paddlenlp.utils.log import logger
+
+from core.checkpoints import weights_digest
+from core.loading import lacks_head, load_config_and_tokenizer, load_weights, max_positions, note_missing_weights
+from core.masked_words import (
+    MaskedTexts,
+    collect_states,
+    count_tokens,
+    measure,
+    report,
+    split_texts,
+    start_head,
+    states_at,
+    train_on,
+)
+from core.trainer import seed_dropout
+from core.unlabelled import PRETRAINED, PRETRAINING_FILE, is_pretrained
+from utils import UsageError, replaced_folder, staged_files, write_json
+
+MASKED_MODELS = {"ernie": ErnieForMaskedLM, "bert": BertForMaskedLM}
+# In the output folder while it is not finished: weights, optimizer and the steps that are done.
+STATE_FILE = "pretraining.pdstate"
+SAVE_SECONDS = 300
+# Texts from whose masked places a head starts: enough for a regression, whatever the corpus.
+HEAD_TEXTS = 20_000
+
+
+def pretrain(run):
+    """Train the encoder of --model_name_or_path on the texts, or find that this was done.
+
+    Args:
+        run (train.Run): with unlabelled.pretraining.
+
+    Returns:
+        str: the folder of the trained encoder, which has its head for masked words too.
+
+    Raises:
+        UsageError: see is_pretrained and load_masked; too few texts have tokens of the vocabulary.
+        KeyboardInterrupt: with a message that says how to continue.
+    """
+    output_dir, facts = Path(run.args.output_dir), run.unlabelled.pretraining
+    folder = output_dir / PRETRAINED
+    if is_pretrained(run.args, facts):
+        logger.info(f"{folder} holds the result of this masked-language training already, and is used")
+    else:
+        with saying_how_to_continue(output_dir):
+            _train(run, facts, output_dir)
+    for name in (STATE_FILE, PRETRAINING_FILE):
+        (output_dir / name).unlink(missing_ok=True)
+    return str(folder)
+
+
+def _train(run, facts, output_dir):
+    flags, name, seed = run.stage_flags, run.model_flags.model_name_or_path, run.args.seed
+    paddle.utils.unique_name.switch()  # the optimizer's state names parameters, which count up in a process
+    paddle.seed(seed)
+    model, tokenizer, has_head = load_masked(name, run.max_length)
+    trained, held_out = split_texts(
+        run.unlabelled.corpus, tokenizer, run.max_length, seed, flags.mlm_probability, "--do_pretrain"
+    )
+    counts = count_tokens(trained, model.config.vocab_size)
+    state = read_state(output_dir, facts)
+    if state is None:
+        if not has_head:
+            part = MaskedTexts(trained.features[:HEAD_TEXTS], tokenizer, seed, flags.mlm_probability)
+            start_head(model, *collect_states(model, part, 1, "states at masked places"), counts)
+        model.eval()
+        before = measure(model, held_out, counts)
+        start = None
+    else:
+        model.set_state_dict(state["model"])
+        before, start = state["before"], (state["step"], state["optimizer"])
+        logger.info(f"Continuing the masked-language training from step {state['step']}")
+    print(
+        f"Masked-language training of {name}: {len(trained.features):,} texts to train on, {len(held_out.features):,} "
+        f"held out, in which {before['places']:,} tokens are masked; the most frequent token of all is "
+        f"{before['floor']:.1%} of these"
+    )
+    report("before" if has_head else "before, with a linear head", before)
+    with staged_files(output_dir) as stage:
+        write_json(stage / PRETRAINING_FILE, {"facts": facts})
+    saver = StateSaver(output_dir, model, facts, before)
+    done, steps = start[0] if start else 0, flags.pretrain_epochs * len(trained)
+    batches = batches_after(model, trained, flags.pretrain_epochs, seed, done)
+    rate = flags.pretrain_learning_rate
+    train_on(model, model.parameters(), batches, steps, rate, "encoder and head", start, saver.after_step)
+    after = measure(model, held_out, counts)
+    report("after", after)
+    with replaced_folder(output_dir / PRETRAINED, lambda path: (path / PRETRAINING_FILE).is_file()) as new:
+        tokenizer.save_pretrained(str(new))
+        model.save_pretrained(str(new))
+        content = {"facts": facts, "weights": weights_digest(new), "before": before, "after": after}
+        write_json(new / PRETRAINING_FILE, content)
+    logger.info(f"The encoder is in {output_dir / PRETRAINED}")
+
+
+def load_masked(name, max_length):
+    """An encoder with its head for masked words, drawn at random where its weights have none.
+
+    Args:
+        name (str): directory or name.
+        max_length (int): tokens that it must take.
+
+    Returns:
+        tuple: ErnieForMaskedLM or BertForMaskedLM; its tokenizer; whether the weights have the head.
+
+    Raises:
+        UsageError: another kind of model, no [MASK], too few positions, or see load_weights.
+    """
+    config, tokenizer = load_config_and_tokenizer(name)
+    kind = config.model_type
+    if kind not in MASKED_MODELS or config.hidden_act not in ("gelu", "relu"):
+        known = ", ".join(MASKED_MODELS)
+        raise UsageError(
+            f"--do_pretrain: {name} is of the kind {kind} with {getattr(config, 'hidden_act', 'no hidden_act')}, and "
+            f"only {known} with gelu or relu can be trained on masked words here; leave it out, or give such a model"
+        )
+    if tokenizer.mask_token_id is None or tokenizer.mask_token_id == tokenizer.unk_token_id:
+        raise UsageError(f"--do_pretrain: the vocabulary of {name} has no [MASK]; leave it out, or give another model")
+    positions = max_positions(config)
+    if positions and max_length > positions:
+        raise UsageError(f"--max_length {max_length}: {name} has positions for {positions}; use at most that")
+    missing = []
+    with note_missing_weights(missing):
+        model = load_weights(MASKED_MODELS[kind], name)
+    return model, tokenizer, not lacks_head(model, missing)
+
+
+def batches_after(model, texts, epochs, seed, done):
+    """States at masked places through which the gradient reaches the encoder, and the tokens that were there.
+
+    Args:
+        model: in training mode.
+        texts (MaskedTexts): to train on.
+        epochs (int): passes over them.
+        seed (int): of each step's dropout.
+        done (int): steps to leave out, whose masks are drawn and thrown away.
+
+    Yields:
+        tuple: Tensors [places, hidden] and [places].
+    """
+    step = 0
+    for number in range(epochs):
+        for ids, places, tokens in texts.batches(1 + number):
+            if step >= done:
+                seed_dropout(seed, step, 0)
+                yield states_at(model, ids, places), paddle.to_tensor(tokens)
+            step += 1
+
+
+class StateSaver:
+    """Writes all that is needed to go on, in one file, by a rename, every SAVE_SECONDS.
+
+    Args:
+        folder (Path): to write into.
+        model: that is trained.
+        facts (dict): what training it is.
+        before (dict): what was measured first.
+    """
+
+    def __init__(self, folder, model, facts, before):
+        self.folder, self.model, self.facts, self.before = folder, model, facts, before
+        self.last = time.monotonic()
+
+    def after_step(self, step, optimizer):
+        """Write where it is time."""
+        if time.monotonic() - self.last < SAVE_SECONDS:
+            return
+        state = {"facts": self.facts, "before": self.before, "step": step}
+        state.update(model=self.model.state_dict(), optimizer=optimizer.state_dict())
+        with staged_files(self.folder) as stage:
+            paddle.save(state, str(stage / STATE_FILE))
+        self.last = time.monotonic()
+
+
+def read_state(folder, facts):
+    """What a StateSaver with the same facts wrote, or None."""
+    path = folder / STATE_FILE
+    if not path.is_file():
+        return None
+    state = paddle.load(str(path))
+    return state if state["facts"] == facts else None
+
+
+@contextlib.contextmanager
+def saying_how_to_continue(folder):
+    """Let Ctrl-C end the training with the way to continue it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        way = "continues from the last state that was saved" if (folder / STATE_FILE).is_file() else "starts over"
+        raise KeyboardInterrupt(f"interrupted; the same command {way}") from None

@@ -1,0 +1,39 @@
+"""A training without a stage is the plain one."""
+
+import json
+
+import numpy as np
+
+import train
+from core.stage_flags import StageArguments
+from tests.helpers import train_flags
+from tests.test_train import state_dict
+
+
+def test_old_fingerprints_are_the_same(data_dir, tiny_model, tmp_path):
+    """A plain training's has no name of a stage."""
+    run = train.parse_all(train_flags(data_dir, tiny_model, tmp_path / "out"))
+    names = {*StageArguments.__dataclass_fields__, "unlabelled_texts", "pretrain_texts"}
+    assert not run.fingerprint.keys() & names and run.unlabelled is None
+    on = train.parse_all(train_flags(data_dir, tiny_model, tmp_path / "out", "--num_teachers", "2"))
+    assert on.fingerprint.keys() - run.fingerprint.keys() == {
+        "num_teachers",
+        "distill_temperature",
+        "unlabelled_texts",
+    }
+    json.dumps(run.fingerprint)
+
+
+def test_two_stages_in_one_command(data_dir, tiny_model, tmp_path, sample_lines):
+    """The teachers and their student start from the pretrained encoder."""
+    out, texts = tmp_path / "out", [line.split("\t")[0] for line in sample_lines["train"][48:]]
+    (data_dir / "data.txt").write_bytes("".join(f"{text}\n" for text in texts).encode())
+    flags = "--do_pretrain --pretrain_epochs 1 --num_teachers 2 --num_train_epochs 1 --learning_rate 1e-9 --do_eval"
+    train.main(train_flags(data_dir, tiny_model, out, *flags.split()))
+    found = json.loads((out / "teachers" / "seed-43" / "run.json").read_text())["fingerprint"]
+    assert found["do_pretrain"] is True and "num_teachers" not in found and "unlabelled_texts" not in found
+    encoder = state_dict(out / "pretrained")
+    for folder in (out, out / "teachers" / "seed-42", out / "teachers" / "seed-43"):
+        weights, name = state_dict(folder), "ernie.encoder.layers.1.linear1.weight"
+        assert np.abs(weights[name] - encoder[name]).max() < 1e-5, folder
+    assert np.abs(encoder[name] - state_dict(tiny_model)[name.removeprefix("ernie.")]).max() > 1e-4
