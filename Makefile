@@ -12,7 +12,7 @@ ENCODER := data/offline_encoder
 REQUIREMENTS := requirements.txt
 # What more than training and prediction needs.
 EXTRAS := deploy/requirements.txt analysis/requirements.txt retrieval_based/requirements.txt \
-	core/requirements-compress.txt
+	core/requirements-compress.txt data/requirements-convert.txt
 TRAIN_FLAGS := --num_train_epochs 6 --learning_rate 1e-4
 
 # The base interpreter: python3 if it fits, else the first of the versions that do.

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+from core.any_file import read_any_examples
 from core.arguments import (
     DEFAULTS,
     PRUNERS,
@@ -46,18 +47,24 @@ from core.checkpoints import (
     starting_weights,
     trained_labels,
     trained_max_length,
+    trained_ngrams,
     trained_pooling,
     trained_separator,
-    weights_digest,
 )
 from core.checks import check_batch, check_writable, data_warnings, dev_at_hand, read_dev
-from core.label_paths import SEPARATOR, separator_facts, separator_problems
+from core.label_paths import SEPARATOR, separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
-from core.recipe_flags import RecipeArguments, for_fingerprint, recipe_problems
+from core.recipe_flags import (
+    RecipeArguments,
+    check_ngram_labels,
+    for_fingerprint,
+    recipe_problems,
+    wants_ngrams,
+)
 from core.stage_flags import StageArguments, needs_dev, stage_problems
 from core.unlabelled import PRETRAINED, Unlabelled, prepare_unlabelled, stages_for_fingerprint
-from utils import UsageError, exit_on_usage_error, read_examples, read_labels
+from utils import UsageError, exit_on_usage_error, read_labels
 
 DATA_DIR = "./data"
 MAX_LENGTH = 128
@@ -228,8 +235,7 @@ def work(run):
     if args.do_compress:
         from core.compress import compress
 
-        levels = separator_facts(run.data.labels, run.data_flags.label_separator)
-        facts = {"weights": weights_digest(pipeline.model_dir(run)), **levels}
+        facts = pipeline.export_facts_of(run)
         know = functools.partial(pipeline.confidence_facts, trainer, run)
         try:
             compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner, know)
@@ -269,6 +275,8 @@ def parse_all(argv):
     data = read_data(model_flags, data_flags, light, recipe_flags.logit_adjustment or needs_dev(stage_flags))
     check_outputs(model_flags, light)
     encoder = model_flags.model_name_or_path
+    if light.do_train and wants_ngrams(recipe_flags, trained_ngrams(encoder)):
+        check_ngram_labels(data.labels)
     unlabelled = prepare_unlabelled(stage_flags, data_flags, encoder, max_length, light, data.train)
     data_flags.label_separator = data_flags.label_separator or trained_separator(encoder)
 
@@ -290,9 +298,9 @@ def parse_all(argv):
     if args.do_train:
         names = ("group_by_length", "early_stopping", "early_stopping_patience")
         own = {name: getattr(data_flags, name) for name in names}
-        own.update(max_length=max_length, model_name_or_path=model_flags.model_name_or_path)
-        own.update(starting_weights(model_flags.model_name_or_path, args.output_dir))
-        own.update(for_fingerprint(recipe_flags, trained_pooling(model_flags.model_name_or_path)))
+        own.update(max_length=max_length, model_name_or_path=encoder)
+        own.update(starting_weights(encoder, args.output_dir))
+        own.update(for_fingerprint(recipe_flags, trained_pooling(encoder), trained_ngrams(encoder)))
         own.update(stages_for_fingerprint(stage_flags, unlabelled))
         fingerprint = run_fingerprint(args, TrainingArguments, [data.labels, data.train, data.dev], **own)
     return Run(model_flags, data_flags, recipe_flags, stage_flags, args, data, unlabelled, max_length, fingerprint)
@@ -421,25 +429,19 @@ def read_data(model_flags, data_flags, args, needs_dev=False):
     labels = read_labels(data_flags.label_path) if needs_examples else None
     if not args.do_train:
         labels = trained_labels(model_flags.model_name_or_path, labels, data_flags.label_path)
-    spare = (None, "")
-    if args.do_export and model_flags.calibrate:
-        spare = dev_at_hand(data_flags.dev_path, data_flags.label_path, labels)
-    if not needs_examples:
-        return Data(labels, None, None, None, *spare)
-
     needs_train = args.do_train or args.do_compress
-    train = read_examples(data_flags.train_path, labels) if needs_train else None
+    train = read_any_examples(data_flags.train_path, labels) if needs_train else None
     if needs_train:
         check_batch(len(train[0]), args, data_flags.train_path)
     debug_only = data_flags.debug and not needs_train
     needs_dev = needs_dev or calibrates or model_flags.do_parity or (uses_dev(args) and not debug_only)
-    return Data(
-        labels=labels,
-        train=train,
-        dev=read_dev(data_flags.dev_path, labels, data_flags.train_path) if needs_dev else None,
-        test=read_examples(data_flags.test_path, labels) if data_flags.debug else None,
-        **({} if needs_dev else dict(zip(("export_dev", "why_no_dev"), spare))),
-    )
+    dev, spare = None, (None, "")
+    if needs_examples and needs_dev:
+        dev = read_dev(data_flags.dev_path, labels, data_flags.train_path)
+    elif args.do_export and model_flags.calibrate:
+        spare = dev_at_hand(data_flags.dev_path, data_flags.label_path, labels)
+    test = read_any_examples(data_flags.test_path, labels) if data_flags.debug else None
+    return Data(labels, train, dev, test, *spare)
 
 
 if __name__ == "__main__":

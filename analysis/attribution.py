@@ -35,11 +35,11 @@ def integrated_gradients(explainer, case, flags, random):
     masked = np.where(case.owner >= 0, explainer.mask_id, case.feature["input_ids"]).tolist()
     other = explainer.logits([{**case.feature, "input_ids": masked}])[0]
     difference = case.logits[case.class_id] - other[case.class_id]
-    start, steps = explainer.vectors(masked), flags.steps
+    start, steps, more = explainer.vectors(masked), flags.steps, explainer.ngram_scores(case, [masked])
     slopes = explainer.slopes(case, start, np.arange(steps + 1) / steps)
     total = slopes.sum(axis=0) - (slopes[0] + slopes[-1]) / 2
     while True:
-        scores = case.word_scores(total / steps)
+        scores = case.word_scores(total / steps + more)
         error = abs(scores.sum() - difference) / max(abs(difference), MIN_DIFFERENCE)
         if error <= TOLERANCE or steps * 2 > MAX_STEPS:
             return scores, error
@@ -54,7 +54,8 @@ def gradient_shap(explainer, case, flags, random):
     ids[:, own] = random.choice(explainer.background, (flags.samples, own.sum()))
     # One place in each of equal parts of the way: the same mean, with less noise.
     places = (np.arange(flags.samples) + random.rand(flags.samples)) / flags.samples
-    return case.word_scores(explainer.slopes(case, explainer.vectors(ids), places).mean(axis=0)), None
+    slopes = explainer.slopes(case, explainer.vectors(ids), places).mean(axis=0)
+    return case.word_scores(slopes + explainer.ngram_scores(case, ids)), None
 
 
 def lime(explainer, case, flags, random):

@@ -182,6 +182,29 @@ class Explainer:
             self.model.clear_gradients()
         return np.concatenate(result)
 
+    def ngram_scores(self, case, others):
+        """What each token adds to the class's logit by n-gram features, where the model has them, and not by its word
+        embedding: beyond what there is without the token's text.
+
+        Args:
+            case (Case): with its tokens.
+            others (list[list[int]]): token ids in the place of the text's own; the mean of them counts.
+
+        Returns:
+            np.ndarray: float64 [tokens].
+        """
+        tower = getattr(self.model, "ngrams", None)
+        if tower is None:
+            return np.zeros(len(case.owner))
+        with paddle.no_grad():
+            own, other = (
+                tower.token_scores(paddle.to_tensor(ids, dtype="int64"))[:, :, case.class_id]
+                .numpy()
+                .astype(np.float64)
+                for ids in ([list(case.feature["input_ids"])], others)
+            )
+        return own[0] - other.mean(axis=0)
+
     def attention(self, case):
         """What [CLS] attends to in the last layer, mean of the heads: float [tokens].
 

@@ -25,12 +25,26 @@ class TextDataset(paddle.io.Dataset):
         return self.features[index]
 
 
+# The name of a batch's input with what n-grams give texts that they were fitted to (core/ngram_layer.py).
+GIVEN_LOGITS = "ngram_logits"
+
+
+class Collator(DataCollatorWithPadding):
+    """PaddleNLP's, which makes integers of all that a batch has, GIVEN_LOGITS among it: they stay float32."""
+
+    def __call__(self, features):
+        batch = super().__call__([{k: v for k, v in feature.items() if k != GIVEN_LOGITS} for feature in features])
+        if GIVEN_LOGITS in features[0]:
+            batch[GIVEN_LOGITS] = np.array([feature[GIVEN_LOGITS] for feature in features], "float32")
+        return batch
+
+
 def make_collator(tokenizer):
     """Pad a batch to its longest text, in numpy: paddle tensors made in a worker process crash it.
 
     The mask is the model's work (core.families.mask_padding), whatever the tokenizer would add.
     """
-    return DataCollatorWithPadding(tokenizer, return_tensors="np", return_attention_mask=False)
+    return Collator(tokenizer, return_tensors="np", return_attention_mask=False)
 
 
 class LengthGroupedBatchSampler(paddle.io.DistributedBatchSampler):

@@ -43,15 +43,16 @@ MIN_SAMPLES = 100
 # ---------------------------------------------------------------------------------------------------- the temperature
 
 
-def fit_temperature(logits, truth):
+def fit_temperature(logits, truth, one_more=True):
     """The number to divide logits by that makes the true classes most likely (Guo et al., 2017, arXiv:1706.04599).
 
-    One sample more is counted, of the class that comes second: where all samples are right, the likelihood would rise
-    for ever, and no probability be sure enough (after Platt 1999, who moves the targets so).
+    With one_more, a sample more is counted, of the class that comes second: where all samples are right, the
+    likelihood would rise for ever, and no probability be sure enough (after Platt 1999, who moves the targets so).
 
     Args:
         logits (np.ndarray): [samples, classes].
         truth: class ids [samples].
+        one_more (bool): see above.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
@@ -61,7 +62,7 @@ def fit_temperature(logits, truth):
 
     def loss(log_temperature):
         found = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return -(found[rows, truth].sum() + found[rows, second].mean())
+        return -(found[rows, truth].sum() + (found[rows, second].mean() if one_more else 0))
 
     return float(np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x))
 

@@ -116,6 +116,11 @@ def trained_pooling(model_dir):
     return (read_model_config(model_dir) or {}).get("classifier_pooling", "cls")
 
 
+def trained_ngrams(model_dir):
+    """Whether a model has n-gram features, by its config.json (core/ngram_layer.py)."""
+    return bool((read_model_config(model_dir) or {}).get("ngram_features"))
+
+
 def trained_separator(model_dir):
     """What stands between the parts of a model's labels, by its config.json (core/label_paths.py)."""
     return stored_separator(read_model_config(model_dir) or {})

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-from utils import UsageError, read_examples, read_labels, shortened
+from core.any_file import read_any_examples
+from utils import UsageError, read_labels, shortened
 
 # More names than this in a warning are noise.
 MAX_NAMES = 10
@@ -25,17 +26,17 @@ def check_writable(folder, flag):
 
 
 def read_dev(path, labels, train_path):
-    """read_examples of the data that models are chosen by; a missing file comes with the way to make one.
+    """read_any_examples of the data that models are chosen by; a missing file comes with the way to make one.
 
     Raises:
-        UsageError: as read_examples.
+        UsageError: as read_any_examples.
     """
     if not os.path.lexists(path):
         raise UsageError(
             f"{path}: no such file; split it off the training data into a new folder, which is then your --data_dir: "
             f"python data/split.py --input_file {train_path} --save_dir my_data --splits 0.9 0.1 0"
         )
-    return read_examples(path, labels)
+    return read_any_examples(path, labels)
 
 
 def dev_at_hand(path, label_path, labels):
@@ -53,7 +54,7 @@ def dev_at_hand(path, label_path, labels):
     try:
         if set(read_labels(label_path)) != set(labels):
             return None, f"{label_path} has other labels than the model; give --data_dir"
-        return read_examples(path, labels), ""
+        return read_any_examples(path, labels), ""
     except UsageError as error:
         return None, str(error)
 

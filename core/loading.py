@@ -27,6 +27,7 @@ from core.checkpoints import stored_labels
 from core.families import FAMILIES, mask_padding
 from core.foreign import MODEL_FILE, loadable_directory, read_family, tokenizer_class_name  # noqa: F401
 from core.heads import set_pooling
+from core.ngram_layer import note_tower, restore_tower, tower_names
 from utils import UsageError
 
 # Seconds until a name that must be downloaded is given up: a proxy that never answers would hang for minutes.
@@ -200,7 +201,7 @@ def uses_token_types(model):
     return "token_type_ids" in inspect.signature(forward).parameters if known is None else known
 
 
-def load_model(name, config, labels, pooling=None):
+def load_model(name, config, labels, pooling=None, tower=True):
     """Load a classifier for `labels`; weights without a classifier head, or with another one, get a fresh head.
 
     Args:
@@ -208,6 +209,7 @@ def load_model(name, config, labels, pooling=None):
         config: the model's config.
         labels (list[str]): label names in class order.
         pooling (str | None): cls or mean, what the head reads; None means as the model was trained.
+        tower (bool): whether a model that was saved with n-gram features keeps them (core/ngram_layer.py).
 
     Returns:
         PretrainedModel: forward(input_ids, …) gives logits of shape [batch, len(labels)].
@@ -227,7 +229,8 @@ def load_model(name, config, labels, pooling=None):
     # Another number of labels leaves LABEL_n names behind.
     model.config.id2label = dict(enumerate(labels))
     model.config.label2id = {label: index for index, label in enumerate(labels)}
-    return set_pooling(model, pooling)
+    set_pooling(model, pooling)
+    return restore_tower(model, name, tower)
 
 
 def load_weights(auto_class, name, **options):
@@ -273,6 +276,7 @@ def _noted(found):
 
     def load(cls, model, state_dict, loaded_keys, *args, **kwargs):
         mismatched = []
+        note_tower(model, state_dict)
         found.append((model, list(loaded_keys), mismatched))
         result = original.__func__(cls, model, state_dict, loaded_keys, *args, **kwargs)
         mismatched.extend(result[3])
@@ -331,7 +335,8 @@ def check_encoder(name, model, loaded, mismatched):
             f"{', '.join(missing[:3])}{_and_more(missing, 3)}; the file is cut short or another model's, or {config} "
             "is. Save or download both again"
         )
-    left = sorted(key for key in set(loaded) - set(names.values()) if not key.endswith("_ids"))
+    known = {*names.values(), *tower_names(model, loaded)}
+    left = sorted(key for key in set(loaded) - known if not key.endswith("_ids"))
     depth = 2 if _has_prefix(model, loaded) else 1  # bert.embeddings, bert.encoder; or embeddings, encoder
     inside = {tuple(key.split(".")[:depth]) for key in wanted}
     strange = [key for key in left if tuple(key.split(".")[:depth]) in inside]

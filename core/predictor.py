@@ -244,6 +244,7 @@ class GraphRunner:
         options.intra_op_num_threads = num_threads
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
         options.add_session_config_entry("session.force_spinning_stop", "1")  # between runs nobody spins
+        options.enable_mem_pattern = False  # of one shape: batches come in hundreds, and threads wait for each other
         options.log_severity_level = 3
         providers = ["CPUExecutionProvider"]
         if device.startswith("gpu"):

@@ -4,6 +4,11 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Optional
 
+from utils import UsageError
+
+# Of --ngram_features, which has a number for each n-gram and label.
+MAX_NGRAM_LABELS = 1000
+
 # What --logit_adjustment can be chosen by: the other metrics do not ask for rare classes.
 BALANCED_METRICS = ("macro_f1", "macro_recall")
 
@@ -50,6 +55,13 @@ class RecipeArguments:
             "given model does, which is cls for a pretrained one."
         },
     )
+    ngram_features: Optional[bool] = field(
+        default=None,
+        metadata={
+            "help": "True: add a logistic regression on the training texts' tokens and pairs of tokens to the "
+            "classifier, in the same graph; None means as the given model has it, which a pretrained one does not."
+        },
+    )
     class_weight: str = field(
         default="none",
         metadata={"help": "balanced: a text counts more the rarer its class is, so that all classes count alike."},
@@ -69,15 +81,37 @@ def changed(flags):
     return {item.name: values[item.name] for item in fields(RecipeArguments) if values[item.name] != item.default}
 
 
-def for_fingerprint(flags, trained_pooling):
+def wants_ngrams(flags, trained_ngrams):
+    """Whether a training fits n-gram features: as the flag says, else as the given model has them."""
+    return trained_ngrams if flags.ngram_features is None else flags.ngram_features
+
+
+def check_ngram_labels(labels):
+    """Refuse n-gram features for too many labels.
+
+    Raises:
+        UsageError: naming how many are possible.
+    """
+    if len(labels) > MAX_NGRAM_LABELS:
+        raise UsageError(
+            f"--ngram_features: {len(labels)} labels; it has a number for each n-gram and label, which is too "
+            f"much for more than {MAX_NGRAM_LABELS}; give --ngram_features False, or leave it out"
+        )
+
+
+def for_fingerprint(flags, trained_pooling, trained_ngrams=False):
     """What decides a training's result: the flags that change something. Old runs, without these flags, have none.
 
     Args:
         flags (RecipeArguments): the run's.
         trained_pooling (str): what the model that is started from reads.
+        trained_ngrams (bool): whether it has n-gram features.
     """
     values = changed(flags)
     pooling = values.pop("pooling", None) or trained_pooling
+    values.pop("ngram_features", None)
+    if wants_ngrams(flags, trained_ngrams):
+        values["ngram_features"] = True
     if flags.adversarial == "fgm":
         values["adversarial_epsilon"] = epsilon(flags)
     return values if pooling == "cls" else {**values, "pooling": pooling}
@@ -100,7 +134,7 @@ def recipe_problems(flags, args):
     """
     given = changed(flags)
     if not args.do_train:
-        model = "; the model says itself what it reads" if "pooling" in given else ""
+        model = "; the model says itself what it reads" if given.keys() & {"pooling", "ngram_features"} else ""
         names = [f"--{name}" for name in given]
         return [f"{' '.join(names)}: for a training; add --do_train, or leave it out{model}"] if given else []
     problems = []
@@ -140,6 +174,8 @@ def combination_problems(flags, args):
         problems.append("--class_weight balanced and --logit_adjustment True mend the same twice; give one of them")
     if args.to_static and flags.multi_sample_dropout > 1:
         problems.append("--multi_sample_dropout does not work with --to_static True; leave out one of them")
+    if args.to_static and flags.ngram_features:
+        problems.append("--ngram_features does not work with --to_static True; leave out one of them")
     if args.sharding and (flags.ema_decay or flags.adversarial != "none"):
         problems.append("--ema_decay and --adversarial need whole weights in each process; leave out --sharding")
     return problems

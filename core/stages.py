@@ -27,6 +27,6 @@ def train_in_stages(run, checkpoint):
         return train_teachers(run, name, checkpoint)
     if run.stage_flags.pseudo_labels:
         return train_rounds(run, name)
-    trainer = pipeline.prepare(run, name)
+    trainer = pipeline.prepare(run, name, trains=True)
     train_and_save(trainer, checkpoint, run.data_flags.keep_optimizer)
     return trainer

@@ -70,7 +70,7 @@ def train_unless_finished(run, name):
     """
     finished, checkpoint = pipeline.find_start(run.args, run.fingerprint)
     if not finished:
-        trainer = pipeline.prepare(run, name)
+        trainer = pipeline.prepare(run, name, trains=True)
         train_and_save(trainer, checkpoint, run.data_flags.keep_optimizer)
 
 

@@ -101,7 +101,7 @@ def train_teachers(run, name, checkpoint):
     logger.info(
         f"The student learns their mean on {len(label_ids):,} texts of train and {len(found):,} without labels"
     )
-    trainer = pipeline.prepare(student, name, DistillationTrainer)
+    trainer = pipeline.prepare(student, name, DistillationTrainer, trains=True)
     trainer.learn_from(softmax(mean["texts"] / flags.distill_temperature, axis=1), flags.distill_temperature)
     train_and_save(trainer, checkpoint, run.data_flags.keep_optimizer)
     rows.append(table_row("distilled into one", trainer.predict(trainer.eval_dataset).predictions, truth))

@@ -33,6 +33,7 @@ from core.checkpoints import (
 from core.checks import check_batch
 from core.endings import DISK_ERRORS
 from core.locks import locked_folder
+from core.ngram_layer import logits_given
 from core.progress import progress_bar
 from core.recipe_flags import epsilon
 from core.recipes import WeightAverages, adjust_logits, adversarial_step, word_embeddings
@@ -143,11 +144,22 @@ class ClassificationTrainer(Trainer):
         max_length (int): tokens kept of a text; stored with what is exported.
         fingerprint (dict | None): what makes a run this run; stored in its checkpoints.
         recipe (core.recipes.Recipe | None): what a training does beside plain cross entropy.
+        left_out_logits (np.ndarray | None): the n-grams' of the training texts (core/ngram_layer.py).
         **kwargs: the Trainer's own.
     """
 
-    def __init__(self, *args, group_by_length=True, max_length=128, fingerprint=None, recipe=None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        group_by_length=True,
+        max_length=128,
+        fingerprint=None,
+        recipe=None,
+        left_out_logits=None,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
+        self.left_out_logits = left_out_logits
         self.recipe, self.averages = recipe, None
         self.max_length = max_length
         self.group_by_length = group_by_length
@@ -209,7 +221,7 @@ class ClassificationTrainer(Trainer):
         changes = contextlib.nullcontext()
         if self.recipe is not None:
             changes = self.recipe.applied(self.model, self.args.learning_rate)
-        with changes:
+        with changes, logits_given(self.train_dataset, self.left_out_logits):
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False):

@@ -14,10 +14,10 @@ import collections
 import csv
 from pathlib import Path
 
-from core.encodings import shown_name
+from core.lines import read_chunks, unclear_encoding
+from core.quoting import read_rows
 from data.near_duplicates import normalise
-from data.quoting import read_rows
-from data.reading import CONTROL, REPORT_ORDER, SPLITS, LabelsAsFound, character_classes, read_chunks
+from data.reading import CONTROL, REPORT_ORDER, SPLITS, LabelsAsFound, character_classes
 from data.verification import Tally, verify
 from utils import UsageError, example_problem, parse_labels, split_label, staged_files
 
@@ -84,9 +84,7 @@ class Cleaner:
         def note(number, names):
             if len(names) > 1:
                 place = f"{self.source / name}.txt" + (f":{number}" if number else "")
-                both = " or ".join(map(shown_name, names))
-                flags = " or ".join(f"--encoding {one}" for one in names)
-                raise UsageError(f"{place}: {both}, and a wrong guess would damage it; look at it, then add {flags}")
+                raise UsageError(unclear_encoding(place, names))
             if names:
                 self.note(name, number or "", f"decoded as {names[0]}", "")
                 tally.encodings.update(names)

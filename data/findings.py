@@ -9,14 +9,15 @@ import re
 
 import numpy as np
 
+from core.columns import Columns
 from core.encodings import ENCODING_SAMPLE, shown_name, utf16_variant
+from core.lines import read_chunks
 from core.progress import progress_bar
+from core.quoting import read_rows
 from core.vocabulary import NOTABLE, UNREADABLE, WHAT_HELPS
-from data.columns import Columns
 from data.comparisons import NearTexts, Split, compare_label_names, compare_labels, compare_scripts, compare_texts
 from data.mojibake import repaired, strangeness
 from data.near_duplicates import normalise, to_codes
-from data.quoting import read_rows
 from data.reading import (
     CONTROL,
     LOST,
@@ -30,7 +31,6 @@ from data.reading import (
     WORD,
     LabelsAsFound,
     character_classes,
-    read_chunks,
 )
 from data.tokens import HISTOGRAM_BINS, HISTOGRAM_TOP
 from utils import UsageError, example_problem, parse_example, parse_labels, shortened

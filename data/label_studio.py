@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
-from data.columns import ID
+from core.columns import ID
 from utils import UsageError, shortened
 
 # What doccano.py --text_file adds to a text, which comes back with the export.

@@ -15,17 +15,23 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from core.any_file import is_table, read_any_examples, read_table
 from core.arguments import at_least, parse_argv
-from data.columns import Columns
+from core.columns import Columns
 from data.near_duplicates import check_threshold
 from data.splitting import FOLD_FILES, PART_FILES, check_splits, labels_in_order, write_folds, write_parts
-from utils import UsageError, check_save_dir, exit_on_usage_error, read_examples, read_labels, read_lines
+from utils import UsageError, check_save_dir, exit_on_usage_error, read_labels, read_lines
 
 
 def parse_flags(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--input_file", type=Path, required=True, help="labelled samples: <text>, a tab, <label> a line")
+    add(
+        "--input_file",
+        type=Path,
+        required=True,
+        help="<text>, a tab, <label> a line; or CSV, JSON, Parquet, …, see convert.py",
+    )
     add("--save_dir", type=Path, required=True, help="the folder for the files")
     add("--splits", type=float, nargs="*", default=[0.8, 0.1, 0.1], help="shares of train, dev, test (0.8 0.1 0.1)")
     add("--folds", type=int, help="write this many folds instead")
@@ -52,8 +58,13 @@ def main(argv=None):
         check_save_dir(folder, FOLD_FILES, flags.force)
     if not folders:
         check_save_dir(flags.save_dir, PART_FILES, flags.force)
-    labels = read_labels(flags.label_file) if flags.label_file else labels_in_order(flags.input_file)
-    texts, ids = read_examples(flags.input_file, labels)
+    if is_table(flags.input_file) and not flags.label_file:
+        texts, names = read_table(flags.input_file)
+        labels = list(dict.fromkeys(names))
+        ids = list(map({label: index for index, label in enumerate(labels)}.get, names))
+    else:
+        labels = read_labels(flags.label_file) if flags.label_file else labels_in_order(flags.input_file)
+        texts, ids = read_any_examples(flags.input_file, labels)
     columns = Columns()
     columns.add(texts, [labels[index] for index in ids])
     problems = [] if flags.trust_columns else columns.problems()

@@ -135,7 +135,7 @@ def write_parts(save_dir, texts, ids, labels, shares, seed, threshold, shuffle=T
     parts, order = assign(groups, ids, shares, seed, shuffle)
     for number, name in enumerate(PARTS[:2]):
         if shares[number] and not (parts == number).any():
-            raise UsageError(_nothing_left(name, len(texts), groups, threshold))
+            raise UsageError(nothing_left(name, len(texts), groups, threshold))
     contents = {"label.txt": labels, **dict(more)}
     for number, name in enumerate(PARTS):
         lines = [f"{texts[row]}\t{labels[ids[row]]}" for row in order[parts[order] == number].tolist()]
@@ -145,7 +145,7 @@ def write_parts(save_dir, texts, ids, labels, shares, seed, threshold, shuffle=T
     print_counts(save_dir, ids, groups, parts, labels, PARTS)
 
 
-def _nothing_left(name, size, groups, threshold):
+def nothing_left(name, size, groups, threshold):
     """Why a part has no sample, and what to do."""
     largest = int(np.bincount(groups).max()) if size else 0
     if 2 * largest > size > 1:

@@ -1,14 +1,14 @@
 """Linear heads on the vectors of texts, the vectors of their n-grams, and weights of several heads: numpy alone."""
 
 import warnings
-from collections import Counter
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.sparse import csr_matrix
 from scipy.special import log_softmax, softmax
 from sklearn.decomposition import TruncatedSVD
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from core import ngrams
 
 UNLABELLED_ROUNDS = 10
 # With thousands of texts the covariance needs less of a crutch than with a few hundred.
@@ -19,7 +19,7 @@ WORD_TEMPERATURE = 0.1
 SPLITS, FOLDS = 3, 10
 # The highest probability that a head gets which was not calibrated on texts of its own.
 SUREST = 0.999
-NGRAM_SLOTS, NGRAM_FACTOR, NGRAM_DIMENSIONS = 2**18, 48271, 256
+NGRAM_DIMENSIONS = 256
 
 # -------------------------------------------------------------------------------------------------------------- heads
 
@@ -124,17 +124,7 @@ def refine_head(unlabelled, shares, vectors=None, given=None, weight=1.0):
 # ------------------------------------------------------------------------------------------------------------ n-grams
 
 
-def ngram_keys(ids):
-    """Whole numbers for a text's tokens and pairs of neighbours: a pair's is a hash below NGRAM_SLOTS.
-
-    Args:
-        ids (list[int]): without padding.
-    """
-    ids = np.asarray(ids, dtype=np.int64)
-    return np.concatenate([(ids[:-1] * NGRAM_FACTOR + ids[1:]) % NGRAM_SLOTS, NGRAM_SLOTS + ids])
-
-
-class Ngrams:
+class Ngrams(ngrams.Ngrams):
     """Texts as latent semantic vectors of their tokens and pairs of tokens (tf-idf, then a truncated SVD).
 
     Args:
@@ -144,38 +134,28 @@ class Ngrams:
     """
 
     def __init__(self, token_ids, seed):
-        counts = Counter(key for ids in token_ids for key in set(ngram_keys(ids).tolist()))
-        self.keys = np.array(sorted(key for key, count in counts.items() if count > 1), dtype=np.int64)
-        frequency = np.array([counts[key] for key in self.keys.tolist()])
-        self.idf = np.log((1 + len(token_ids)) / (1 + frequency)) + 1
+        super().__init__(token_ids)
         rows = self.rows(token_ids)
         size = min(NGRAM_DIMENSIONS, min(rows.shape) - 1)
         self.components = TruncatedSVD(size, random_state=seed).fit(rows).components_
 
     def rows(self, token_ids):
         """Sparse matrix [texts, n-grams]. The squares of the idf of a text's n-grams, each time it is there, add up
-        to 1 after the division: a sum over places, as the graph can form it."""
-        found = [self._find(ids) for ids in token_ids]
-        ends = np.cumsum([0, *map(len, found)])
-        columns = np.concatenate(found)
-        lengths = np.array([max((self.idf[places] ** 2).sum(), 1e-9) ** 0.5 for places in found])
-        values = self.idf[columns] / np.repeat(lengths, np.diff(ends))
-        return csr_matrix((values, columns, ends), shape=(len(found), len(self.keys)))
-
-    def _find(self, ids):
-        keys = ngram_keys(ids)
-        places = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
-        return places[self.keys[places] == keys]
+        to 1 after the division: a sum over places."""
+        rows = self.entries(token_ids)
+        values = self.idf[rows.indices]
+        places = np.split(values, rows.indptr[1:-1])
+        lengths = np.array([max((found**2).sum(), 1e-9) ** 0.5 for found in places])
+        rows.data = values / np.repeat(lengths, np.diff(rows.indptr))
+        return rows
 
     def vectors(self, token_ids):
         """Float [texts, NGRAM_DIMENSIONS at most]."""
         return self.rows(token_ids) @ self.components.T
 
     def table(self, head):
-        """What each n-gram adds: float32 [1 + n-grams, classes + 1]; row 0 is for the unknown ones, and the last
-        column the square of the idf."""
-        weights = np.hstack([self.idf[:, None] * (self.components.T @ head), self.idf[:, None] ** 2])
-        return np.vstack([np.zeros_like(weights[:1]), weights]).astype("float32")
+        """What each n-gram adds: float32 [1 + n-grams, classes + 1], see core.ngrams.Ngrams.table."""
+        return super().table(self.components.T @ head)
 
 
 # ------------------------------------------------------------------------------------------------------------ weights

@@ -8,6 +8,7 @@ from paddlenlp.trainer.trainer_utils import set_seed
 from paddlenlp.transformers import AutoModel
 from paddlenlp.utils.log import logger
 
+from core import ngram_layer
 from core.arguments import load_module
 from core.batches import TextDataset
 from core.encoders import make_encoder, pad_batch, run_sorted
@@ -46,7 +47,7 @@ class SentenceClassifier(PooledEncoder):
         return logits if self.ngrams is None else logits + self.ngrams(input_ids)
 
 
-class NgramLayer(paddle.nn.Layer):
+class NgramLayer(ngram_layer.NgramLayer):
     """The n-grams' part of the logits, [batch, classes], for input_ids [batch, tokens].
 
     Args:
@@ -57,25 +58,7 @@ class NgramLayer(paddle.nn.Layer):
     """
 
     def __init__(self, ngrams, head, vocab_size, pad_token_id):
-        super().__init__()
-        rows = np.zeros([heads.NGRAM_SLOTS + vocab_size], dtype="int64")
-        rows[ngrams.keys] = np.arange(1, len(ngrams.keys) + 1)
-        self.pad_token_id = pad_token_id
-        self.register_buffer("row_of_key", paddle.to_tensor(rows))
-        self.register_buffer("table", paddle.to_tensor(ngrams.table(head)))
-
-    def forward(self, input_ids):
-        # Not by a number: ONNX would get a multiplication of float32, too coarse for these products.
-        factor = paddle.full_like(input_ids, heads.NGRAM_FACTOR)
-        pairs = (input_ids * factor)[:, :-1] + input_ids[:, 1:]
-        slots = paddle.full_like(pairs, heads.NGRAM_SLOTS)
-        keys = paddle.concat([pairs % slots, input_ids + heads.NGRAM_SLOTS], axis=1)
-        is_text = input_ids != self.pad_token_id
-        is_ngram = paddle.concat([is_text[:, 1:], is_text], axis=1).astype(self.table.dtype).unsqueeze(-1)
-        rows = paddle.gather(self.row_of_key, keys.flatten())
-        values = paddle.gather(self.table, rows).reshape([keys.shape[0], keys.shape[1], self.table.shape[1]])
-        total = (values * is_ngram).sum(axis=1)
-        return total[:, :-1] / total[:, -1:].clip(min=1e-9).sqrt()
+        super().__init__(ngrams.keys, ngrams.table(head), vocab_size, [pad_token_id], by_place=True)
 
 
 # ------------------------------------------------------------------------------------------------- contrastive tuning

@@ -44,7 +44,7 @@ FOREIGN_FLAGS = set(
 
 # Files that a command writes, or that the reader has; names without a folder.
 PRODUCED = set(
-    """all.txt again.jsonl aug.txt bad_case.txt changed.txt classes.tsv config.json confusion_matrix.png
+    """all.txt again.jsonl aug.txt bad_case.txt changed.txt class.txt classes.tsv config.json confusion_matrix.png
     corpus.tsv corrected.jsonl coverage.png doccano.jsonl dual_encoder.json evaluate.html export.json id2label.json
     labels.txt levels.json model.py new.txt other.txt pairs.txt parity.json predictions.txt raw.txt
     reliability.png report.html report.json result.jsonl sent_interpret.txt
@@ -52,7 +52,8 @@ PRODUCED = set(
     tokenizer.json tokenizer_config.json train_dirty.txt train_dirty_rest.txt verbalizer_config.json vocab.txt
     word_interpret.html word_interpret.txt zero_shot.txt
     pseudo_labels.json pseudo_labels.txt teachers.json
-    conflicts.txt merges.txt meta.json notes.json tasks.json vocab.json""".split()
+    conflicts.txt dev.json merges.txt meta.json notes.json tasks.json test.json train.json
+    vocab.json""".split()
 )
 PRODUCED_FOLDERS = ("checkpoint", "checkpoints", "my_data", "my_clean", "my_folds", "recall_result", "features")
 

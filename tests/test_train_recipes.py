@@ -19,7 +19,8 @@ from utils import UsageError
 
 ALL = (
     "--rdrop_alpha 1 --adversarial fgm --multi_sample_dropout 2 --label_smoothing 0.1 --layerwise_lr_decay 0.9 "
-    "--head_learning_rate 1e-2 --ema_decay 0.9 --pooling mean --logit_adjustment True --metric_for_best_model macro_f1"
+    "--head_learning_rate 1e-2 --ema_decay 0.9 --pooling mean --logit_adjustment True "
+    "--metric_for_best_model macro_f1 --ngram_features True"
 )
 
 
@@ -199,7 +200,7 @@ def test_a_pruning_in_the_same_run_is_not_disturbed(plain, tiny_model, tmp_path)
     data, _ = plain
     flags = (
         "--rdrop_alpha 1 --multi_sample_dropout 2 --layerwise_lr_decay 0.5 --head_learning_rate 1e-2 --ema_decay 0.5 "
-        "--class_weight balanced"
+        "--class_weight balanced --ngram_features True"
     ).split()
     prune = "--do_compress --strategy dynabert --width_mult_list 1/2 --max_steps 4 --save_steps 4".split()
     command = train_flags(

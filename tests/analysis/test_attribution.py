@@ -11,6 +11,8 @@ from analysis.faithfulness import faithfulness
 from analysis.word_flags import METHODS, parse_flags, read_input
 from analysis.word_page import coloured
 from core.encoders import make_encoder
+from core.ngram_layer import NgramLayer, add_tower, special_ids
+from core.ngrams import Ngrams
 from tests.analysis.planted import MARKER, Planted, logit, scale_layer_norms, word_flags
 from utils import UsageError
 
@@ -45,6 +47,27 @@ def test_integrated_gradients_sum_to_the_difference_of_the_logits(loaded, monkey
     monkeypatch.setattr(attribution, "MAX_STEPS", 4)
     attribution.explain(explainer, cases, "integrated_gradients", args)
     assert "; for the others, give --steps above 4" in capsys.readouterr().out
+
+
+def test_ngram_features_have_their_part_in_the_scores(loaded):
+    """They are not in the word embeddings' gradients: without them the sum is off by all that they say."""
+    args, explainer, _ = loaded
+    texts, rng = ("头痛要做什么检查", "住院需要多少钱", "感冒会是什么病"), np.random.RandomState(0)
+    token_ids = [list(feature["input_ids"])[1:-1] for feature in explainer.classifier.encode([*texts, *texts])]
+    found, config = Ngrams(token_ids), explainer.model.config
+    weight, special = 9 * rng.randn(len(found.keys), 3), special_ids(explainer.classifier.tokenizer)
+    tower = NgramLayer(found.keys, found.table(weight), config.vocab_size, special, rng.randn(3))
+    add_tower(explainer.model, tower)
+    args.steps = 64
+    for case in explainer.make_cases([(1, text, "") for text in texts]):
+        scores, error = attribution.integrated_gradients(explainer, case, args, None)
+        masked = np.where(case.owner >= 0, explainer.mask_id, case.feature["input_ids"]).tolist()
+        more = case.word_scores(explainer.ngram_scores(case, [masked]))
+        own, other = (logit(explainer, case, ids) for ids in (case.feature["input_ids"], masked))
+        assert error < 0.01 and abs(scores.sum() - (own - other)) < 0.01 * abs(own - other)
+        assert abs(more.sum()) > 0.1 * abs(own - other)
+        shap, _ = attribution.gradient_shap(explainer, case, args, np.random.RandomState(0))
+        assert shap.shape == scores.shape
 
 
 @pytest.mark.parametrize("method", attribution.METHODS)

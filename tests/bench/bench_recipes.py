@@ -109,13 +109,20 @@ RECIPES = {
     "ema_0.99": "--ema_decay 0.99",
     "ema_0.999": "--ema_decay 0.999",
     "mean": "--pooling mean",
+    "ngrams": "--ngram_features True",
     "balanced": "--class_weight balanced",
     "by_macro_f1": "--metric_for_best_model macro_f1",
     "logit_adjustment": "--logit_adjustment True --metric_for_best_model macro_f1",
 }
 # These are done here on the answers of each epoch, as train.py does them on those of the best.
 AFTERWARDS = ("by_macro_f1", "logit_adjustment")
-COMBINATIONS = ("rdrop_1+fgm_0.5", "rdrop_1+lr_decay_0.9+head_1e-3", "fgm_1+ema_0.99", "balanced+by_macro_f1")
+COMBINATIONS = (
+    "rdrop_1+fgm_0.5",
+    "rdrop_1+lr_decay_0.9+head_1e-3",
+    "fgm_1+ema_0.99",
+    "balanced+by_macro_f1",
+    "ngrams+rdrop_1",
+)
 
 
 class Recipe(NamedTuple):

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.recipe_flags import RecipeArguments, changed, for_fingerprint, recipe_problems
+from core.recipe_flags import RecipeArguments, changed, check_ngram_labels, for_fingerprint, recipe_problems
+from utils import UsageError
 
 ARGS = {"do_train": True, "metric_for_best_model": "macro_f1", "to_static": False, "sharding": ""}
 
@@ -26,6 +27,7 @@ def test_what_is_fine():
         "ema_decay": 0.999,
         "pooling": "mean",
         "class_weight": "balanced",
+        "ngram_features": True,
     }
     assert problems(**every) == [] and changed(RecipeArguments(**every)) == every
     assert problems({"metric_for_best_model": "eval_macro_recall"}, logit_adjustment=True) == []
@@ -56,6 +58,8 @@ def test_what_is_fine():
         ({"multi_sample_dropout": 2}, {"to_static": True}, "--to_static True; leave out one of them"),
         ({"ema_decay": 0.9}, {"sharding": "stage1"}, "leave out --sharding"),
         ({"label_smoothing": 0.1}, {"do_train": False}, "--label_smoothing: for a training; add --do_train"),
+        ({"ngram_features": True}, {"to_static": True}, "--ngram_features does not work with --to_static True"),
+        ({"ngram_features": True}, {"do_train": False}, "the model says itself what it reads"),
         ({"pooling": "cls"}, {"do_train": False}, "the model says itself what it reads"),
     ],
 )
@@ -74,9 +78,20 @@ def test_flags_at_their_defaults_leave_the_fingerprint_alone():
         "pooling": "mean",
         "ema_decay": 0.9,
     }
+    assert for_fingerprint(RecipeArguments(ngram_features=True), "cls") == {"ngram_features": True}
+    assert for_fingerprint(RecipeArguments(), "cls", trained_ngrams=True) == {"ngram_features": True}
+    assert for_fingerprint(RecipeArguments(ngram_features=False), "cls", trained_ngrams=True) == {}
     given, default = (RecipeArguments(adversarial="fgm", adversarial_epsilon=value) for value in (1.0, None))
     assert (
         for_fingerprint(given, "cls")
         == for_fingerprint(default, "cls")
         == {"adversarial": "fgm", "adversarial_epsilon": 1.0}
     )
+
+
+def test_ngrams_of_many_labels():
+    check_ngram_labels(["a"] * 1000)
+    with pytest.raises(
+        UsageError, match="--ngram_features: 1001 labels; .* more than 1000; give --ngram_features False"
+    ):
+        check_ngram_labels(["a"] * 1001)

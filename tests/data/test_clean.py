@@ -220,7 +220,7 @@ def test_columns_the_wrong_way_round_without_labels(tmp_path):
 
 def test_a_misread_file_does_not_pass(tmp_path, monkeypatch):
     """Were the guess wrong, the copy would be looked through."""
-    monkeypatch.setattr("data.reading.likely_encodings", lambda data, context="": ["CP1252"])
+    monkeypatch.setattr("core.lines.likely_encodings", lambda data, context="": ["CP1252"])
     write_files(tmp_path, ROWS, lines_in("gbk"), ("¾ÍÒ½½¨Òé", "²¡ÇéÕï¶Ï"))
     with pytest.raises(UsageError, match="nothing was written:\\n.*mojibake, such as .*the encoding was misread"):
         run("--dataset_dir", tmp_path, "--fix", tmp_path / "clean")

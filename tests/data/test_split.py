@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from data import split
+from tests.data import zoo
 from tests.helpers import ROOT
 from utils import UsageError, read_examples, read_labels
 
@@ -50,6 +51,16 @@ def test_the_order_of_a_label_file_is_kept(file, tmp_path, samples):
     for folder in (tmp_path / "out", tmp_path / "folds" / "fold_2"):
         assert read_labels(folder / "label.txt") == list(reversed(samples[2]))
         assert (folder / "label.txt").read_text(encoding="utf-8").splitlines() == lines
+
+
+def test_a_table(tmp_path):
+    path = zoo.write(
+        tmp_path / "all.csv", zoo.table([["id", "text", "label"], *((i, *row) for i, row in enumerate(HONEST))])
+    )
+    split.main(["--input_file", str(path), "--save_dir", str(tmp_path / "out"), "--near_duplicate_threshold", "0"])
+    labels = read_labels(tmp_path / "out" / "label.txt")
+    rows = [(text, labels[index]) for texts, ids in read_parts(tmp_path / "out") for text, index in zip(texts, ids)]
+    assert Counter(rows) == Counter(HONEST)
 
 
 def test_folds(file, tmp_path, samples):

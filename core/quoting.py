@@ -40,8 +40,36 @@ def read_rows(lines, columns, is_excel=False):
         list[Row] | None: None where no program with quotes wrote the file.
     """
     delimiter = delimiter_of(lines, columns)
-    if delimiter is None:
+    scanned = delimiter and _scan(lines, delimiter)
+    if not scanned:
         return None
+    rows, quoted, everywhere = scanned
+    if not (everywhere and quoted or _by_a_program(quoted, is_excel) or delimiter != "\t"):
+        return None
+    if delimiter != "\t" and any(len(row.fields) != columns for row in rows if row.raw.strip()):
+        return None
+    return rows
+
+
+def is_quoted(lines, is_excel=False):
+    """Whether the beginning of a file of several columns with tabs was written by a program with quotes.
+
+    Args:
+        lines (list[str]): the last ones may be cut.
+        is_excel (bool): see read_rows.
+    """
+    if not any(line.startswith('"') or '\t"' in line for line in lines):
+        return False
+    # A cell with line breaks may be cut at the end.
+    for end in range(len(lines), max(0, len(lines) - MAX_CELL_LINES), -1):
+        if scanned := _scan(lines[:end], "\t"):
+            _, quoted, everywhere = scanned
+            return bool(everywhere and quoted) or _by_a_program(quoted, is_excel)
+    return False
+
+
+def _scan(lines, delimiter):
+    """Rows, the cells in quotes, and whether all cells are; None where a quote is not closed, or takes in too much."""
     text = "\n".join(lines)
     rows, quoted, position, number, fields, start = [], [], 0, 1, [], 0
     everywhere = True
@@ -66,11 +94,7 @@ def read_rows(lines, columns, is_excel=False):
             number, fields, start = number + count, [], position
             if not end:
                 break
-    if not (everywhere and quoted or _by_a_program(quoted, is_excel) or delimiter != "\t"):
-        return None
-    if delimiter != "\t" and any(len(row.fields) != columns for row in rows if row.raw.strip()):
-        return None
-    return rows
+    return rows, quoted, everywhere
 
 
 def delimiter_of(lines, columns):

@@ -1,8 +1,8 @@
-"""data/columns.py: columns the wrong way round, names of columns, numbers of records; and honest data."""
+"""core/columns.py: columns the wrong way round, names of columns, numbers of records; and honest data."""
 
 import pytest
 
-from data.columns import Columns
+from core.columns import Columns
 from tests.helpers import ROOT
 from utils import read_lines
 

@@ -1,11 +1,11 @@
-"""data/quoting.py: what Excel and CSV programs wrote, and texts that only have quotes."""
+"""core/quoting.py: what Excel and CSV programs wrote, and texts that only have quotes."""
 
 import csv
 import io
 
 import pytest
 
-from data.quoting import MAX_CELL_LINES, read_rows
+from core.quoting import MAX_CELL_LINES, read_rows
 
 TEXTS = ["头疼", '他说"疼"', "第一行\n第二行", "一\t二", '末尾"', "a, b"]
 ROWS = [(text, "就医") for text in TEXTS]

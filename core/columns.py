@@ -1,0 +1,176 @@
+"""Whether the two columns of a file are what they should be: texts, then the labels of a classification.
+
+Labels are few and come again and again. Where they do not, the columns are the wrong way round, the second one holds
+numbers of records, or the first line names the columns: training would work, and be worth nothing.
+"""
+
+import array
+import collections
+import re
+
+from utils import UsageError
+
+# Fewer samples tell nothing by their labels.
+MIN_SAMPLES = 10
+# More labels than one for so many samples are suspected, from so many labels on; below, only more than one for two.
+SAMPLES_A_LABEL, MANY_LABELS = 10, 50
+
+HEADER_TEXTS = set(
+    "text texts sentence sentence1 content query question title review comment utterance input document x "
+    "文本 内容 句子 问题 标题 评论 正文 文章 语句 短文本 原文 数据 样本 問題 標題 內容".split()
+)
+HEADER_LABELS = set(
+    "label labels category class target intent tag type sentiment output y label_name label_id label_desc "
+    "标签 类别 分类 类型 意图 标注 情感 类目 種類 標籤 類別 分類".split()
+)
+# Numbers of records: digits, UUIDs, hashes, a word with a number.
+ID = re.compile(r"[A-Za-z]{0,6}[-_]?\d{1,20}|[0-9a-fA-F]{8,}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+# Names of columns that are neither, by which a first line is known for one of names.
+HEADER_OTHERS = set("id idx index uid uuid no number date time user author url source keywords".split()) | set(
+    "序号 编号 日期 时间 用户 作者 来源 关键词".split()
+)
+NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?%?")
+# A name of a column: longer ones, and those with marks inside, are texts.
+NAME = re.compile(r"[\w .()（）/#:-]{1,40}")
+SHORT_NAME = 12
+
+HOW_TO_GO_ON = "write <text>, a tab, <label> a line; if it is meant so, add --trust_columns"
+
+
+class Columns:
+    """What is known of the columns of one file, from lines that have two."""
+
+    def __init__(self):
+        self.first = None
+        self.example = ""
+        self.sizes = [0, 0]
+        self.ids = self.samples = 0
+        self._hashes = array.array("q"), array.array("q")
+
+    def add(self, texts, labels):
+        """Add samples: texts and labels as they stand, list[str] each."""
+        if not texts:
+            return
+        if self.first is None:
+            self.first, self.example = (texts[0], labels[0]), labels[-1]
+        for index, column in enumerate((texts, labels)):
+            self._hashes[index].extend(map(hash, column))
+            # Bytes of UTF-8, in which a Chinese character weighs as much as three Latin letters.
+            self.sizes[index] += len("".join(column).encode("utf-8", "replace"))
+        self.ids += sum(ID.fullmatch(label) is not None for label in labels)
+        self.samples += len(texts)
+
+    def problems(self, how_to_go_on=HOW_TO_GO_ON):
+        """What is suspected.
+
+        Args:
+            how_to_go_on (str): the end of each message about the columns.
+
+        Returns:
+            list[tuple[int, str]]: line number (0: the file) and message.
+        """
+        if not self.samples:
+            return []
+        found = []
+        text, label = (field.strip().lower() for field in self.first)
+        label_is_alone = self._hashes[1].count(hash(self.first[1])) == 1
+        if (label in HEADER_LABELS and (text in HEADER_TEXTS or (label_is_alone and self.samples > 1))) or (
+            text in HEADER_LABELS and label in HEADER_TEXTS
+        ):
+            message = f"{self.first[0]!r} and {self.first[1]!r} look like the names of the columns; delete the line"
+            found.append((1, f"{message}, or add --trust_columns"))
+        if self.samples >= MIN_SAMPLES and (message := self._suspicion(*map(_different, self._hashes))):
+            found.append((0, f"{message}; {how_to_go_on}"))
+        return found
+
+    def _suspicion(self, texts, labels):
+        """What is wrong with so many different texts and labels, or None."""
+        longer = self.sizes[1] > self.sizes[0] and labels > texts
+        many = labels * SAMPLES_A_LABEL > self.samples and (labels > MANY_LABELS or 2 * labels > self.samples)
+        if not longer and not many:
+            return None
+        count = f"{labels:,} different labels in {self.samples:,} samples"
+        if longer:
+            mean = [size / self.samples / 3 for size in self.sizes]
+            size = f"longer than the texts ({mean[1]:.1f} Chinese characters or so, texts {mean[0]:.1f})"
+            return f"the columns are probably the wrong way round: {count}, {size}, of which {texts:,} are different"
+        if 2 * self.ids > self.samples:
+            return f"{count}, such as {self.example!r}: numbers of records probably, not labels"
+        return f"{count}, more than one for {SAMPLES_A_LABEL}, such as {self.example[:40]!r}: probably no labels"
+
+
+def _different(hashes):
+    """How many different ones there are; a set of many takes ten times the memory of their array."""
+    if len(hashes) < 100_000:
+        return len(set(hashes))
+    import numpy as np
+
+    return len(np.unique(np.frombuffer(hashes, dtype=np.int64)))
+
+
+def name_score(name, words):
+    """How surely a column's name means what some words mean: 3 the same, 2 one of its parts is, 0."""
+    name = name.strip().lower()
+    if name in words:
+        return 3
+    parts = re.split(r"[\W_\d]+", name)
+    if any(len(part) > 1 and part in words for part in parts):
+        return 2
+    chinese = (word for word in words if len(word) > 1 and word >= "\u4e00")
+    return 2 if len(name) <= SHORT_NAME and any(name.endswith(word) for word in chinese) else 0
+
+
+def looks_like_header(where, rows):
+    """Whether the first row of a table names its columns.
+
+    Args:
+        where (str): the file, for the message.
+        rows (list[list[str]]): the first rows, at least two for an answer of True.
+
+    Raises:
+        UsageError: it may or may not.
+    """
+    names = [name.strip() for name in rows[0]] if rows else []
+    rows = [row for row in rows[1:] if row != rows[0]]
+    filled = [name for name in names if name]
+    # A column without a name has no cells either, or numbers of rows.
+    empty = sum(
+        not name and not any(row[index].strip() for row in rows if index < len(row))
+        for index, name in enumerate(names)
+    )
+    if not rows or not filled or len(filled) + empty < len(names) - 1 or len(set(filled)) < len(filled):
+        return False
+    if any(NUMBER.fullmatch(name) or not NAME.fullmatch(name) for name in filled):
+        return False
+    columns = [[row[index].strip() for row in rows if index < len(row)] for index in range(len(names))]
+    if any(name and name in column for name, column in zip(names, columns)):
+        return False  # one label of many
+    known = HEADER_TEXTS, HEADER_LABELS, HEADER_OTHERS
+    scores = [max(name_score(name, words) for words in known) for name in names]
+    if max(scores) == 3 or (max(scores) == 2 and all(len(name) <= 2 * SHORT_NAME for name in names)):
+        return True
+    for name, column in zip(names, columns):
+        cells = [cell for cell in column if cell]
+        if name and len(cells) > 2 and sum(NUMBER.fullmatch(cell) is not None for cell in cells) > 0.95 * len(cells):
+            return True
+    if len(rows) >= MIN_SAMPLES and _stands_out(names, columns):
+        shown = " ".join(repr(name) for name in names)
+        raise UsageError(
+            f"{where}: the first line, {shown}, may name the columns, or be a sample; say which: --header yes or "
+            "--header no"
+        )
+    return False
+
+
+def _stands_out(names, columns):
+    """Whether a first row is unlike those below it: its texts are short, and its label is never seen again."""
+    is_short, is_alone = False, False
+    for name, column in zip(names, columns):
+        cells = [cell for cell in column if cell]
+        counts = collections.Counter(cells)
+        if cells and 2 * len(counts) <= len(cells):
+            is_alone = is_alone or min(counts.values()) > 1
+        elif cells:
+            is_short = is_short or 2 * len(name) <= sum(map(len, cells)) / len(cells)
+    return is_short and is_alone

@@ -1,0 +1,208 @@
+"""How a text file is divided into fields: what stands between them, whether they are in quotes, what quotes mean.
+
+A quote that is opened and never closed would take in all lines up to the next one. Rows are therefore read strictly: a
+row that cannot be is told by its line, and reading goes on with the line behind it.
+"""
+
+import collections
+import csv
+from dataclasses import dataclass
+
+from core.quoting import is_quoted
+from utils import shortened
+
+# What may stand between fields, the most telling first: commas are in texts, too.
+SEPARATORS = ("\t", "_!_", "\x01", "|||", "||", "###", "::", "|", ";", ",", "^")
+SHOWN = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars", " ": "spaces", "\x01": "characters U+0001"}
+NAMES = {"tab": "\t", "comma": ",", "semicolon": ";", "space": " ", "none": "", "\\t": "\t", "\\x01": "\x01"}
+# Rows that are looked at, and the share of them that must have as many fields as the others.
+ROWS_LOOKED_AT, MOST = 2000, 0.9
+# Rows by which the columns of a table are found. A file may be sorted by its labels: behind the first rows, of so many
+# more each hundredth is looked at.
+SAMPLE_ROWS, SAMPLE_STEP, SAMPLE_READ = 5_000, 100, 2_000_000
+# Lines and characters of one cell in quotes, at most.
+MAX_CELL_LINES, MAX_CELL = 500, 1 << 22
+
+
+@dataclass(frozen=True)
+class Dialect:
+    r"""What divides the lines of a file.
+
+    Args:
+        separator (str): between fields; "" where a line is one field.
+        is_quoted (bool): fields may be in quotes, with separators and line breaks inside.
+        is_escaped (bool): a quote inside quotes is \", not "".
+    """
+
+    separator: str
+    is_quoted: bool = False
+    is_escaped: bool = False
+
+    def __str__(self):
+        between = SHOWN.get(self.separator, repr(self.separator))
+        quotes = ' in quotes (\\" inside)' if self.is_escaped else " in quotes" if self.is_quoted else ""
+        return f"fields{quotes} between {between}" if self.separator else "one field a line"
+
+
+class Rejected:
+    """What stands in the place of a row's fields where they cannot be used: why, and what is there."""
+
+    __slots__ = ("content", "reason")
+
+    def __init__(self, reason, content):
+        self.reason, self.content = reason, content
+
+    def __repr__(self):
+        return f"Rejected({self.reason!r}, {self.content!r})"
+
+
+def separator_of(name):
+    r"""A separator as the user gives it: itself, or tab, \t, comma, semicolon, space; none: ""."""
+    return NAMES.get(name, name)
+
+
+def find_dialect(lines, separator=None, is_excel=False):
+    """The dialect of a file.
+
+    Args:
+        lines (list[str]): its beginning, without blank lines; the last ones may be cut.
+        separator (str | None): the user's word for it.
+        is_excel (bool): the file is in Excel's own encoding for text.
+
+    Returns:
+        tuple[Dialect, int]: and the fields of a row. One field a line where nothing divides most lines alike.
+    """
+    lines = lines[:ROWS_LOOKED_AT]
+    if separator == "":
+        return Dialect(""), 1
+    for mark in [separator] if separator else SEPARATORS:
+        if not any(mark in line for line in lines):
+            continue
+        candidates = [Dialect(mark)]
+        if mark == "\t":
+            candidates = [Dialect(mark, is_quoted(lines, is_excel))]
+        elif len(mark) == 1:
+            candidates = [Dialect(mark, True), Dialect(mark, True, True), Dialect(mark)]
+        found = [(*_consistency(lines, dialect), dialect) for dialect in candidates]
+        # The first of those that divide most lines alike, else the one that divides the most.
+        share, width, dialect = next((one for one in found if one[0] >= MOST), max(found, key=lambda one: one[0]))
+        if width > 1 and (share >= MOST or separator):
+            return dialect, width
+    return Dialect(""), 1
+
+
+def _consistency(lines, dialect):
+    """The share of rows with as many fields as most, and that number; 0 where most quotes are no quotes."""
+    rows = [fields for _, fields in read_rows([(1, lines)], dialect)]
+    if rows and isinstance(rows[-1], Rejected):
+        rows.pop()  # cut
+    total = sum(row != [""] for row in rows)
+    widths = collections.Counter(len(row) for row in rows if isinstance(row, list) and row != [""])
+    quotes = sum(line.startswith('"') or f'{dialect.separator}"' in line for line in lines)
+    if not widths or 2 * (total - widths.total()) > quotes:
+        return 0.0, 1
+    width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
+    return round(count / total, 2), width
+
+
+def is_sampled(number):
+    """Whether the row of a number is one by which the columns are found."""
+    return number <= SAMPLE_ROWS or number % SAMPLE_STEP == 0
+
+
+# --------------------------------------------------------------------------------------------------------------- rows
+
+
+def read_rows(chunks, dialect, is_row=None):
+    """Divide lines into rows.
+
+    Args:
+        chunks (Iterable[tuple[int, list[str]]]): the number of the first line, and lines, as core/lines.py gives them.
+        dialect (Dialect): how.
+        is_row (Callable[[list[str]], bool] | None): whether fields are surely those of a row: then a cell in quotes
+            that has such a line inside is one whose quote was never closed.
+
+    Yields:
+        tuple[int, list[str] | Rejected]: the number of the row's first line, and its fields. Blank lines are [""].
+    """
+    if dialect.is_quoted:
+        yield from _quoted_rows(_Feed(chunks), dialect, is_row)
+        return
+    for number, lines in chunks:
+        rows = [line.split(dialect.separator) for line in lines] if dialect.separator else [[line] for line in lines]
+        yield from enumerate(rows, number)
+
+
+class _TooLong(csv.Error):
+    """A row of more lines than a cell may have."""
+
+
+class _Feed:
+    """Lines one by one, of which those since the last row can be had again."""
+
+    def __init__(self, chunks):
+        self.chunks, self.number = iter(chunks), 1
+        self.waiting, self.position, self.taken, self.size = [], 0, 0, 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        while self.position + self.taken >= len(self.waiting):
+            first, lines = next(self.chunks)
+            if not self.waiting:
+                self.number = first
+            self.waiting = self.waiting[self.position :] + lines
+            self.position = 0
+        line = self.waiting[self.position + self.taken]
+        self.taken += 1
+        self.size += len(line)
+        if self.taken > MAX_CELL_LINES or self.size > MAX_CELL:
+            raise _TooLong("it is not closed within 500 lines")
+        return line + "\n"
+
+    def lines(self):
+        """Those taken since the last row."""
+        return self.waiting[self.position : self.position + self.taken]
+
+    def accept(self, count):
+        """So many lines were a row."""
+        self.position += count
+        self.number += count
+        self.taken = self.size = 0
+
+
+def _quoted_rows(feed, dialect, is_row):
+    quotes = {"doublequote": False, "escapechar": "\\"} if dialect.is_escaped else {}
+    options = {"delimiter": dialect.separator, "strict": True, **quotes}
+    csv.field_size_limit(2 * MAX_CELL)
+    while True:
+        reader, problem = csv.reader(feed, **options), None
+        try:
+            for fields in reader:
+                taken, number = feed.taken, feed.number
+                if taken > 1 and is_row is not None and _swallows(feed.lines(), options, is_row):
+                    problem = "a quote that is not closed: a line inside is a row of its own"
+                    break
+                feed.accept(taken)
+                yield number, fields or [""]
+            else:
+                return
+        except csv.Error as error:
+            problem = f"a quote that is not closed, or not doubled inside quotes ({error})"
+        number, line = feed.number, feed.lines()[:1]
+        feed.accept(1)
+        yield number, Rejected(problem, shortened("".join(line), 1000))
+
+
+def _swallows(lines, options, is_row):
+    """Whether a line of a row, but for the last one, is a row of its own."""
+    if is_row([field.strip('"') for field in lines[0].split(options["delimiter"])]):
+        return True
+    for line in lines[1:-1]:
+        try:
+            if any(is_row(fields) for fields in csv.reader([line], **options)):
+                return True
+        except csv.Error:
+            pass
+    return False

@@ -1,0 +1,356 @@
+"""Texts and labels out of any files: tables are opened, their columns found, ids become names, texts are cleaned.
+
+What is found is told before anything is done with it (Samples.description), and what cannot be told is asked.
+"""
+
+import ast
+import collections
+import json
+from dataclasses import dataclass, field
+from typing import Optional
+
+from core.dialects import Rejected
+from core.folders import folder_table, is_folder_a_label
+from core.label_names import given_names, integer, names_beside
+from core.table_columns import NO_LABEL, Roles, Unsure, find_roles, names_of
+from core.tables import Reading, Table, open_table
+from core.text_cleaning import clean_text, one_line
+from utils import UsageError, shortened
+
+PARTS = ("train", "dev", "test")
+# A class id that means none, in the test parts of public data.
+HIDDEN_LABELS = {"-1", "-100"}
+CLEANING = {"html": clean_text, "none": one_line}
+# Names of a class in one cell that are more than one.
+LIST_STARTS, ROWS_SHOWN, CELL_SHOWN = ("[", "("), 3, 36
+
+
+@dataclass
+class Wishes:
+    """What a user says of the files, beside core.tables.Reading; None: to be found."""
+
+    reading: Reading = field(default_factory=Reading)
+    text_columns: Optional[list] = None
+    label_column: Optional[str] = None
+    label_names: Optional[list] = None
+    join: str = " "
+    clean: str = "html"
+    trust_columns: bool = False
+
+
+@dataclass
+class Opened:
+    """A table whose columns are known.
+
+    Args:
+        table (core.tables.Table): the table.
+        part (str | None): train, dev or test, where that is given.
+        roles (core.table_columns.Roles | None): of its columns.
+        sample (list[tuple[int, list[str]]]): rows of it.
+    """
+
+    table: Table
+    part: Optional[str]
+    roles: Optional[Roles] = None
+    sample: list = field(default_factory=list)
+
+    def shape(self):
+        """What tables that are read alike have in common."""
+        return frozenset(self.table.names) if self.table.names else self.table.width
+
+
+class Samples:
+    """The samples of some files.
+
+    Args:
+        sources (list[tuple[str | None, core.sources.Source]]): part (train, dev, test, or None) and file.
+        wishes (Wishes): what the user says.
+
+    Attributes:
+        opened (list[Opened]): the tables.
+        notes (list[str]): what a user should know of how they are read.
+        names (core.label_names.LabelNames | None): of the labels.
+
+    Raises:
+        UsageError: a file is no table, its columns are unclear, or its labels have no names in the list given. Where
+            columns are unclear, `description` of what was seen is in the error's `seen`.
+    """
+
+    def __init__(self, sources, wishes=None):
+        self.wishes, self.notes, self.names, self.mapping = wishes or Wishes(), [], None, None
+        self.clean = CLEANING[self.wishes.clean]
+        self.opened = [Opened(table, part) for part, table in _tables(sources, self.wishes.reading)]
+        for one in self.opened:
+            one.sample = one.table.sample()
+            if not one.sample:
+                problem = next((row for _, row in one.table.rows()), None)
+                why = f" ({problem.reason})" if isinstance(problem, Rejected) else ""
+                raise UsageError(f"{one.table.name}: no row that can be used{why}; give a file with samples")
+        self._borrow_names()
+        try:
+            self._find_roles()
+        except Unsure as error:
+            error.seen = self.description()
+            raise
+        self._find_names([source.folder for _, source in sources])
+
+    # ------------------------------------------------------------------------------------------------------ columns
+
+    def _borrow_names(self):
+        """Give files without names of columns those of the first one: pieces of one file."""
+        named = [one.table for one in self.opened if one.table.names]
+        for one in self.opened:
+            if not one.table.names and named and named[0].width == one.table.width:
+                one.table.names = named[0].names
+
+    def _find_roles(self):
+        """Find the columns of all tables; those of one shape together."""
+        groups = collections.defaultdict(list)
+        for one in self.opened:
+            groups[one.shape()].append(one)
+        # The files of training first, and of these the ones with most columns: others may have no labels.
+        ordered = sorted(
+            groups.values(),
+            key=lambda group: (min(PARTS.index(one.part or "train") for one in group), -group[0].table.width),
+        )
+        labelled, texts_before = None, []
+        for group in ordered:
+            first, wishes = group[0], self.wishes
+            columns = names_of(first.table)
+            rows = [_in_order(row, one.table, columns) for one in group for _, row in one.sample]
+            label = wishes.label_column
+            if labelled and not _has(first.table, labelled, label):
+                label = NO_LABEL
+                self.notes.append(f"{first.table.name}: no labels, so its texts are for data.txt")
+            texts = wishes.text_columns or (texts_before if set(texts_before) <= set(columns) else None)
+            label = labelled if labelled in columns and label is None else label
+            roles = find_roles(first.table, rows, texts, label, wishes.trust_columns)
+            if roles.label is not None:
+                labelled = labelled or columns[roles.label]
+            texts_before = texts_before or [columns[index] for index in roles.texts]
+            self.notes += [f"{first.table.name}: {note}" for note in roles.notes]
+            for one in group:
+                there = names_of(one.table)
+                texts = [there.index(columns[index]) for index in roles.texts]
+                one.roles = Roles(texts, None if roles.label is None else there.index(columns[roles.label]))
+                self._hide(one)
+
+    def _hide(self, one):
+        """Take a test file whose labels all say that they are hidden for one without labels."""
+        if one.part == "test" and one.roles.label is not None:
+            labels = {row[one.roles.label].strip() for _, row in one.sample}
+            if labels <= HIDDEN_LABELS:
+                one.roles.label = None
+                self.notes.append(f"{one.table.name}: its labels are hidden ({' '.join(labels)}); texts for data.txt")
+
+    def _find_names(self, folders):
+        """Find the names of class ids: the user's, the file's own, or those of a file beside it."""
+        labels = {
+            label
+            for one in self.opened
+            if one.roles.label is not None
+            for _, row in one.sample
+            if (label := one_line(row[one.roles.label])) and label not in HIDDEN_LABELS
+        }
+        if self.wishes.label_names:
+            self.names = given_names(self.wishes.label_names)
+            self.mapping = self.names.mapping(labels)
+            return
+        for one in self.opened:
+            if one.roles.label in one.table.label_names:
+                found = one.table.label_names[one.roles.label]
+                self.mapping = {**{name: name for name in found.values()}, **found}
+                self.order = list(found.values())
+                self.notes.append(f"{one.table.name}: the file names its class ids: {_listed(self.order)}")
+                return
+        if not labels or any(integer(label) is None for label in labels):
+            return
+        for names in names_beside(folders):
+            try:
+                self.mapping, self.names = names.mapping(labels), names
+            except UsageError as error:
+                self.notes.append(f"{names.where} is not used: {str(error).partition(': ')[2]}")
+            else:
+                self.notes.append(f"labels are ids; their names come from {names.where}: {_listed(names.order)}")
+                return
+        self.notes.append(
+            f"labels are ids ({_listed(sorted(labels, key=integer))}) without names; give them: --label_names FILE, "
+            "or --label_names 0=… 1=…"
+        )
+
+    def label_order(self, labels):
+        """The labels in the order of their class ids: that of their names, of numbers, or as they are given.
+
+        Args:
+            labels (Iterable[str]): those of the samples, in the order of their appearance.
+        """
+        order = getattr(self, "order", None) or (self.names and self.names.order)
+        if order:
+            return list(order)
+        labels = list(labels)
+        return sorted(labels, key=integer) if all(integer(label) is not None for label in labels) else labels
+
+    # --------------------------------------------------------------------------------------------------------- rows
+
+    def rows(self):
+        """All samples.
+
+        Yields:
+            tuple[Opened, int, str, str | None | Rejected]: the table, the line or row, the text and the label; None
+            where there is no label; a Rejected in the label's place where the row cannot be used.
+        """
+        labels = set()
+        for one in self.opened:
+            yield from self._rows_of(one, labels)
+
+    def _rows_of(self, one, known):
+        """The samples of one table; `known` are the labels seen so far."""
+        roles, table, clean, mapping = one.roles, one.table, self.clean, self.mapping
+        single, join = len(roles.texts) == 1, self.wishes.join
+        ready = {}  # labels as they stand -> as they are written
+
+        def is_row(fields):
+            return len(fields) == table.width and fields[roles.label] in ready
+
+        for number, row in table.rows(is_row if roles.label is not None else None):
+            if row.__class__ is not list:
+                yield one, number, "", row
+                continue
+            cells = [clean(row[index]) for index in roles.texts]
+            text = cells[0] if single else join.join(filter(None, cells))
+            label = None
+            if roles.label is not None:
+                raw = row[roles.label]
+                label = ready.get(raw)
+                if label is None:
+                    label = _label(raw, mapping)
+                    if label.__class__ is str:
+                        ready[raw] = label
+            if not text:
+                label = Rejected("no text", _content(row)) if any(row) else Rejected("blank line", "")
+            elif label.__class__ is Rejected:
+                label.content = _content(row)
+            elif row == table.names:
+                label = Rejected("the names of the columns again", _content(row))
+            elif not text.isascii() and not _can_be_written(text):
+                label = Rejected("half a character (a surrogate)", ascii(text))
+            yield one, number, text, label
+
+    # -------------------------------------------------------------------------------------------------- description
+
+    def description(self):
+        """What was seen, as lines: the files, their columns and uses, three samples."""
+        shown = set()
+        for one in self.opened:
+            count = sum(other.shape() == one.shape() and other.part == one.part for other in self.opened)
+            if (one.shape(), one.part) in shown:
+                continue
+            shown.add((one.shape(), one.part))
+            more = f" (and {count - 1} more files like it)" if count > 1 else ""
+            yield f"{one.table.name}: {one.table.kind}{more}" + (f" -> {one.part}" if one.part else "")
+            yield from _column_lines(one)
+            if one.roles:
+                yield f"  the first {ROWS_SHOWN} samples, as they are written:"
+                for _, _, text, label in _some(self._rows_of(one, set()), ROWS_SHOWN):
+                    yield f"    {shortened(text, 60)}" + (f"\t{label}" if label is not None else "")
+        yield from (f"note: {note}" for note in self.notes)
+
+
+def _tables(sources, reading):
+    """(part, Table) of files; texts in one folder a label are one table."""
+    if is_folder_a_label([source for _, source in sources]):
+        groups = collections.defaultdict(list)
+        for part, source in sources:
+            groups[part].append(source)
+        for part, group in groups.items():
+            yield part, folder_table(group, reading)
+        return
+    for part, source in sources:
+        yield part, open_table(source, reading)
+
+
+def _has(table, name, wish):
+    """Whether a table has the column that holds the labels of another one."""
+    return name in names_of(table) or (wish is not None and wish.isdigit() and int(wish) <= table.width)
+
+
+def _in_order(row, table, columns):
+    """The fields of a row in the order of other columns of the same names."""
+    names = names_of(table)
+    return row if names == columns else [row[names.index(name)] for name in columns]
+
+
+def _content(row):
+    return shortened("\t".join(row), 1000)
+
+
+def _label(raw, mapping):
+    """What a label is called; None for none; a Rejected for several, or one that has no name."""
+    label = one_line(raw)
+    if label[:1] in LIST_STARTS and label[-1:] in ("]", ")"):
+        for read in (json.loads, ast.literal_eval):
+            try:
+                found = read(label)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+            if isinstance(found, (list, tuple)):
+                if len(found) > 1:
+                    return Rejected(f"{len(found)} labels", "")
+                label = one_line(str(found[0])) if found else ""
+                break
+    if not label:
+        return None
+    if mapping is None:
+        return label if label.isascii() or _can_be_written(label) else Rejected("half a character in the label", "")
+    name = mapping.get(label) or mapping.get(str(integer(label)))
+    return name or Rejected(f"no name of the label {shortened(label)!r}", "")
+
+
+def _can_be_written(text):
+    try:
+        text.encode("utf-8")
+        return True
+    except UnicodeEncodeError:
+        return False
+
+
+def _some(rows, count):
+    """The first rows that can be used."""
+    for row in rows:
+        if row[3].__class__ is not Rejected:
+            yield row
+            count -= 1
+            if not count:
+                return
+
+
+def _listed(names):
+    return shortened(" ".join(names), 120)
+
+
+def _column_lines(one):
+    """A table of the columns of a table: what each is used for, and what is in it."""
+    rows = [row for _, row in one.sample]
+    lines = [("column", "use", "filled", "different", "such as")]
+    for index, name in enumerate(names_of(one.table)):
+        cells = [row[index] for row in rows]
+        filled = [cell for cell in cells if cell.strip()]
+        use = "?" if one.roles is None else "-"
+        if one.roles:
+            use = "label" if index == one.roles.label else "text" if index in one.roles.texts else "-"
+        example = " | ".join(shortened(one_line(cell), CELL_SHOWN) for cell in cells[:ROWS_SHOWN])
+        lines.append((name, use, f"{len(filled) / len(cells):.0%}", f"{len(set(filled)):,}", example))
+    widths = [max(_width(line[index]) for line in lines) for index in range(4)]
+    for line in lines:
+        yield "  " + "  ".join([*(_padded(cell, width) for cell, width in zip(line, widths)), line[4]]).rstrip()
+    if len(rows) > ROWS_SHOWN:
+        yield f"  (of {len(rows):,} rows that were looked at)"
+
+
+def _width(text):
+    """Columns of a terminal that a text takes."""
+    return sum(2 if character >= "\u2e80" else 1 for character in text)
+
+
+def _padded(text, width):
+    return text + " " * (width - _width(text))

@@ -1,0 +1,229 @@
+"""What a user names as data, opened: files, patterns, folders, and what lies in zip and gzip archives.
+
+Nothing is unpacked to disk: paths inside an archive are names, never used.
+"""
+
+import contextlib
+import functools
+import glob
+import gzip
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.encodings import codec_of, likely_encodings
+from utils import UsageError
+
+GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
+# How a file begins that holds others, or that no table is read from -> what to do with it.
+NO_TABLE = {
+    b"%PDF": "a PDF; copy its table to a spreadsheet, and save that as CSV",
+    b"Rar!": "a RAR archive; unpack it, and give the folder",
+    b"7z\xbc\xaf": "a 7z archive; unpack it, and give the folder",
+    b"BZh": "compressed by bzip2; unpack it first (bunzip2)",
+    b"\xfd7zXZ": "compressed by xz; unpack it first (unxz)",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first (unzstd)",
+    b"ARROW1": "an Arrow file; save it as Parquet (datasets: to_parquet)",
+}
+# The first word of a file's name that tells which part of the data it is.
+PART_WORDS = {
+    **dict.fromkeys(("train", "training", "训练集", "训练"), "train"),
+    **dict.fromkeys(("dev", "valid", "validation", "val", "eval", "验证集", "开发集", "验证"), "dev"),
+    **dict.fromkeys(("test", "testing", "测试集", "测试"), "test"),
+}
+# Names of files beside data that hold the names of labels.
+LABEL_FILES = re.compile(
+    r"(class|classes|class_names|label|labels|label_names|label_map|id2label|label2id|categories)\.(txt|json|csv|tsv)",
+    re.IGNORECASE,
+)
+# In a folder these are no data.
+NO_DATA = re.compile(
+    r"\.|_|~\$|thumbs\.db$|desktop\.ini$|readme|licen[cs]e|changelog|makefile"
+    r"|.*\.(md|py|ipynb|sh|pdf|docx?|html?|png|jpe?g|gif|ya?ml|toml|lock|bat|log|pkl|npy|npz|bin|pt)$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file, or one member of an archive.
+
+    Args:
+        name (str): for messages: a path, or path:member.
+        parts (tuple[str, ...]): its folders and its name below what the user gave.
+        opener (Callable[[], BinaryIO]): opens it anew, at its beginning.
+        folder (Path): the folder on the disk that it, or its archive, lies in.
+    """
+
+    name: str
+    parts: tuple
+    opener: Callable
+    folder: Path
+
+    @contextlib.contextmanager
+    def open(self):
+        """A binary file, unpacked where it is compressed.
+
+        Raises:
+            UsageError: it cannot be read, or the archive is damaged.
+        """
+        try:
+            with self.opener() as file:
+                yield file
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UsageError(f"{self.name}: cannot be read ({reason}); give the path of a readable file") from None
+        except (EOFError, zipfile.BadZipFile, ValueError, RuntimeError) as error:
+            if isinstance(error, UnicodeError):
+                raise
+            raise UsageError(f"{self.name}: damaged or locked ({error}); fetch or pack it again") from None
+
+    def head(self, size):
+        """Its first bytes."""
+        with self.open() as file:
+            return file.read(size)
+
+    @property
+    def part(self):
+        """train, dev or test where its name says so (train.csv, dev_0.json, validation-00000-of-00001.parquet)."""
+        return part_of(self.parts[-1])
+
+
+def part_of(name):
+    """Which part of the data a file or folder holds, by the first word of its name that tells it; None for none."""
+    words = re.split(r"[^a-z\u4e00-\u9fff]+", name.lower())
+    return next((PART_WORDS[word] for word in words if word in PART_WORDS), None)
+
+
+def find_sources(patterns):
+    """The files behind what a user gave.
+
+    Args:
+        patterns (Iterable[str | Path]): files, folders, or patterns such as data/*.csv and data/**/*.json.
+
+    Returns:
+        list[Source]: in the order given, files of a folder in the order of their names.
+
+    Raises:
+        UsageError: nothing is there, or an archive cannot be read.
+    """
+    found = []
+    for pattern in map(str, patterns):
+        path = Path(pattern)
+        if path.exists():
+            paths = [path]
+        else:
+            paths = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]
+        if not paths:
+            raise UsageError(f"{pattern}: no such file; give the path of a file or folder, or a pattern in quotes")
+        for path in paths:
+            found += _in_folder(path) if path.is_dir() else _of_file(path, (path.name,))
+    return found
+
+
+def _in_folder(folder):
+    """The sources of all files of a folder that may be data."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    found = []
+    for path in paths:
+        parts = path.relative_to(folder).parts
+        if not any(is_no_data(part) for part in parts):
+            found += _of_file(path, parts)
+    if not found:
+        raise UsageError(f"{folder}: no file in it that may be data; give another folder, or the file itself")
+    return found
+
+
+def is_no_data(name):
+    """Whether a file or folder of a folder is left aside: hidden ones, texts about the data, programs, pictures."""
+    return bool(NO_DATA.match(name))
+
+
+def _of_file(path, parts):
+    """The sources of one file of the disk: itself, or the members of a zip."""
+    opener = functools.partial(open, path, "rb")
+    plain = Source(str(path), parts, opener, path.parent)
+    head = plain.head(512)
+    if head.startswith(GZIP):
+        name = parts[-1].removesuffix(".gz")
+        packed = Source(str(path), (*parts[:-1], name), functools.partial(gzip.open, path, "rb"), path.parent)
+        if packed.head(512)[257:262] == b"ustar":
+            raise UsageError(f"{path}: a tar archive; unpack it (tar -xzf), and give the folder")
+        return [packed]
+    if head.startswith(ZIP):
+        return _of_zip(plain, path, parts)
+    if head[257:262] == b"ustar":
+        raise UsageError(f"{path}: a tar archive; unpack it (tar -xf), and give the folder")
+    return [plain]
+
+
+def _of_zip(plain, path, parts):
+    """The members of a zip; the zip itself where it is a spreadsheet."""
+    with plain.open() as file, zipfile.ZipFile(file) as archive:
+        infos = [info for info in archive.infolist() if not info.is_dir()]
+    names = {info.filename for info in infos}
+    if "[Content_Types].xml" in names or "mimetype" in names:
+        return [plain]
+    found = []
+    for info in infos:
+        member = tuple(re.split(r"[/\\]", _member_name(info)))
+        if not any(is_no_data(part) for part in member):
+            opener = functools.partial(_open_member, path, info)
+            source = Source(f"{path}:{'/'.join(member)}", (*parts[:-1], *member), opener, path.parent)
+            if source.head(2) == GZIP:
+                opener = functools.partial(_open_member, path, info, True)
+                source = Source(source.name, (*source.parts[:-1], member[-1].removesuffix(".gz")), opener, path.parent)
+            found.append(source)
+    if not found:
+        raise UsageError(f"{path}: no file in it that may be data; give another archive")
+    return found
+
+
+@contextlib.contextmanager
+def _open_member(path, info, is_packed=False):
+    """A member of a zip as a binary file."""
+    with zipfile.ZipFile(path) as archive, archive.open(info) as file:
+        if is_packed:
+            with gzip.open(file, "rb") as unpacked:
+                yield unpacked
+        else:
+            yield file
+
+
+def _member_name(info):
+    """A member's name as it was written: programs on Chinese Windows write GBK and say nothing of it."""
+    if info.flag_bits & 0x800:
+        return info.filename
+    try:
+        data = info.filename.encode("cp437")
+        return data.decode("utf-8")
+    except UnicodeEncodeError:
+        return info.filename
+    except UnicodeDecodeError:
+        names = likely_encodings(data)
+        return data.decode(codec_of(names[0]) if names else "gb18030", "replace")
+
+
+def refuse_no_table(source, head):
+    """Raise UsageError where a file begins like something that no table is read from."""
+    what = next((what for magic, what in NO_TABLE.items() if head.startswith(magic)), None)
+    if what is None and re.match(
+        rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|table|\?xml|meta)", head, re.IGNORECASE
+    ):
+        what = (
+            "a web page or XML (some programs call that .xls); open it in a spreadsheet, and save it as .xlsx or CSV"
+        )
+    if what:
+        raise UsageError(f"{source.name}: {what}")
+
+
+def is_label_file(source):
+    """Whether a file is named like one of label names."""
+    return bool(LABEL_FILES.fullmatch(source.parts[-1]))
+
+
+def is_unlabelled(source):
+    """Whether a file is named like one of texts without labels."""
+    return bool(re.match(r"data\.|unlabell?ed", source.parts[-1], re.IGNORECASE))

@@ -1,0 +1,76 @@
+"""core/dialects.py: what divides a file, and quotes that are not closed."""
+
+import pytest
+
+from core.dialects import Dialect, Rejected, find_dialect, read_rows
+
+ROWS = [f"第{number}条评论说很好,标签{number % 3}" for number in range(30)]
+
+
+QUOTED = Dialect(",", True)
+
+
+def rows(lines, dialect=QUOTED, is_row=None):
+    return list(read_rows([(1, lines)], dialect, is_row))
+
+
+@pytest.mark.parametrize("mark", ["\t", "_!_", "|||", "::", "|", ";", ",", "\x01"])
+def test_separators(mark):
+    dialect, width = find_dialect([row.replace(",", mark) for row in ROWS])
+    assert (dialect.separator, width) == (mark, 2)
+
+
+def test_commas_in_texts_are_none():
+    lines = [f"好{'，但是，' * (number % 4)}不错{',' * (number % 3)}" for number in range(30)]
+    assert find_dialect(lines) == (Dialect(""), 1)
+    assert find_dialect([f"{line}\t甲" for line in lines])[0].separator == "\t"
+
+
+def test_quotes():
+    lines = [f'"他说""好"", 第{number}次",甲' for number in range(30)]
+    dialect, width = find_dialect(lines)
+    assert (dialect, width) == (Dialect(",", True), 2)
+    assert rows(lines, dialect)[0] == (1, ['他说"好", 第0次', "甲"])
+    lines = [line.replace('""', '\\"') for line in lines]
+    dialect, width = find_dialect(lines)
+    assert (dialect, width) == (Dialect(",", True, True), 2)
+    assert rows(lines, dialect)[0] == (1, ['他说"好", 第0次', "甲"])
+
+
+def test_tabs_and_texts_that_begin_with_quotes():
+    """Quotes are the text's own unless a program with quotes wrote the file."""
+    lines = [f'"好"的第{number}次\t甲' for number in range(30)]
+    assert find_dialect(lines) == (Dialect("\t"), 2)
+    assert find_dialect([f'"第{number}""次"\t"甲"' for number in range(30)]) == (Dialect("\t", True), 2)
+
+
+def test_line_breaks_inside_quotes():
+    assert rows(["a,b", '"c', "", 'd",e', "f,g"]) == [(1, ["a", "b"]), (2, ["c\n\nd", "e"]), (5, ["f", "g"])]
+
+
+def test_a_quote_that_is_never_closed_takes_in_nothing():
+    found = rows([ROWS[0], f'"{ROWS[1]}', *ROWS[2:]])
+    assert [number for number, _ in found] == list(range(1, 31))
+    assert [number for number, row in found if isinstance(row, Rejected)] == [2]
+    assert found[1][1].content == f'"{ROWS[1]}'
+
+
+def test_a_quote_that_closes_far_away():
+    """Strictly read it is one cell; a line inside that is a row tells that it is not."""
+    lines = [ROWS[0], '"他说很好,标签1', ROWS[2], '后来不好",标签2', ROWS[4]]
+    assert len(rows(lines)) == 3
+    labels = {"标签0", "标签1", "标签2"}
+    found = rows(lines, is_row=lambda fields: len(fields) == 2 and fields[1] in labels)
+    assert [row.__class__ is list for _, row in found] == [True, False, True, True, True]
+    assert found[2] == (3, ["第2条评论说很好", "标签2"])
+
+
+def test_a_cell_of_too_many_lines(monkeypatch):
+    monkeypatch.setattr("core.dialects.MAX_CELL_LINES", 5)
+    found = rows(['"a', *["b"] * 9, 'c",d', "e,f"])
+    assert isinstance(found[0][1], Rejected) and found[-1] == (12, ["e", "f"])
+
+
+def test_blocks_of_lines():
+    chunks = [(1, ["a,b", '"c']), (3, ['d",e']), (4, ["f,g"])]
+    assert list(read_rows(chunks, Dialect(",", True))) == [(1, ["a", "b"]), (2, ["c\nd", "e"]), (4, ["f", "g"])]

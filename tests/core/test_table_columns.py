@@ -1,0 +1,95 @@
+"""core/table_columns.py: which column is what, and where it is asked instead."""
+
+import pytest
+
+from core.table_columns import Unsure, find_roles
+from core.tables import Table
+from tests.data import zoo
+from utils import UsageError
+
+TEXTS, LABELS = map(list, zip(*zoo.samples(120)))
+CODES = [zoo.IDS[label] for label in LABELS]
+ROW_IDS = [f"doc_{number}" for number in range(120)]
+DATES = [f"2024-01-{number % 28 + 1:02} 10:00" for number in range(120)]
+SHORT = [text[:4] + str(number) for number, text in enumerate(TEXTS)]
+
+
+def find(columns, **options):
+    """(texts, label, notes) of columns by name; names that are digits are none."""
+    names = list(columns)
+    table = Table("a.csv", "", None if names[0].isdigit() else names, len(names), None)
+    roles = find_roles(table, [list(row) for row in zip(*columns.values())], **options)
+    return roles.texts, roles.label, roles.notes
+
+
+def test_by_names():
+    assert find({"id": ROW_IDS, "label": LABELS, "text": TEXTS}) == ([2], 1, [])
+    assert find({"评论内容": TEXTS, "所属类别": LABELS, "日期": DATES})[:2] == ([0], 1)
+    # CLUE's TNEWS: keywords are texts, too, but shorter.
+    assert find({"label": CODES, "label_desc": LABELS, "sentence": TEXTS, "keywords": SHORT}) == (
+        [2], 1, ["label holds the ids of label_desc"]
+    )  # fmt: skip
+    # The label is named, another column is not.
+    sources = ["web" if number % 2 else "app" for number in range(120)]
+    assert find({"text": TEXTS, "channel": sources, "label": LABELS})[:2] == ([0], 2)
+
+
+def test_by_what_is_in_them():
+    assert find({"1": TEXTS, "2": LABELS}) == ([0], 1, [])
+    assert find({"1": LABELS, "2": TEXTS}) == ([1], 0, ["the label stands before the text: put right"])
+    assert find({"1": ROW_IDS, "2": DATES, "3": LABELS, "4": TEXTS})[:2] == ([3], 2)
+    assert find({"1": CODES, "2": LABELS, "3": TEXTS}) == (
+        [2], 1, ["1 holds the ids of 2", "the label stands before the text: put right"]
+    )  # fmt: skip
+    # A column with holes beside a whole one.
+    holes = ["" if number % 5 == 0 else text for number, text in enumerate(SHORT)]
+    assert find({"1": LABELS, "2": TEXTS, "3": holes})[:2] == ([1], 0)
+
+
+def test_the_user_s_word():
+    columns = {"title": TEXTS, "body": SHORT, "label": LABELS, "kind": CODES}
+    assert find(columns, text_columns=["title", "body"], label_column="kind") == ([0, 1], 3, [])
+    assert find(columns, text_columns=["2", "TITLE"], label_column="3")[:2] == ([1, 0], 2)
+    assert find(columns, text_columns=["title"], label_column="none")[:2] == ([0], None)
+    with pytest.raises(UsageError, match="no column 'titel'; did you mean 'title'"):
+        find(columns, text_columns=["titel"])
+    with pytest.raises(UsageError, match="--label_column title: is the --text_column too"):
+        find(columns, text_columns=["title"], label_column="title")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"title": TEXTS, "content": SHORT, "label": LABELS},
+            "2 columns may be the text.*--text_column title content",
+        ),
+        ({"sentence1": TEXTS, "sentence2": TEXTS[::-1], "label": LABELS}, "2 columns may be the text"),
+        (
+            {"title": SHORT, "body": [t * 3 for t in TEXTS], "label": LABELS},
+            "--text_column title or --text_column bod",
+        ),
+        (
+            {"1": TEXTS, "2": LABELS, "3": [str(number % 7) for number in range(120)]},
+            "2 columns may be the label; choose one: --label_column 2 or --label_column 3",
+        ),
+        (
+            {"一级分类": LABELS, "二级分类": [n + str(i % 2) for i, n in enumerate(LABELS)], "文本": TEXTS},
+            "2 columns may be the label; choose one: --label_column 一级分类",
+        ),
+        ({"1": TEXTS}, "no column of labels.*--label_column none"),
+        ({"1": TEXTS, "2": ROW_IDS}, "no column has values that come again"),
+        (
+            {"text": TEXTS, "label": ROW_IDS},
+            "120 different labels in 120 samples.*numbers of records.*--trust_columns",
+        ),
+        ({"text": LABELS, "label": TEXTS}, "the wrong way round.*--text_column and --label_column"),
+    ],
+)
+def test_where_it_is_asked(columns, message):
+    with pytest.raises(Unsure, match=message):
+        find(columns)
+
+
+def test_trust():
+    assert find({"text": TEXTS, "label": ROW_IDS}, trust=True)[:2] == ([0], 1)
