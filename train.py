@@ -16,6 +16,7 @@ What a trained model gets wrong: python train.py --do_eval --debug True --model_
 """
 
 import contextlib
+import functools
 import os
 import sys
 from dataclasses import dataclass, field
@@ -49,10 +50,9 @@ from core.checkpoints import (
     trained_ngrams,
     trained_pooling,
     trained_separator,
-    weights_digest,
 )
-from core.checks import check_batch, check_writable, data_warnings, read_dev
-from core.label_paths import SEPARATOR, separator_facts, separator_problems
+from core.checks import check_batch, check_writable, data_warnings, dev_at_hand, read_dev
+from core.label_paths import SEPARATOR, separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
 from core.recipe_flags import (
@@ -145,6 +145,13 @@ class ModelArguments:
             "calibrated on dev). The Paddle graph is always written."
         },
     )
+    calibrate: bool = field(
+        default=True,
+        metadata={
+            "help": "Fit a temperature on dev and put it into the exported graphs, so that whoever runs them gets "
+            "calibrated probabilities; labels stay. Without dev data there is none."
+        },
+    )
     pruner: str = field(
         default="builtin",
         metadata={
@@ -169,6 +176,8 @@ class Data:
     train: Optional[tuple]
     dev: Optional[tuple]
     test: Optional[tuple]
+    export_dev: Optional[tuple] = None  # dev where only an export's calibration has a use for it
+    why_no_dev: str = ""  # where there is none
 
 
 @dataclass
@@ -226,10 +235,10 @@ def work(run):
     if args.do_compress:
         from core.compress import compress
 
-        levels = separator_facts(run.data.labels, run.data_flags.label_separator)
-        facts = {"weights": weights_digest(pipeline.model_dir(run)), **levels}
+        facts = pipeline.export_facts_of(run)
+        know = functools.partial(pipeline.confidence_facts, trainer, run)
         try:
-            compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner)
+            compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner, know)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command starts the compression over") from None
     if model_flags.do_parity and not pipeline.check_parity(trainer, run):
@@ -362,6 +371,8 @@ def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args):
         reason = next((REFUSED_STRATEGIES[part] for part in parts if part in REFUSED_STRATEGIES), "not a strategy")
         problems.append(f"--strategy {args.strategy}: {reason}; use one of {', '.join(SUPPORTED_STRATEGIES)}")
     problems += pruner_problems(model_flags.pruner, args)
+    if not (model_flags.calibrate or args.do_export or args.do_compress):
+        problems.append("--calibrate False: has a part in an export only; add --do_export or --do_compress")
     unknown = [name for name in model_flags.export_type if name not in EXPORT_TYPES]
     if unknown:
         problems.append(f"--export_type {' '.join(unknown)}: not known; use some of {', '.join(EXPORT_TYPES)}")
@@ -418,21 +429,19 @@ def read_data(model_flags, data_flags, args, needs_dev=False):
     labels = read_labels(data_flags.label_path) if needs_examples else None
     if not args.do_train:
         labels = trained_labels(model_flags.model_name_or_path, labels, data_flags.label_path)
-    if not needs_examples:
-        return Data(labels, None, None, None)
-
     needs_train = args.do_train or args.do_compress
     train = read_any_examples(data_flags.train_path, labels) if needs_train else None
     if needs_train:
         check_batch(len(train[0]), args, data_flags.train_path)
     debug_only = data_flags.debug and not needs_train
     needs_dev = needs_dev or calibrates or model_flags.do_parity or (uses_dev(args) and not debug_only)
-    return Data(
-        labels=labels,
-        train=train,
-        dev=read_dev(data_flags.dev_path, labels, data_flags.train_path) if needs_dev else None,
-        test=read_any_examples(data_flags.test_path, labels) if data_flags.debug else None,
-    )
+    dev, spare = None, (None, "")
+    if needs_examples and needs_dev:
+        dev = read_dev(data_flags.dev_path, labels, data_flags.train_path)
+    elif args.do_export and model_flags.calibrate:
+        spare = dev_at_hand(data_flags.dev_path, data_flags.label_path, labels)
+    test = read_any_examples(data_flags.test_path, labels) if data_flags.debug else None
+    return Data(labels, train, dev, test, *spare)
 
 
 if __name__ == "__main__":

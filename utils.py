@@ -294,25 +294,6 @@ def evaluation_report(split, labels, truth, predicted):
     return lines
 
 
-def fit_temperature(logits, truth):
-    """The number to divide logits by that makes the true classes most likely (Guo et al., 2017, arXiv:1706.04599).
-
-    Args:
-        logits (np.ndarray): [samples, classes].
-        truth: class ids [samples].
-    """
-    import numpy as np
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
-
-    logits = np.asarray(logits, dtype=np.float64)
-
-    def loss(log_temperature):
-        return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(truth)), truth].mean()
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x))
-
-
 def prediction_lines(texts, given, answers):
     """The lines of a file of predictions, such as bad_case.txt, which names its columns in the first.
 

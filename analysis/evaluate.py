@@ -10,9 +10,9 @@ coverage.png; with --compare also changed.txt, the samples that only one of the 
 100 classes also classes.tsv, the scores of all of them; where labels are paths such as illness##cold
 (--label_separator), levels.json, the scores of each level, which the page and the printed report have too.
 
-- Scores and thresholds are of the probabilities that are served: softmax of the logits, as in bad cases, predictions
-  and the server's answers. A threshold is told where its accuracy is reached with a certainty of 95 % (Clopper and
-  Pearson 1934).
+- Scores and thresholds are of the probabilities that are served: softmax of the logits, divided by the temperature
+  of <params_path>/export where that has one, as in bad cases and the server's answers. A threshold is told where its
+  accuracy is reached with a certainty of 95 % (Clopper and Pearson 1934).
 - Intervals: 95 %, percentile bootstrap (Efron and Tibshirani 1993) over samples; --seed decides the draws.
 - Calibration: expected calibration error in 15 bins (Naeini et al. 2015); for information also after dividing the
   logits by a temperature (Guo et al. 2017), each half of dev by that of the other half, which nothing served does.
@@ -31,6 +31,7 @@ from analysis.flags import check_flags, for_model, make_parser, next_command, re
 from analysis.report import add_language_flag
 from core.arguments import parse_argv, require_packages
 from core.checkpoints import trained_separator
+from core.confidence import served_temperature
 from core.label_paths import SEPARATOR, separator_problems
 from utils import UsageError, exit_on_usage_error, prediction_lines, read_examples, write_lines
 
@@ -70,8 +71,13 @@ def main(argv=None):
 
     logits, _ = Classifier(flags, labels).run(texts, "dev")
     separator = flags.label_separator or trained_separator(flags.params_path)
-    evaluation = Evaluation(labels, texts, np.array(truth), logits, flags.seed, separator)
+    temperature, export = served_temperature(flags.params_path)
+    evaluation = Evaluation(labels, texts, np.array(truth), logits, flags.seed, separator, temperature)
     print("\n".join(score_lines(evaluation)))
+    if export:
+        print(
+            f"The temperature is that of {export}, fitted on its dev data; the scores of another export may be others."
+        )
     lengths = length_warning(flags)
     if lengths:
         print(f"These scores are of --max_seq_length {lengths[0]}; trained with {lengths[1]}, it is served with that.")

@@ -5,7 +5,8 @@ import numpy as np
 from analysis.evaluation_plots import MATRIX_CLASSES, most_mistaken, plots
 from analysis.evaluation_words import WORDS
 from analysis.report import chart, escape, set_font, table, to_png, to_svg, write_page
-from analysis.scores import Confusions, bootstrap, class_scores, compare, samples_needed
+from analysis.scores import Confusions, bootstrap, class_scores, compare
+from core.calibration import samples_needed
 from core.checkpoints import trained_max_length
 from core.label_paths import with_levels
 from utils import evaluation_report, shortened, staged_files, write_json, write_lines
@@ -47,7 +48,11 @@ def score_lines(evaluation):
         yield f"Top-{k} accuracy in dev dataset: {value:.2%}"
     before, after = map(percent, evaluation.errors)
     yield f"Calibration error: {before} points; {after} with temperature {evaluation.temperature:.3f}"
-    yield "No temperature is applied to what is served, nor below: these thresholds are for the served scores."
+    own = evaluation.served_temperature
+    served = "No temperature is applied to what is served, nor below"
+    if own != 1.0:
+        served = f"Logits are divided by {own:.4g}, as in the export that is served, above and below"
+    yield f"{served}: these thresholds are for the served scores."
     total = len(evaluation.texts)
     for wanted, found in evaluation.promises.items():
         said = f"Accuracy of at least {wanted:.0%}"
@@ -73,6 +78,15 @@ def length_warning(flags):
 
 
 # ------------------------------------------------------------------------------------------------------------ the page
+
+
+def scaled(evaluation):
+    """The ending of sentences about scores that are served with a temperature, else nothing."""
+    return "_scaled" if evaluation.served_temperature != 1.0 else ""
+
+
+def own_temperature(evaluation):
+    return f"{evaluation.served_temperature:.4g}"
 
 
 def overall_table(evaluation, scores, macro, accuracy, words):
@@ -115,7 +129,8 @@ def promise_parts(evaluation, words):
             values = (("–", words[why].format(needed=f"{needed:,}", total=f"{total:,}")), "", "", "")
         rows.append([percent(wanted), *values])
     yield f"<h2>{escape(words['answer'])}</h2>"
-    yield f"<p>{say(words, 'answer_how', percent=percent(example), score=f'{example:.4f}')}</p>"
+    values = {"percent": percent(example), "score": f"{example:.4f}"}
+    yield f"<p>{say(words, 'answer_how' + scaled(evaluation), temperature=own_temperature(evaluation), **values)}</p>"
     yield f"<p>{escape(words['answer_sure'])}</p>"
     header = [words[name] for name in ("wanted", "threshold", "share", "answered", "found")]
     yield table(header, rows, numbers=range(5))
@@ -242,9 +257,12 @@ def page_parts(evaluation, svgs, flags, more_parts):
     parts += [overall_table(evaluation, scores, macro, accuracy, words), *level_parts(evaluation, flags.seed, words)]
     parts += [*promise_parts(evaluation, words), chart(svgs["coverage"])]
     before, after = map(percent, evaluation.errors)
-    temperature = {"temperature": f"{evaluation.temperature:.3f}", "after": after}
+    temperature = {"temperature": f"{evaluation.temperature:.3f}", "after": after, "own": own_temperature(evaluation)}
     parts += [f"<h2>{escape(words['calibration'])}</h2>", f"<p>{say(words, 'calibration_how', before=before)}</p>"]
-    parts += [chart(svgs["reliability"]), f"<p>{say(words, 'temperature_how', **temperature)}</p>"]
+    parts += [
+        chart(svgs["reliability"]),
+        f"<p>{say(words, 'temperature_how' + scaled(evaluation), **temperature)}</p>",
+    ]
     parts.append(f"<h2>{escape(words['classes'])}</h2>")
     parts += class_parts(evaluation, scores, per_class, flags.report_dir / "classes.tsv", words)
     parts += confusion_parts(evaluation, svgs["confusion_matrix"], words)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from analysis.report import new_figure, show_legend, text_width
-from analysis.scores import BINS, reliability
+from core.calibration import BINS, reliability
 
 BLUE, ORANGE, GREY = "#3b6ea8", "#e0883a", "#999999"
 

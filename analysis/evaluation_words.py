@@ -24,6 +24,8 @@ WORDS = {
         "answer": "Answer, or leave it to a person",
         "answer_how": "Answer only what has at least this score; leave the rest to a person. These are the scores "
         "that are served and written into files: no temperature is applied to them. There, {percent} is {score}.",
+        "answer_how_scaled": "Answer only what has at least this score; leave the rest to a person. These are the "
+        "scores that are served, with the export's temperature of {temperature}. There, {percent} is {score}.",
         "answer_sure": "With such a threshold, other texts of the same kind reach the accuracy with a certainty of "
         "about 95 %; on these samples it is therefore higher.",
         "wanted": "accuracy wanted",
@@ -40,6 +42,9 @@ WORDS = {
         "keep it. The error is the mean distance: {before} as served.",
         "temperature_how": "For information: dividing the logits by a temperature of {temperature} would bring it to "
         "{after}. Nothing does so when the model is exported or served.",
+        "temperature_how_scaled": "The export's graph divides the logits by {own}, which was fitted on its dev data; "
+        "with the same data, this error is therefore a little too small, and export.json has it out of fold. For "
+        "information: dividing once more, by {temperature}, would bring it to {after}.",
         "confidence": "confidence, %",
         "accuracy_axis": "accuracy, %",
         "served": "as served",
@@ -87,6 +92,8 @@ WORDS = {
         "answer": "自动回答，还是交给人",
         "answer_how": "只回答分数不低于阈值的文本，其余交给人。分数就是服务返回、文件中写入的分数，没有经过温度缩放；"
         "{percent} 在那里写作 {score}。",
+        "answer_how_scaled": "只回答分数不低于阈值的文本，其余交给人。分数就是服务返回的分数，"
+        "已经过导出时的温度 {temperature}；{percent} 在那里写作 {score}。",
         "answer_sure": "用这样的阈值，同类的其他文本约有 95 % 的把握达到所要的准确率，"
         "所以在这些样本上的准确率更高一些。",
         "wanted": "要达到的准确率",
@@ -103,6 +110,9 @@ WORDS = {
         "误差是平均的距离：部署时为 {before}。",
         "temperature_how": "仅供参考：把 logit 除以温度 {temperature} 可以使误差变为 {after}。"
         "导出和部署时都没有这样做。",
+        "temperature_how_scaled": "导出的静态图把 logit 除以 {own}，这个温度是在导出时的开发集上拟合的；"
+        "用同样的数据评估，误差会略为偏小，export.json 中有交叉拟合的结果。仅供参考：再除以 {temperature} "
+        "可以使误差变为 {after}。",
         "confidence": "置信度，%",
         "accuracy_axis": "准确率，%",
         "served": "部署时的分数",

@@ -3,37 +3,18 @@
 Nothing here needs memory for classes x classes, or for classes x draws: there may be ten thousand classes.
 """
 
-import math
-from collections import namedtuple
-
 import numpy as np
 from scipy.sparse import csr_matrix
-from scipy.stats import beta, binomtest
+from scipy.stats import binomtest
 
+from core.calibration import BLOCK, calibrated, calibration_error, confidences, coverage_curve, promise
 from core.label_paths import SEPARATOR, LabelPaths
-from utils import fit_temperature
 
 # Accuracies for which the share of the samples that can be answered is told.
 ACCURACIES = (0.8, 0.85, 0.9, 0.95, 0.99)
 
-# How sure it is that an accuracy that is promised is reached.
-SURE = 0.95
-
 # Draws of the bootstrap.
 RESAMPLES = 2000
-
-# Of the confidence, for calibration.
-BINS = 15
-
-# Numbers that are held at a time: 16 MB of them as float64.
-BLOCK = 2_000_000
-
-# Logits that a temperature is fitted on: of more, the rows are drawn.
-MAX_FITTED = 4_000_000
-
-# Thresholds are multiples of 1 / GRID, and confidences are compared as servers round them, to 6 decimals: what is told
-# with 4 decimals then holds as it is written.
-GRID = 10_000
 
 
 class Confusions:
@@ -139,108 +120,6 @@ def top_k_accuracy(logits, truth, k):
     return float(((logits > own).sum(axis=1) < k).mean())
 
 
-def confidences(logits, temperature=1.0):
-    """float64 [samples]: the highest probability that softmax gives to the logits divided by the temperature."""
-    found, block = np.empty(len(logits)), max(1, BLOCK // logits.shape[1])
-    for start in range(0, len(logits), block):
-        rows = logits[start : start + block].astype(np.float64)
-        found[start : start + block] = 1 / np.exp((rows - rows.max(axis=1, keepdims=True)) / temperature).sum(axis=1)
-    return found
-
-
-def reliability(confidence, right):
-    """Samples, mean confidence and accuracy in BINS equal bins of the confidence.
-
-    Args:
-        confidence (np.ndarray): float [samples], the probability of what is predicted.
-        right (np.ndarray): bool [samples].
-
-    Returns:
-        tuple[np.ndarray, np.ndarray, np.ndarray]: [BINS] each; 0 in empty bins.
-    """
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    counts = np.bincount(bins, minlength=BINS)
-    divisor = np.maximum(counts, 1)
-    sums = (np.bincount(bins, weights=values, minlength=BINS) for values in (confidence, right))
-    return (counts, *(values / divisor for values in sums))
-
-
-def calibration_error(confidence, right):
-    """Expected calibration error: the mean distance of confidence and accuracy, bins weighted by their samples."""
-    counts, mean, accuracy = reliability(confidence, right)
-    return float((counts * np.abs(mean - accuracy)).sum() / counts.sum())
-
-
-def calibrated(logits, truth, seed):
-    """The confidences of each half of the samples with the temperature of the other half.
-
-    Returns:
-        tuple[np.ndarray, float]: float64 [samples], and the temperature of all samples.
-    """
-    truth, random = np.asarray(truth), np.random.RandomState(seed)
-    half = random.permutation(len(truth)) < len(truth) // 2
-    most = max(1, MAX_FITTED // logits.shape[1])
-
-    def fit(rows):
-        rows = np.sort(random.choice(rows, most, replace=False)) if len(rows) > most else rows
-        return fit_temperature(logits[rows], truth[rows])
-
-    found = np.empty(len(truth))
-    for part in (half, ~half):
-        found[part] = confidences(logits[part], fit(np.flatnonzero(~part)) if (~part).any() else 1.0)
-    return found, fit(np.arange(len(truth)))
-
-
-def coverage_curve(confidence, right):
-    """Accuracy on the samples that are answered, when the least confident ones are left to a person.
-
-    Returns:
-        tuple[np.ndarray, np.ndarray, np.ndarray]: int samples answered, int right ones among them, and the threshold
-        of the confidence, a multiple of 1 / GRID; [n] each, from the most confident samples to all. Samples that no
-        such threshold tells apart are answered together.
-    """
-    steps = np.rint(np.asarray(confidence) * 1e6).astype(np.int64) // (1_000_000 // GRID)
-    order = np.argsort(-steps, kind="stable")
-    steps, right = steps[order], np.asarray(right)[order]
-    last = np.append(steps[1:] != steps[:-1], True)
-    return np.arange(1, len(steps) + 1)[last], right.cumsum()[last], steps[last] / GRID
-
-
-Promise = namedtuple("Promise", "threshold answered share accuracy")
-
-
-def samples_needed(accuracy):
-    """The least number of samples, all of them right, that shows an accuracy with the certainty SURE."""
-    return math.ceil(math.log(1 - SURE) / math.log(accuracy))
-
-
-def promise(curve, accuracy):
-    """How many samples can be answered so that an accuracy is reached, not on these alone.
-
-    On these samples the accuracy must be so high that the wanted one is the lower end of its one-sided interval
-    (Clopper and Pearson 1934): a threshold that reached it just here would miss it on every other data set.
-
-    Args:
-        curve: see coverage_curve.
-        accuracy (float): that is wanted.
-
-    Returns:
-        Promise | None: the threshold, the samples answered, their share of all, and the accuracy on them. The
-        threshold is midway between the confidences it tells apart, and 0 where all are answered. None where no
-        threshold does it.
-    """
-    answered, right, threshold = curve
-    least = beta.ppf(1 - SURE, np.maximum(right, 1), answered - right + 1)
-    enough = np.flatnonzero((least >= accuracy) & (right > 0))
-    if not len(enough):
-        return None
-    place, midway = enough[-1], 0.0
-    if place + 1 < len(answered):
-        midway = math.ceil(GRID * (threshold[place] + threshold[place + 1]) / 2 - 1e-6) / GRID
-    number = int(answered[place])
-    return Promise(midway, number, number / int(answered[-1]), float(right[place]) / number)
-
-
 def compare(predicted, other, truth):
     """Exact McNemar test of two models on the same samples.
 
@@ -263,7 +142,9 @@ def compare(predicted, other, truth):
 
 
 class Evaluation:
-    """All that is told of one model's predictions, with the probabilities that are served: softmax of the logits.
+    """All that is told of one model's predictions, with the probabilities that are served.
+
+    These are the softmax of the logits, divided by the temperature that the model's export has in its graph.
 
     Args:
         labels (list[str]): in class order.
@@ -272,6 +153,7 @@ class Evaluation:
         logits (np.ndarray): float [samples, classes].
         seed (int): of the halves that calibration is done with.
         separator (str): between the parts of labels that are paths.
+        served_temperature (float): of the export; 1.0 where it has none.
 
     Attributes:
         paths (LabelPaths): the levels of the labels.
@@ -281,16 +163,17 @@ class Evaluation:
         right (np.ndarray): bool [samples].
         confusions (Confusions): samples by true and predicted class.
         top (dict[int, float]): k -> top-k accuracy.
-        calibrated (np.ndarray): float64 [samples], confidences; with `temperature`, see calibrated. Nothing that is
-            served has them.
+        calibrated (np.ndarray): float64 [samples], confidences; with `temperature`, see calibrated: of what is
+            served already. Nothing that is served has them.
         errors (tuple[float, float]): calibration error as it is served, and of `calibrated`.
         curve: see coverage_curve.
         promises (dict): accuracy of ACCURACIES -> see promise.
         wrong (list[int]): rows of the wrong predictions, the most confident mistake first.
     """
 
-    def __init__(self, labels, texts, truth, logits, seed, separator=SEPARATOR):
-        self.labels, self.texts, self.truth = labels, texts, truth
+    def __init__(self, labels, texts, truth, logits, seed, separator=SEPARATOR, served_temperature=1.0):
+        self.labels, self.texts, self.truth, self.served_temperature = labels, texts, truth, served_temperature
+        logits = logits if served_temperature == 1.0 else logits / np.float32(served_temperature)
         self.predicted, self.confidence = logits.argmax(axis=1), confidences(logits)
         self.right = self.predicted == truth
         self.confusions = Confusions(truth, self.predicted, len(labels))

@@ -23,6 +23,9 @@ EXPORT_TYPES = ("paddle", "onnx", "onnx_int8")
 # Format -> the ending of its file. paddle_bf16 runs the Paddle graph with matrix products in bfloat16.
 FORMATS = {"paddle": ".pdmodel", "paddle_bf16": ".pdmodel", "onnx": ".onnx", "onnx_int8": "_int8.onnx"}
 
+# Those that give the model's own answers.
+EXACT_FORMATS = ("paddle", "onnx")
+
 # ------------------------------------------------------------------------------------------------------------- models
 
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from core.any_file import read_any_examples
-from utils import UsageError, shortened
+from utils import UsageError, read_labels, shortened
 
 # More names than this in a warning are noise.
 MAX_NAMES = 10
@@ -37,6 +37,26 @@ def read_dev(path, labels, train_path):
             f"python data/split.py --input_file {train_path} --save_dir my_data --splits 0.9 0.1 0"
         )
     return read_any_examples(path, labels)
+
+
+def dev_at_hand(path, label_path, labels):
+    """Dev data that an export can do without, but is calibrated on.
+
+    Args:
+        path, label_path: where it and its labels would be; they may be another model's, such as the sample data.
+        labels (list[str]): of the model, in class order.
+
+    Returns:
+        tuple[tuple | None, str]: texts and class ids, else None and the reason.
+    """
+    if not os.path.lexists(path):
+        return None, f"there is no {path} to fit a temperature on; give --data_dir or --dev_path"
+    try:
+        if set(read_labels(label_path)) != set(labels):
+            return None, f"{label_path} has other labels than the model; give --data_dir"
+        return read_any_examples(path, labels), ""
+    except UsageError as error:
+        return None, str(error)
 
 
 def check_batch(samples, args, path):

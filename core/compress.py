@@ -235,7 +235,7 @@ def folder_width(width):
 # ------------------------------------------------------------------------------------------- what --do_compress does
 
 
-def compress(trainer, labels, types, facts=None, pruner="builtin"):
+def compress(trainer, labels, types, facts=None, pruner="builtin", know=lambda logits: {}):
     """Prune and quantise the trainer's model as args.strategy says; write a folder for each result, log a table.
 
     Args:
@@ -244,6 +244,7 @@ def compress(trainer, labels, types, facts=None, pruner="builtin"):
         types (list[str]): formats of EXPORT_TYPES; the ptq strategies add onnx_int8.
         facts (dict | None): for each export.json, such as whose weights were compressed.
         pruner (str): of PRUNERS.
+        know (Callable): from a model's logits on dev to more facts: each export has a temperature of its own.
     """
     args = trainer.args
     if pruner == "paddleslim":
@@ -256,14 +257,15 @@ def compress(trainer, labels, types, facts=None, pruner="builtin"):
     size = paddleslim_pruner.size_of(trainer.model, trainer.max_length)
     rows = [describe("teacher", size, trainer.max_length, None, "dynamic", teacher_metrics["eval_accuracy"])]
     if "dynabert" in args.strategy:
-        exports = prune(trainer, labels, types, facts, pruner)
+        exports = prune(trainer, labels, types, facts, pruner, know)
     else:
-        exports = [("1", trainer.model, Path(args.output_dir))]
-        options = {"types": types, "dev": trainer.eval_dataset, "facts": facts}
+        logits = dynamic_logits(trainer, trainer.model)
+        exports = [("1", trainer.model, Path(args.output_dir), logits)]
+        options = {"types": types, "dev": trainer.eval_dataset, "facts": {**(facts or {}), **know(logits)}}
         export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, args.output_dir, **options)
-    for width, model, folder in exports:
+    for width, model, folder, logits in exports:
         size = paddleslim_pruner.size_of(model, trainer.max_length)
-        for row in verify_export(folder, trainer.eval_dataset, dynamic_logits(trainer, model)):
+        for row in verify_export(folder, trainer.eval_dataset, logits):
             if row["format"] != "dynamic":
                 path, tokens = folder / row["file"], trainer.max_length
                 rows.append(describe(width, size, tokens, path, row["format"], row["accuracy"]))
@@ -288,11 +290,12 @@ def describe(width, size, tokens, path, format, accuracy):
     }
 
 
-def prune(trainer, labels, types, facts=None, pruner="builtin"):
+def prune(trainer, labels, types, facts=None, pruner="builtin", know=lambda logits: {}):
     """Train the widths of args.width_mult_list and export each into output_dir/width_mult_<width>.
 
     Returns:
-        list[tuple[str, PretrainedModel, Path]]: width, narrow model and folder, from the widest to the narrowest.
+        list[tuple[str, PretrainedModel, Path, np.ndarray]]: width, narrow model, folder and logits on dev, from the
+        widest to the narrowest.
     """
     args = copy.copy(trainer.args)
     heads = encoder_layers(trainer.model)[0].self_attn.num_heads
@@ -300,7 +303,7 @@ def prune(trainer, labels, types, facts=None, pruner="builtin"):
     widths = sorted({Fraction(width) for width in widths}, reverse=True)
     teacher = trainer.model
     teacher.eval()
-    options = {"labels": labels, "types": types, "facts": {"pruner": pruner, **(facts or {})}}
+    options = {"labels": labels, "types": types, "facts": {"pruner": pruner, **(facts or {})}, "know": know}
     if pruner == "paddleslim":
         narrow = paddleslim_pruner.narrow_models(trainer, widths)
         states = (paddleslim_pruner.full_size_state(model, teacher) for model in narrow)
@@ -358,16 +361,17 @@ def save_plain(output_dir, width, state, model):
         model.config.save_pretrained(str(stage))
 
 
-def export_width(trainer, width, model, labels, types, facts):
+def export_width(trainer, width, model, labels, types, facts, know):
     """Export a narrow model into its width's folder.
 
     Returns:
-        tuple[str, PretrainedModel, Path]: width, narrow model and folder.
+        tuple[str, PretrainedModel, Path, np.ndarray]: width, narrow model, folder and logits on dev.
     """
-    folder = width_folder(trainer.args.output_dir, width)
-    options = {"types": types, "dev": trainer.eval_dataset, "facts": {"width_mult": str(width), **facts}}
+    folder, logits = width_folder(trainer.args.output_dir, width), dynamic_logits(trainer, model)
+    facts = {"width_mult": str(width), **facts, **know(logits)}
+    options = {"types": types, "dev": trainer.eval_dataset, "facts": facts}
     export_classifier(model, trainer.tokenizer, labels, trainer.max_length, folder, "pruned_model", **options)
-    return str(width), model, folder
+    return str(width), model, folder, logits
 
 
 def map_values(function, values):

@@ -8,7 +8,8 @@ An export folder holds
     tokenizer files, id2label.json
     tokenizer.json                for the tokenizers library, where its ids are proven equal: ONNX without PaddleNLP
     export.json                   max_length, versions, metrics on dev, and the size of every file; label_separator
-                                  where labels are paths (core/label_paths.py)
+                                  where labels are paths (core/label_paths.py); what is known of the probabilities
+                                  (core/calibration.py)
     parity.json                   a few texts with the probabilities that the model gave before it was exported
 
 core/predictor.py reads it.
@@ -28,11 +29,13 @@ from paddlenlp.transformers import export_model
 from paddlenlp.utils.log import logger
 
 from core.batches import make_collator
-from core.checkpoints import EXPORT_FILE, EXPORT_TYPES, PARITY_FILE
+from core.calibration import cross_fit, promises
+from core.checkpoints import EXACT_FORMATS, EXPORT_FILE, EXPORT_TYPES, PARITY_FILE
+from core.confidence import temperature_of
 from core.encoders import make_encoder
 from core.heads import reads_all_tokens
 from core.loading import uses_token_types
-from core.predictor import EXACT_FORMATS, Predictor, available_formats
+from core.predictor import Predictor, available_formats
 from core.tokenizer_json import RUNTIME_KEY, no_runtime, write_tokenizer_json
 from utils import UsageError, format_table, read_json, staged_files, write_json
 
@@ -104,14 +107,16 @@ def first_token_only(model, example):
 class TruncatingClassifier(paddle.nn.Layer):
     """A classifier that cuts its input to max_length tokens itself, the last one kept being [SEP].
 
+    Its logits are divided by the temperature, so that their softmax is calibrated (core/calibration.py).
+
     It masks padding by its id, so the graph needs no further input (core.families.mask_padding).
     Whoever runs the exported graph, with whatever limit (Taskflow cuts at 512), gets the answer that the model
     gave in training, and a text longer than the position embeddings is no error.
     """
 
-    def __init__(self, model, max_length, pad_token_id, sep_token_id):
+    def __init__(self, model, max_length, pad_token_id, sep_token_id, temperature=1.0):
         super().__init__()
-        self.model = model
+        self.model, self.temperature = model, temperature
         self.max_length = max_length
         self.pad_token_id = pad_token_id
         self.sep_token_id = sep_token_id
@@ -122,9 +127,9 @@ class TruncatingClassifier(paddle.nn.Layer):
         positions = paddle.ones_like(input_ids[:1]).cumsum(axis=1)
         is_cut = paddle.logical_and(lengths > self.max_length, positions == self.max_length)
         input_ids = paddle.where(is_cut, paddle.full_like(input_ids, self.sep_token_id), input_ids)
-        if token_type_ids is None:
-            return self.model(input_ids)
-        return self.model(input_ids, token_type_ids=token_type_ids[:, : self.max_length])
+        more = {} if token_type_ids is None else {"token_type_ids": token_type_ids[:, : self.max_length]}
+        logits = self.model(input_ids, **more)
+        return logits if self.temperature == 1.0 else logits / self.temperature
 
 
 def write_graph(model, input_spec, folder):
@@ -155,7 +160,8 @@ def export_classifier(
         name (str): the graphs' file name without its ending.
         types (Iterable[str]): of EXPORT_TYPES; the Paddle graph is always written.
         dev (TextDataset | None): the data whose activations give onnx_int8 its ranges.
-        facts (dict | None): more for export.json, such as metrics.
+        facts (dict | None): more for export.json, such as metrics; the temperature in its calibration
+            (core/calibration.py) goes into the graphs, and into parity.json.
         texts (list[str]): some on which tokenizer.json must agree with the tokenizer, beside all characters.
 
     Raises:
@@ -167,12 +173,14 @@ def export_classifier(
     encode = make_encoder(tokenizer, max_length, token_types)
     batch = make_collator(tokenizer)(encode(PARITY_TEXTS))
     inputs = {key: paddle.to_tensor(batch[key]) for key in ("input_ids", "token_type_ids") if key in batch}
+    temperature = temperature_of(facts or {})
     with paddle.no_grad():
-        probabilities = paddle.nn.functional.softmax(model(**inputs), axis=-1).numpy().astype("float64")
+        probabilities = paddle.nn.functional.softmax(model(**inputs) / temperature, axis=-1).numpy().astype("float64")
 
     names = ["input_ids", "token_type_ids"] if token_types else ["input_ids"]
     spec = [paddle.static.InputSpec(shape=[None, None], dtype="int64", name=key) for key in names]
-    wrapped = TruncatingClassifier(model, max_length, tokenizer.pad_token_id, tokenizer.sep_token_id)
+    special = tokenizer.pad_token_id, tokenizer.sep_token_id
+    wrapped = TruncatingClassifier(model, max_length, *special, temperature)
     wrapped.eval()
     old_files = read_json(Path(export_dir) / EXPORT_FILE).get("files", {})
     with staged_files(export_dir) as stage:
@@ -339,6 +347,9 @@ def graph_bytes(path):
 def verify_export(folder, dev, expected, predictor_class=None, formats=None):
     """Run every format of an export folder over dev, and note the outcome in its export.json.
 
+    The temperature in the graphs is taken out of their logits again. Formats that do not give the model's own answers
+    get thresholds of their own, where the export has any and lacks these.
+
     Args:
         folder: the export folder.
         dev (TextDataset): tokenised samples with labels.
@@ -352,14 +363,21 @@ def verify_export(folder, dev, expected, predictor_class=None, formats=None):
     """
     truth = np.array([feature["labels"] for feature in dev.features])
     rows = [compared("dynamic", "", expected, expected, truth)]
+    content, own = read_json(Path(folder) / EXPORT_FILE), {}
+    temperature = temperature_of(content)
     for format in formats or available_formats(folder):
         predictor = (predictor_class or Predictor)(folder, format)
         predictor.logits(dev.features[: predictor.batch_size])
         start = time.perf_counter()
-        logits = predictor.logits(dev.features)
+        logits = predictor.logits(dev.features) * np.float32(temperature)
         seconds = time.perf_counter() - start
         rows.append(compared(format, predictor.path.name, logits, expected, truth, seconds / len(truth) * 1000))
-    content = read_json(Path(folder) / EXPORT_FILE)
+        if format not in EXACT_FORMATS and "thresholds" in content and format not in content.get("formats", {}):
+            seed = content["calibration"]["seed"]
+            temperatures = 1.0 if temperature == 1.0 else cross_fit(expected, truth, seed)[1]
+            own[format] = promises(logits, truth, predictor.paths, temperatures)
+    if own:
+        content["formats"] = {**content.get("formats", {}), **own}
     if content:
         timeless = [{key: value for key, value in row.items() if key != "ms_per_sample"} for row in rows]
         with staged_files(folder) as stage:

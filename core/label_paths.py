@@ -16,6 +16,8 @@ from utils import UsageError
 SEPARATOR = "##"
 # The answer where no level is sure enough.
 UNKNOWN = "unknown"
+# In front of the accuracy that a min_confidence may name instead of a confidence; export.json knows what it takes.
+ACCURACY = "accuracy:"
 # Where a checkpoint's config.json and an export's export.json have the separator.
 SEPARATOR_KEY = "label_separator"
 
@@ -47,9 +49,14 @@ def separator_problems(separator, flag="--label_separator"):
 
 
 def confidence_problem(value):
-    """What is wrong with a min_confidence, or None: it is a number from 0 to 1."""
+    """What is wrong with a min_confidence, or None: it is a number from 0 to 1, or accuracy:<such a number>."""
+    if isinstance(value, str) and value.startswith(ACCURACY):
+        try:
+            value = float(value[len(ACCURACY) :])
+        except ValueError:
+            value = None
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return None if is_number and 0 <= value <= 1 else "give a number from 0 to 1"
+    return None if is_number and 0 <= value <= 1 else f"give a number from 0 to 1, or {ACCURACY}0.98"
 
 
 def stored_separator(content):
@@ -144,7 +151,8 @@ class LabelPaths:
 
         Args:
             probabilities (np.ndarray): float64 [texts, classes].
-            min_confidence (float): from 0 to 1.
+            min_confidence (float | Sequence[float | None]): from 0 to 1; one for all levels, or one for each, the
+                first level's first, where None means that no answer is given at that level.
 
         Returns:
             tuple[np.ndarray, np.ndarray]: int64 [texts], places in `names`, -1 for UNKNOWN; float64 [texts],
@@ -155,12 +163,14 @@ class LabelPaths:
         chosen = np.full(len(probabilities), -1, np.int64)
         confidence = np.zeros(len(probabilities))
         open_rows, end = np.arange(len(probabilities)), len(self.names)
+        limits = min_confidence if isinstance(min_confidence, (list, tuple)) else [min_confidence] * self.depth
         for level in reversed(range(self.depth)):
             end -= len(self.levels[level].names)
             values = self.sums(probabilities[open_rows], level)
             best = values.argmax(axis=1)
             confidence[open_rows] = values[np.arange(len(values)), best]
-            is_sure = np.rint(confidence[open_rows] * 1e6) >= min_confidence * 1e6 - 1e-3
+            limit = np.inf if limits[level] is None else limits[level]
+            is_sure = np.rint(confidence[open_rows] * 1e6) >= limit * 1e6 - 1e-3
             chosen[open_rows[is_sure]] = end + best[is_sure]
             open_rows = open_rows[~is_sure]
         return chosen, confidence

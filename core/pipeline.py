@@ -10,14 +10,15 @@ from paddlenlp.utils.log import logger
 from scipy.special import softmax
 
 from core.batches import TextDataset, make_collator
-from core.checkpoints import is_finished, trained_ngrams, weights_digest
+from core.calibration import calibration_line, export_facts, without_calibration
+from core.checkpoints import EXACT_FORMATS, is_finished, trained_ngrams, weights_digest
 from core.encoders import make_encoder
 from core.export import dynamic_logits, export_classifier, is_exact, parity_table, verify_export
 from core.label_paths import SEPARATOR_KEY, LabelPaths, level_metrics, separator_facts, stored_separator, with_levels
 from core.loading import load_config_and_tokenizer, load_model, max_positions, uses_token_types
 from core.ngram_layer import add_tower, special_ids, tower_layer
 from core.ngrams import TOWER_SHARE, Tower, without_special
-from core.predictor import EXACT_FORMATS, graph_name
+from core.predictor import graph_name
 from core.recipe_flags import changed, wants_ngrams
 from core.recipes import Recipe
 from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
@@ -80,11 +81,11 @@ def prepare(run, name, trainer_class=ClassificationTrainer, trains=False):
 def make_trainer(model, tokenizer, run, trainer_class=ClassificationTrainer, trains=False):
     """Tokenise the data sets and build the Trainer with its callbacks."""
     data, flags = run.data, run.data_flags
-    texts = data.train or data.test or data.dev or ([], [])
+    texts = data.train or data.test or data.dev or data.export_dev or ([], [])
     encode = make_encoder(tokenizer, run.max_length, uses_token_types(model), texts[0])
     datasets = {
         split: TextDataset(*examples, encode) if examples else None
-        for split, examples in {"train": data.train, "dev": data.dev, "test": data.test}.items()
+        for split, examples in {"train": data.train, "dev": data.dev or data.export_dev, "test": data.test}.items()
     }
     if data.train:
         watch = UnknownWatch(tokenizer, encode, run.model_flags.model_name_or_path, logger.warning)
@@ -194,17 +195,47 @@ def model_dir(run):
     return Path(run.args.output_dir if run.args.do_train else run.model_flags.model_name_or_path)
 
 
+def export_facts_of(run):
+    """What export.json says of the model itself: whose weights they are, and what stands between parts of labels."""
+    levels = separator_facts(run.data.labels, run.data_flags.label_separator)
+    return {"weights": weights_digest(model_dir(run)), **levels}
+
+
 def export(trainer, run):
     """Write the export folder; where dev is at hand, compare its formats."""
     args, labels, dev, types = run.args, run.data.labels, trainer.eval_dataset, run.model_flags.export_type
     folder = run.model_flags.export_model_dir or os.path.join(args.output_dir, "export")
-    facts = {"weights": weights_digest(model_dir(run)), **separator_facts(labels, run.data_flags.label_separator)}
-    texts = (run.data.train or run.data.dev or ([], []))[0]
+    facts = export_facts_of(run)
+    compares = dev is not None and args.world_size == 1
+    expected = dynamic_logits(trainer, trainer.model) if compares else None
+    facts.update(confidence_facts(trainer, run, expected))
+    texts = (run.data.train or run.data.dev or run.data.export_dev or ([], []))[0]
     options = {"types": types, "dev": dev, "facts": facts, "texts": texts}
     export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, **options)
     logger.info(f"Exported model, tokenizer and labels to {folder}")
-    if dev is not None and args.world_size == 1:
-        compare_formats(trainer, folder)
+    if compares:
+        compare_formats(trainer, folder, expected)
+
+
+def confidence_facts(trainer, run, logits):
+    """What export.json says of an export's probabilities (core/calibration.py); logged in a line.
+
+    Args:
+        trainer (ClassificationTrainer): with dev, where there is one.
+        run (train.Run): flags and data.
+        logits (np.ndarray | None): of the model that is exported, on dev; None where there are none.
+    """
+    if logits is None:
+        why = "a temperature is fitted in one process only; export again without paddle.distributed.launch"
+        if trainer.eval_dataset is None:
+            why = run.data.why_no_dev or "--calibrate False"
+        facts = without_calibration(why)
+    else:
+        truth = [feature["labels"] for feature in trainer.eval_dataset.features]
+        paths = LabelPaths(run.data.labels, run.data_flags.label_separator)
+        facts = export_facts(logits, truth, paths, run.args.seed, run.model_flags.calibrate)
+    logger.info(calibration_line(facts))
+    return facts
 
 
 def check_parity(trainer, run):
@@ -220,9 +251,16 @@ def check_parity(trainer, run):
     return all(is_exact(row) for row in compare_formats(trainer, folder) if row["format"] in EXACT_FORMATS)
 
 
-def compare_formats(trainer, folder):
-    """Log how far each format of an export folder is from the model in dygraph, on dev; verify_export's rows."""
-    rows = verify_export(folder, trainer.eval_dataset, dynamic_logits(trainer, trainer.model))
+def compare_formats(trainer, folder, expected=None):
+    """Log how far each format of an export folder is from the model in dygraph, on dev; verify_export's rows.
+
+    Args:
+        trainer (ClassificationTrainer): with the model and dev.
+        folder: the export folder.
+        expected (np.ndarray | None): the model's logits on dev, where they are known already.
+    """
+    expected = dynamic_logits(trainer, trainer.model) if expected is None else expected
+    rows = verify_export(folder, trainer.eval_dataset, expected)
     logger.info(f"{folder}, {len(trainer.eval_dataset)} samples of dev:")
     for line in parity_table(rows):
         logger.info(line)

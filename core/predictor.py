@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from core.checkpoints import EXPORT_FILE, FORMATS
+from core.confidence import conformal_order, least_probability, limits
 from core.encoders import make_encoder, pad_batch, run_sorted
-from core.label_paths import LabelPaths, confidence_problem, stored_separator
+from core.label_paths import LabelPaths, stored_separator
 from core.tokenizer_json import RUNTIME_KEY, TOKENIZER_FILE, no_runtime, read_encoder
 from core.vocabulary import UnknownWatch
 from utils import UsageError, read_json
 
-EXACT_FORMATS = ("paddle", "onnx")
 ONNX_FORMATS = ("onnx", "onnx_int8")
 
 # PaddleNLP's own, without importing it.
@@ -304,7 +304,7 @@ class Predictor(GraphRunner):
 
     @functools.cached_property
     def paths(self):
-        return LabelPaths(self.labels, stored_separator(read_json(self.folder / EXPORT_FILE)))
+        return LabelPaths(self.labels, stored_separator(self.content))
 
     def logits(self, features):
         """Run tokenised texts.
@@ -345,21 +345,43 @@ class Predictor(GraphRunner):
 
         Args:
             texts (Iterable[str] | str): a str is one text.
-            min_confidence (float | None): from 0 to 1. Of labels such as 一级##二级 the answer is then the deepest
-                level that is at least so probable, a parent being as probable as all its labels together; where no
-                level is, `unknown`.
+            min_confidence (float | str | None): from 0 to 1. Of labels such as 一级##二级 the answer is then the
+                deepest level that is at least so probable, a parent being as probable as all its labels together;
+                where no level is, `unknown`. Or accuracy:0.98, so probable that answers are right so often, by the
+                thresholds in export.json.
 
         Returns:
             list[tuple[str, float]]: label and probability; with min_confidence list[core.label_paths.Answer]: label,
             confidence, and beside it the most probable label and its probability, guess and guess_confidence.
 
         Raises:
-            UsageError: an empty text, a min_confidence out of range, or a label that is called `unknown` itself.
+            UsageError: an empty text, a min_confidence out of range or that export.json has no threshold for, or a
+                label that is called `unknown` itself.
         """
         if min_confidence is not None:
-            if problem := confidence_problem(min_confidence):
-                raise UsageError(f"min_confidence {min_confidence!r}: {problem}")
+            least = limits(self.content, self.format, min_confidence)
             self.paths.check_answers()
-            return self.paths.answers(self.probabilities(self._listed(texts, blank=False)), min_confidence)
+            return self.paths.answers(self.probabilities(self._listed(texts, blank=False)), least)
         probabilities = self.probabilities(self._listed(texts, blank=False))
         return [(self.labels[row.argmax()], float(row.max())) for row in probabilities]
+
+    def label_sets(self, texts, conformal=0.9):
+        """Labels of each text among which the right one is, as often as `conformal` says (core/calibration.py).
+
+        Args:
+            texts (Iterable[str] | str): a str is one text.
+            conformal (float): a share that export.json knows: 0.9 or 0.95.
+
+        Returns:
+            list[list[tuple[str, float]]]: label and probability, the most probable one first; at least one a text.
+
+        Raises:
+            UsageError: an empty text, or a share that export.json does not know.
+        """
+        least = least_probability(self.content, self.format, conformal)
+        probabilities = self.probabilities(self._listed(texts, blank=False))
+        order = conformal_order(probabilities, least)
+        return [
+            [(self.labels[place], float(row[place])) for place in places if place >= 0]
+            for places, row in zip(order.tolist(), probabilities)
+        ]

@@ -12,11 +12,12 @@ from paddlenlp.utils.log import logger
 from scipy.special import softmax
 
 from core import pipeline
+from core.calibration import fit_temperature
 from core.checkpoints import RUN_FILE
 from core.locks import LOCK_FILE
 from core.sub_runs import ANSWERS_FILE, answers, scores, sub_run, train_unless_finished
 from core.trainer import write_run_file
-from utils import MAX_NAMES_IN_MESSAGE, fit_temperature, format_table, prediction_lines, staged_files, write_json
+from utils import MAX_NAMES_IN_MESSAGE, format_table, prediction_lines, staged_files, write_json
 
 # In output_dir: what each round took and gave; the texts of the last one, their labels and how sure it was.
 ROUNDS_FILE, TEXTS_FILE = "pseudo_labels.json", "pseudo_labels.txt"
@@ -96,7 +97,7 @@ def calibration(logits, truth):
         logits (np.ndarray): on dev, [samples, classes].
         truth: class ids [samples].
     """
-    found = fit_temperature(logits, truth)
+    found = fit_temperature(logits, truth, one_more=False)
     return max(found, 1.0) if (np.argmax(logits, axis=1) == np.asarray(truth)).all() else found
 
 

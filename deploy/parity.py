@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from core.checkpoints import PARITY_FILE
-from core.predictor import EXACT_FORMATS, softmax
+from core.checkpoints import EXACT_FORMATS, PARITY_FILE
+from core.predictor import softmax
 from utils import UsageError, read_json
 
 # How far a probability may be from what the model gave. Another model's are further off.

@@ -131,6 +131,27 @@ def trained_once(tmp_path_factory, sample_lines, tiny_model):
     return folder / "data", folder / "checkpoint"
 
 
+@pytest.fixture(scope="session")
+def calibrated(trained_once, tmp_path_factory):
+    """(data, checkpoint, folder): the trained model with logits three times as large, which is far too sure, exported
+    in every format, with a dev set that is large enough for a temperature: all the samples."""
+    import paddle
+
+    data, trained = trained_once
+    large = tmp_path_factory.mktemp("calibrated")
+    checkpoint = large / "checkpoint"
+    shutil.copytree(trained, checkpoint, ignore=shutil.ignore_patterns("checkpoint-*", "export"))
+    state = paddle.load(str(checkpoint / "model_state.pdparams"))
+    state.update({name: 3 * value for name, value in state.items() if name.startswith("classifier.")})
+    paddle.save(state, str(checkpoint / "model_state.pdparams"))
+    lines = [(data / f"{split}.txt").read_text(encoding="utf-8") for split in ("train", "dev")]
+    (large / "dev.txt").write_text("".join(lines), encoding="utf-8")
+    shutil.copy(data / "label.txt", large)
+    flags = f"--do_export --device cpu --data_dir {large} --model_name_or_path {checkpoint} --output_dir {checkpoint}"
+    train.main([*flags.split(), "--export_type", "onnx", "onnx_int8"])
+    return large, checkpoint, checkpoint / "export"
+
+
 @pytest.fixture
 def trained(trained_once, tmp_path):
     """A copy of trained_once that a test may change."""

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from core.confidence import conformal_order
 from core.label_paths import UNKNOWN, LabelPaths
 
 # Entries (a text's class) of one piece: about two milliseconds' work.
@@ -12,31 +13,38 @@ PIECE = 2000
 ENTRY = np.dtype([("id", "int32"), ("millionths", "int32")])
 
 
-def most_probable(rows, top_k):
+def most_probable(rows, top_k, least=None):
     """The most probable classes of some texts, in order.
 
     Args:
         rows (np.ndarray): probabilities, float64 [texts, classes].
         top_k (int): how many; 0 means all.
+        least (float | None): of the probability of what is in a conformal set, which then decides how many.
 
     Returns:
-        np.ndarray: ENTRY [texts, top_k or classes, if there are fewer].
+        np.ndarray: ENTRY [texts, top_k or classes, if there are fewer]; of sets, the ids behind the last are -1.
     """
-    order = (-rows).argsort(axis=1, kind="stable")[:, : top_k or None] if top_k != 1 else rows.argmax(axis=1)[:, None]
+    if least is not None:
+        order = conformal_order(rows, least)
+    else:
+        order = (
+            (-rows).argsort(axis=1, kind="stable")[:, : top_k or None] if top_k != 1 else rows.argmax(axis=1)[:, None]
+        )
     entries = np.empty(order.shape, ENTRY)
     entries["id"] = order
+    # Of the id -1 it is the last class's, which nobody reads.
     entries["millionths"] = np.rint(np.take_along_axis(rows, order, axis=1) * 1e6)
     return entries
 
 
-def sure_enough(rows, top_k, paths, min_confidence):
+def sure_enough(rows, top_k, paths, min_confidence, least=None):
     """The answers that are sure enough, each with the most probable classes behind it.
 
     Args:
         rows (np.ndarray): probabilities, float64 [texts, classes].
-        top_k (int): as for most_probable.
+        top_k, least: as for most_probable.
         paths (core.label_paths.LabelPaths): of the model.
-        min_confidence (float): from 0 to 1.
+        min_confidence (float | tuple[float | None, ...]): see core.label_paths.LabelPaths.choose.
 
     Returns:
         np.ndarray: ENTRY [texts, 1 + top_k or classes]; the ids of the first column are places in paths.names, -1
@@ -45,7 +53,7 @@ def sure_enough(rows, top_k, paths, min_confidence):
     chosen, confidence = paths.choose(rows, min_confidence)
     first = np.empty((len(rows), 1), ENTRY)
     first["id"], first["millionths"] = chosen[:, None], np.rint(confidence * 1e6)[:, None]
-    return np.concatenate([first, most_probable(rows, top_k)], axis=1)
+    return np.concatenate([first, most_probable(rows, top_k, least)], axis=1)
 
 
 class Writer:
@@ -105,7 +113,8 @@ class Writer:
     def _top(self, row):
         """The entries of one text."""
         ids, values = row["id"].tolist(), (row["millionths"] / 1e6).tolist()
-        return "[" + ",".join([self.heads[i] + repr(value) + self.tails[i] for i, value in zip(ids, values)]) + "]"
+        shown = [self.heads[i] + repr(value) + self.tails[i] for i, value in zip(ids, values) if i >= 0]
+        return "[" + ",".join(shown) + "]"
 
 
 def in_units(millionths):

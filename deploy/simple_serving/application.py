@@ -246,7 +246,8 @@ class Application:
                 raise Refusal(503, why, headers={"Retry-After": "2"}) from None
             except Stopped:
                 raise Refusal(503, "the model has stopped", headers={"Retry-After": "10"}) from None
-            pieces = model.writer.pieces(entries, query["top_k"] != 1, query["min_confidence"] is not None)
+            with_top = query["top_k"] != 1 or query["conformal"] is not None
+            pieces = model.writer.pieces(entries, with_top, query["min_confidence"] is not None)
             if entries.size <= SHORT_ANSWER:
                 await send_whole(send, 200, b"".join(pieces))
             else:

@@ -11,6 +11,7 @@ A request has no side effect, so that it is sent again when the connection break
 
 import argparse
 import collections
+import contextlib
 import json
 import os
 import random
@@ -24,6 +25,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
 from core.arguments import at_least, parse_argv
+from core.confidence import share_problem
 from core.label_paths import UNKNOWN, confidence_problem
 from core.progress import progress_bar
 from utils import MAX_NAMES_IN_MESSAGE, UsageError, exit_on_usage_error, read_cases, write_lines
@@ -46,9 +48,14 @@ def parse_flags(argv):
     add("--batch_size", type=int, default=32, help="texts run together at most (default: %(default)s)")
     add("--top_k", type=int, default=1, help="most probable classes of each text; 0 means all (default: %(default)s)")
     limit = (
-        "0 to 1: of labels such as illness##cold the deepest level that is so sure, else unknown with the best guess"
+        "0 to 1: of labels such as illness##cold the deepest level that is so sure, else unknown with the best guess; "
+        "or accuracy:0.98, where answers are right so often"
     )
-    add("--min_confidence", type=float, metavar="LIMIT", help=f"{limit} (default: none, the most probable label)")
+    none = "(default: none, the most probable label)"
+    add("--min_confidence", type=number_or_text, metavar="LIMIT", help=f"{limit} {none}")
+    add(
+        "--conformal", type=float, metavar="SHARE", help="0.9 or 0.95: in top, labels that hold the right one so often"
+    )
     add("--file", help="texts to classify, one a line, in UTF-8")
     add("--output", help="where the answers to --file go (default: its name with .result.jsonl)")
     add("--chunk", type=int, default=256, help="texts of --file a request (default: %(default)s)")
@@ -60,6 +67,10 @@ def parse_flags(argv):
         parser.error("; ".join(problems))
     if args.min_confidence is not None and (problem := confidence_problem(args.min_confidence)):
         parser.error(f"--min_confidence {args.min_confidence}: {problem}")
+    if args.conformal is not None and (problem := share_problem(args.conformal)):
+        parser.error(f"--conformal {args.conformal}: {problem}")
+    if args.conformal is not None and args.top_k != 1:
+        parser.error("--conformal decides how many labels a text gets; leave --top_k out")
     if not args.timeout > 0:
         parser.error(f"--timeout {args.timeout}: give seconds above 0")
     if args.output and not args.file:
@@ -67,6 +78,13 @@ def parse_flags(argv):
     host = f"[{args.host}]" if ":" in args.host and not args.host.startswith("[") else args.host  # IPv6
     args.url = args.url or f"http://{host}:{args.port}/models/{args.model}"
     return args
+
+
+def number_or_text(value):
+    """The type of --min_confidence: a number, else the text, such as accuracy:0.98."""
+    with contextlib.suppress(ValueError):
+        return float(value)
+    return value
 
 
 def reason(response):
@@ -113,12 +131,14 @@ def classify(session, args, texts):
 
     Returns:
         dict[str, list]: label, confidence, label_id, with --min_confidence guess, guess_confidence and guess_id, and
-        top unless --top_k is 1; an entry a text.
+        top unless --top_k is 1 and --conformal not given; an entry a text.
 
     Raises:
         UsageError: the server refused, cannot be reached, or is not server.py.
     """
     parameters = {"batch_size": args.batch_size, "top_k": args.top_k}
+    if args.conformal is not None:
+        parameters = {"batch_size": args.batch_size, "conformal": args.conformal}
     if args.max_seq_len is not None:
         parameters["max_seq_len"] = args.max_seq_len
     if args.min_confidence is not None:
@@ -150,6 +170,7 @@ def classify(session, args, texts):
     try:
         result = response.json()["result"]
         needed = ("label", "confidence", *(("guess",) if args.min_confidence is not None else ()))
+        needed += ("top",) if args.conformal is not None else ()
         complete = all(len(result[name]) == len(texts) for name in needed)
     except (ValueError, KeyError, TypeError):
         complete = False
@@ -170,14 +191,15 @@ def summary(found, min_confidence=None):
 
     Args:
         found (list[dict]): as answers gives them.
-        min_confidence (float | None): the limit that was asked for.
+        min_confidence (float | str | None): the limit that was asked for.
     """
     counts = collections.Counter(answer["label"] for answer in found)
     shown = ", ".join(f"{label} {count}" for label, count in counts.most_common(MAX_NAMES_IN_MESSAGE))
     more = " …" if len(counts) > MAX_NAMES_IN_MESSAGE else ""
     if min_confidence is not None:
         unknown = sum(answer["label"] == UNKNOWN for answer in found)
-        return f"{shown}{more}; {unknown} {UNKNOWN}, surer than {min_confidence:g} of nothing: read these first"
+        limit = min_confidence if isinstance(min_confidence, str) else f"{min_confidence:g}"
+        return f"{shown}{more}; {unknown} {UNKNOWN}, surer than {limit} of nothing: read these first"
     unsure = sum(answer["confidence"] < 0.5 for answer in found)
     return f"{shown}{more}; {unsure} with a confidence below 0.5: read these first"
 

@@ -1,10 +1,13 @@
 """The export folders that are served."""
 
+import contextlib
 import functools
 
 import numpy as np
 
+from core.confidence import least_probability, limits, most_labels, promised
 from core.cpu import return_freed_memory
+from core.label_paths import ACCURACY
 from core.predictor import Predictor, available_formats
 from deploy.parity import check_parity
 from deploy.simple_serving.answers import Writer, most_probable, sure_enough
@@ -14,14 +17,23 @@ from utils import UsageError
 
 
 @functools.lru_cache(1000)
-def keeper(top_k, paths=None, min_confidence=None):
+def keeper(top_k, paths=None, min_confidence=None, least=None):
     """most_probable for this top_k, or sure_enough where there is a limit.
 
     The same object each time, so that Batcher calls it once for many requests.
     """
     if min_confidence is None:
-        return functools.partial(most_probable, top_k=top_k)
-    return functools.partial(sure_enough, top_k=top_k, paths=paths, min_confidence=min_confidence)
+        return functools.partial(most_probable, top_k=top_k, least=least)
+    return functools.partial(sure_enough, top_k=top_k, paths=paths, min_confidence=min_confidence, least=least)
+
+
+@contextlib.contextmanager
+def refusing(parameter):
+    """Refuse a request for what a parameter of it cannot have here: 422 with the reason."""
+    try:
+        yield
+    except UsageError as error:
+        raise Refusal(422, str(error), f"parameters.{parameter}") from None
 
 
 def check_padding(predictor):
@@ -58,6 +70,7 @@ class Model:
         if cores > settings.threads and settings.device == "cpu":
             self.alone = Predictor(folder, format, num_threads=cores)
         self.labels, self.max_length, self.paths = predictor.labels, predictor.max_length, predictor.paths
+        self.content = predictor.content
         self.self_check = check_parity(predictor)
         if settings.device == "cpu" and format != "paddle_bf16":  # where rounding is too fine to be mistaken for it
             check_padding(predictor)
@@ -71,7 +84,13 @@ class Model:
 
     def describe(self):
         content = {"name": self.name, "labels": self.labels, "max_seq_len": self.max_length, "format": self.format}
-        return content if self.paths.depth == 1 else {**content, "label_separator": self.paths.separator}
+        if self.paths.depth > 1:
+            content["label_separator"] = self.paths.separator
+        thresholds, sets = (promised(self.content, self.format, name) for name in ("thresholds", "conformal"))
+        accuracies = [f"{ACCURACY}{name}" for name, row in thresholds.items() if any(row["levels"])]
+        if accuracies:
+            content["min_confidence"] = accuracies
+        return {**content, "conformal": list(map(float, sets))} if sets else content
 
     def health(self):
         return {
@@ -88,20 +107,23 @@ class Model:
             Future: entries for self.writer, as most_probable gives them, or sure_enough where there is a limit.
 
         Raises:
-            Refusal: 413, its answer would be too large; 422, a limit with a label that is called unknown.
+            Refusal: 413, its answer would be too large; 422, a limit with a label that is called unknown, or what
+                export.json does not know.
             Overloaded, Stopped: as Batcher.submit.
         """
-        classes = min(query["top_k"] or len(self.labels), len(self.labels))
+        classes, least, own = min(query["top_k"] or len(self.labels), len(self.labels)), None, "top_k"
+        if query["conformal"] is not None:
+            with refusing("conformal"):
+                least = least_probability(self.content, self.format, query["conformal"])
+            classes, own = most_labels(least, len(self.labels)), "conformal"
         if len(query["texts"]) * classes > self.settings.max_scores:
             most = max(1, self.settings.max_scores // classes)
-            what = f"{len(query['texts'])} texts x {classes} classes; send at most {most} texts, or a smaller top_k"
-            raise Refusal(413, what, "parameters.top_k")
+            what = f"{len(query['texts'])} texts x {classes} classes; send at most {most} texts, or a smaller {own}"
+            raise Refusal(413, what, f"parameters.{own}")
         max_length, limit = min(query["max_seq_len"] or self.max_length, self.max_length), query["min_confidence"]
-        keep = keeper(classes)
+        keep = keeper(classes, least=least)
         if limit is not None:
-            try:
+            with refusing("min_confidence"):
                 self.paths.check_answers()
-            except UsageError as error:
-                raise Refusal(422, str(error), "parameters.min_confidence") from None
-            keep = keeper(classes, self.paths, limit)
+                keep = keeper(classes, self.paths, limits(self.content, self.format, limit), least)
         return self.batcher.submit(query["texts"], max_length, query["batch_size"], keep)

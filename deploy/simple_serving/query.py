@@ -2,13 +2,14 @@
 
 import json
 
+from core.confidence import share_problem
 from core.label_paths import confidence_problem
 
 # JSON objects in a request: it needs three, and each one costs a call.
 MAX_OBJECTS = 16
 # Parameters and their smallest values: a text keeps [CLS], one token and [SEP]; top_k 0 means all classes.
 SMALLEST = {"max_seq_len": 3, "batch_size": 1, "top_k": 0}
-PARAMETERS = (*SMALLEST, "min_confidence")
+PARAMETERS = (*SMALLEST, "min_confidence", "conformal")
 
 
 # Characters of the user's own words that are quoted in a reason.
@@ -75,7 +76,8 @@ def read_query(content, settings):
         settings (Settings): with the limits.
 
     Returns:
-        dict: texts (list[str]), max_seq_len (int | None), batch_size and top_k (int), min_confidence (float | None).
+        dict: texts (list[str]), max_seq_len (int | None), batch_size and top_k (int), min_confidence (float | str |
+        None), conformal (float | None).
 
     Raises:
         Refusal: 422 with the field, or 413 for too many or too long texts.
@@ -99,7 +101,14 @@ def read_query(content, settings):
         if problem:
             status, message = problem
             raise Refusal(status, message, f"data.text[{index}]")
-    query = {"texts": texts, "max_seq_len": None, "batch_size": 32, "top_k": 1, "min_confidence": None}
+    query = {
+        "texts": texts,
+        "max_seq_len": None,
+        "batch_size": 32,
+        "top_k": 1,
+        "min_confidence": None,
+        "conformal": None,
+    }
     _check_object({} if parameters is None else parameters, "parameters", "parameters", PARAMETERS)
     for name, value in (parameters or {}).items():
         problem = parameter_problem(name, value)
@@ -107,6 +116,8 @@ def read_query(content, settings):
             shown = "null" if value is None else "%s"
             raise Refusal(422, f"{shown}; {problem}", f"parameters.{name}", quoted=value)
         query[name] = value
+    if query["conformal"] is not None and "top_k" in parameters:
+        raise Refusal(422, "conformal decides how many classes a text has in top; leave top_k out", "parameters.top_k")
     return query
 
 
@@ -114,6 +125,8 @@ def parameter_problem(name, value):
     """What is wrong with the value of one of PARAMETERS, or None."""
     if name == "min_confidence":
         return confidence_problem(value)
+    if name == "conformal":
+        return share_problem(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < SMALLEST[name]:
         return f"give a whole number from {SMALLEST[name]}"
     return None

@@ -51,6 +51,36 @@ def test_files_and_page(evaluated, rendered):
     assert "not applied" in dom and 'lang="en"' in dom
 
 
+def test_the_scores_are_those_of_the_export(calibrated, tmp_path, capsys):
+    """Its temperature is in them, and in the thresholds; where the export is another model's, it is not."""
+    import json
+    import shutil
+
+    from core.predictor import Predictor
+
+    data, checkpoint, _ = calibrated
+    shutil.copytree(checkpoint, tmp_path / "checkpoint")
+    for name in ("dev.txt", "label.txt"):
+        shutil.copy(data / name, tmp_path)
+    flags = f"--device cpu --dataset_dir {tmp_path} --params_path {tmp_path / 'checkpoint'} --report_dir {tmp_path}"
+
+    def bad_cases():
+        evaluate.main(flags.split())
+        lines = (tmp_path / "bad_case.txt").read_text(encoding="utf-8").splitlines()[1:]
+        return {line.split("\t")[0]: float(line.split("\t")[3]) for line in lines}
+
+    scores, out = bad_cases(), capsys.readouterr().out
+    answers = Predictor(tmp_path / "checkpoint" / "export").classify(scores)
+    assert len(scores) > 3
+    assert list(scores.values()) == pytest.approx([score for _, score in answers], abs=1e-4)
+    assert "Logits are divided by " in out and f"that of {tmp_path / 'checkpoint' / 'export'}, fitted" in out
+    path = tmp_path / "checkpoint" / "export" / "export.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "weights": "another's"}), encoding="utf-8")
+    plain = bad_cases()
+    assert plain.keys() == scores.keys() and sum(plain.values()) > sum(scores.values()) + 0.05 * len(scores)
+    assert "No temperature is applied to what is served" in capsys.readouterr().out
+
+
 def test_the_promises_hold_for_what_is_served(trained, tmp_path, capsys):
     """Thresholds of one half of the texts, on the scores that the export gives to it and to the other half."""
     from core.predictor import Predictor

@@ -155,6 +155,16 @@ def test_a_separator_in_no_label_changes_nothing(evaluation, tmp_path):
     assert pages[0] == pages[1] == pages[2] and not (tmp_path / "levels.json").exists()
 
 
+def test_the_temperature_of_the_export_is_in_the_scores(evaluation, tmp_path):
+    own = Evaluation(LABELS, evaluation.texts, evaluation.truth, 2 * evaluation_logits(), 0, served_temperature=2.0)
+    assert own.confidence == pytest.approx(evaluation.confidence, rel=1e-6) and own.errors == evaluation.errors
+    said = "Logits are divided by 2, as in the export that is served, above and below: these thresholds are for the"
+    assert any(line.startswith(said) for line in evaluation_page.score_lines(own))
+    for lang, wanted in {"en": "divides the logits by 2, which was", "zh": "把 logit 除以 2，这个温度"}.items():
+        page = evaluation_page.write_report(own, flags_of(tmp_path, lang=lang), []).read_text(encoding="utf-8")
+        assert wanted in page and "no temperature is applied" not in page and "没有经过温度缩放" not in page
+
+
 def evaluation_logits():
     predicted = np.where(np.arange(300) < 20, (np.arange(300) + 1) % 3, np.arange(300) % 3)
     return np.eye(3)[predicted] * np.linspace(1, 4, 300)[:, None]

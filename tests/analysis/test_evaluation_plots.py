@@ -5,7 +5,8 @@ import pytest
 
 from analysis import evaluation_plots
 from analysis.evaluation_words import WORDS
-from analysis.scores import Confusions, Evaluation, reliability
+from analysis.scores import Confusions, Evaluation
+from core.calibration import reliability
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_scor
 
 from analysis import scores
 from analysis.vectors import softmax
+from core import calibration
 
 
 @pytest.fixture(scope="module")
@@ -80,52 +81,13 @@ def test_evaluation_of_many_classes_needs_little_more_than_its_logits(monkeypatc
     random = np.random.RandomState(0)
     logits, truth = random.randn(1000, 5000).astype(np.float32), random.randint(0, 5000, 1000)
     logits[np.arange(1000), truth] += 5
-    monkeypatch.setattr(scores, "MAX_FITTED", 1_000_000)
+    monkeypatch.setattr(calibration, "MAX_FITTED", 1_000_000)
     tracemalloc.start()
     evaluation = scores.Evaluation([str(name) for name in range(5000)], [""] * 1000, truth, logits, seed=0)
     assert tracemalloc.get_traced_memory()[1] < 60e6  # as float64, the logits alone are 40 MB
     tracemalloc.stop()
     assert np.allclose(evaluation.confidence, softmax(logits).max(axis=1))
-    assert evaluation.temperature == pytest.approx(scores.fit_temperature(logits, truth), rel=0.2)
-
-
-def test_temperature_mends_the_calibration(sample):
-    logits, truth = sample
-    right = logits.argmax(axis=1) == truth
-    before = scores.confidences(logits)
-    assert np.allclose(before, softmax(logits).max(axis=1), rtol=1e-12)
-    assert np.allclose(scores.confidences(logits, 3.0), softmax(logits / 3).max(axis=1), rtol=1e-12)
-    after, temperature = scores.calibrated(logits, truth, seed=0)
-    assert temperature == pytest.approx(3, rel=0.1)
-    assert scores.calibration_error(before, right) > 0.15
-    assert scores.calibration_error(after, right) < 0.04
-    sure = np.ones(len(truth))
-    assert scores.calibration_error(sure, sure == 1) == 0
-    assert scores.calibration_error(sure, sure == 0) == 1
-
-
-def test_coverage():
-    curve = scores.coverage_curve([0.9, 0.8, 0.8, 0.6], [True, True, False, True])
-    answered, right, threshold = curve
-    assert answered.tolist() == [1, 3, 4]  # equal confidences are answered together
-    assert right.tolist() == [1, 2, 3] and threshold.tolist() == [0.9, 0.8, 0.6]
-    # Confidences are compared as they are told: with 4 decimals, never rounded up, but for what servers round.
-    assert scores.coverage_curve([0.83049, 0.8304, 0.57, 0.9999999], [True] * 4)[2].tolist() == [1, 0.8304, 0.57]
-    assert scores.promise(curve, 0.8) is None  # 4 samples show nothing
-    assert [scores.samples_needed(accuracy) for accuracy in scores.ACCURACIES] == [14, 19, 29, 59, 299]
-
-
-def test_a_promise_has_a_margin():
-    confidence = np.repeat([0.9, 0.8, 0.2], [100, 100, 100])
-    right = np.arange(300) % 100 >= np.repeat([2, 6, 50], [100, 100, 100])
-    curve = scores.coverage_curve(confidence, right)
-    found = scores.promise(curve, 0.9)
-    assert found == (0.5, 200, 2 / 3, 0.96)  # midway between 0.8 and 0.2
-    # 192 of 200 show 0.929 or so (Clopper and Pearson), not 0.95, which 98 of 100 do not show either.
-    assert [scores.promise(curve, accuracy).answered for accuracy in (0.928, 0.932)] == [200, 100]
-    assert scores.promise(curve, 0.95) is None
-    assert scores.promise(curve, 0.75) == (0.0, 300, 1.0, 242 / 300)
-    assert scores.promise(scores.coverage_curve(confidence, ~np.ones(300, bool)), 0.8) is None
+    assert evaluation.temperature == pytest.approx(calibration.fit_temperature(logits, truth), rel=0.2)
 
 
 def test_promises_hold_on_other_samples():

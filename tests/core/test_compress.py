@@ -241,3 +241,27 @@ def test_foreign_files_in_the_output_stay(pruned):
     assert (folder / "notes.md").read_text() == "mine"
     assert not (folder / "pruned_model_int8.onnx").exists()  # of the model before: it would answer otherwise
     assert Path(output / "width_mult_0.67" / "pruned_model_int8.onnx").exists()
+
+
+def test_each_pruned_model_has_facts_of_its_own(monkeypatch, tmp_path):
+    """Its temperature comes from its own logits on dev, which then are what its formats are compared with."""
+    from types import SimpleNamespace
+
+    written = []
+    logits = {"wide": np.array([[1.0, 0.0]]), "narrow": np.array([[0.0, 2.0]])}
+    monkeypatch.setattr(compress, "dynamic_logits", lambda trainer, model: logits[model])
+    monkeypatch.setattr(compress, "export_classifier", lambda *args, facts, **options: written.append(facts))
+    trainer = SimpleNamespace(
+        args=SimpleNamespace(output_dir=str(tmp_path)), tokenizer=None, max_length=8, eval_dataset=None
+    )
+
+    def know(own):
+        return {"calibration": {"temperature": float(own.max())}}
+
+    exports = [
+        compress.export_width(trainer, width, model, ["a", "b"], ["paddle"], {"pruner": "builtin"}, know)
+        for width, model in {Fraction(1): "wide", Fraction(1, 2): "narrow"}.items()
+    ]
+    assert [facts["calibration"]["temperature"] for facts in written] == [1.0, 2.0]
+    assert [facts["width_mult"] for facts in written] == ["1", "1/2"]
+    assert all(own is logits[model] for _, model, _, own in exports)

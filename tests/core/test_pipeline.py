@@ -61,7 +61,7 @@ def test_labels_that_are_paths(tmp_path, sample_lines, tiny_model, log, monkeypa
     assert results["test_accuracy"] <= results["test_level_1_accuracy"] <= 1
     # Pruned models' exports are told too; a separator that is given replaces the model's own.
     facts = []
-    monkeypatch.setattr("core.compress.compress", lambda trainer, labels, types, own, pruner: facts.append(own))
+    monkeypatch.setattr("core.compress.compress", lambda trainer, labels, types, own, pruner, know: facts.append(own))
     train.main([*given, "--do_compress"])
     assert facts[0]["label_separator"] == "/" and "weights" in facts[0]
     run = train.parse_all([*given, "--do_export", "--label_separator", "##"])

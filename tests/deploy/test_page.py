@@ -57,6 +57,17 @@ def test_the_distribution_is_shown(address, rendered, trained_once):
     assert re.findall(r"<option[^>]*>(\w+)</option>", part(dom, "model")[0]) == ["one", "two"]
 
 
+def test_a_limit_gives_a_verdict(address, rendered, trained_once):
+    """What is not sure enough is unknown, above the classes; a limit that is none comes back with the reason."""
+    dom = rendered(f"{address}/?" + urllib.parse.urlencode({"text": TEXT, "limit": "1"}))
+    best = Predictor(trained_once[1] / "export").probabilities([TEXT]).max()
+    content, attributes = part(dom, "verdict")
+    assert content == f"回答：unknown（{100 * best:.2f}%）" and "hidden" not in attributes
+    assert "hidden" in part(rendered(f"{address}/?" + urllib.parse.urlencode({"text": TEXT})), "verdict")[1]
+    dom = rendered(f"{address}/?" + urllib.parse.urlencode({"text": TEXT, "limit": "accuracy:0.95"}))
+    assert "accuracy:0.95: no threshold for that; dev has 60 samples of 3 labels" in part(dom, "problem")[0]
+
+
 def test_the_servers_reason_is_shown(address, rendered):
     content, attributes = part(rendered(f"{address}/?text=%01"), "problem")
     assert content == "422：there is nothing to read in it; leave it out" and "hidden" not in attributes
