@@ -46,7 +46,7 @@ def test_tree_and_table(pruned):
                 (
                     "pruned_model.pdmodel pruned_model.pdiparams pruned_model.pdiparams.info "
                     "model_state.pdparams config.json tokenizer_config.json vocab.txt special_tokens_map.json "
-                    "id2label.json export.json parity.json pruned_model.onnx pruned_model_int8.onnx"
+                    "id2label.json export.json parity.json pruned_model.onnx pruned_model_int8.onnx tokenizer.json"
                 ).split()
             )
             == names
