@@ -47,7 +47,7 @@ MILVUS := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),.venv-
 
 # How many processes run the tests; more than one: one thread each.
 JOBS := $(if $(filter-out 0 1,$(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null)),2,1)
-PYTEST := -m pytest -m "not slow" $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadgroup)
+PYTEST := -m pytest -m "not slow" $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile)
 THREADS := $(if $(filter-out 1,$(JOBS)),OMP_NUM_THREADS=1)
 
 test: $(VENV)/.installed-dev $(TRITON) $(MILVUS)

@@ -13,15 +13,6 @@ from tests.helpers import LABEL_WORDS, LABELS, ROOT, save_tiny_ernie, train_flag
 os.environ.setdefault("PPNLP_HOME", str(ROOT / ".pytest_cache" / "ppnlp"))
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
-def pytest_collection_modifyitems(config, items):
-    """In several processes (make test) a file stays in one, with those that its mark xdist_group names."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            if item.get_closest_marker("xdist_group") is None:
-                item.add_marker(pytest.mark.xdist_group(item.path.relative_to(ROOT).as_posix()))
-
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before pytest-timeout begins to count
 def pytest_runtest_protocol(item):
     """In several processes, a test that is marked `alone` waits for the others' tests, and they for it."""

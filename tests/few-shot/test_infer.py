@@ -7,8 +7,6 @@ import pytest
 from tests.helpers import LABELS, UNREADABLE, not_installed, unknown_lines
 from utils import UsageError
 
-pytestmark = pytest.mark.xdist_group("prompted")
-
 
 @pytest.fixture
 def flags(prompted):

@@ -15,8 +15,6 @@ from core import loading
 from tests.helpers import LABEL_WORDS, LABELS, ROOT, few_shot_flags
 from utils import UsageError
 
-pytestmark = pytest.mark.xdist_group("prompted")
-
 SORTED = sorted(LABELS)
 TOKENIZER_FILES = {"tokenizer_config.json", "vocab.txt", "special_tokens_map.json"}
 PROMPT_FILES = {"model_state.pdparams", "template_config.json", "verbalizer_config.json"}

@@ -9,8 +9,6 @@ import pytest
 from tests.helpers import LABEL_WORDS
 from utils import UsageError
 
-pytestmark = pytest.mark.xdist_group("prompted")
-
 PARTS = [{"text": "text_a"}, {"soft": "主题是", "encoder": "lstm", "hidden_size": 8}, {"mask": None}]
 HARD = [{"text": "text_a"}, {"hard": "的主题是"}, {"mask": None}]
 TEXTS = ["头疼怎么办", "看病多少钱", "要不要去医院", "感冒"]

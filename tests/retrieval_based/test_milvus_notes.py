@@ -9,7 +9,6 @@ from retrieval_based.utils.milvus_util import MilvusIndex
 from utils import UsageError
 
 pytest.importorskip("pymilvus", reason="pymilvus is not installed")
-pytestmark = pytest.mark.xdist_group("milvus")
 
 ODD = {"renaming": ['a"b\\c\u2028', "标"]}
 

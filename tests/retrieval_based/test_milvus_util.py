@@ -9,7 +9,6 @@ from retrieval_based.utils import milvus_util
 from utils import UsageError
 
 pytest.importorskip("pymilvus", reason="pymilvus is not installed")
-pytestmark = pytest.mark.xdist_group("milvus")
 
 DIM = 24
 ODD_LABELS = ['带"引号"', "back\\slash", "it's", 'a] or id != ""', "\u2028\x7f", "{{}}%_", "emoji 😀", "\\", '\\"']

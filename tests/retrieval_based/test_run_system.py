@@ -14,7 +14,6 @@ from utils import UsageError
 
 pytest.importorskip("pymilvus", reason="pymilvus is not installed")
 pytest.importorskip("hnswlib", reason="hnswlib is not installed")
-pytestmark = pytest.mark.xdist_group("milvus")
 
 NEW = '挂号"\\'
 

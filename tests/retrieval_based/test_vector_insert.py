@@ -16,7 +16,6 @@ from tests.helpers import ROOT
 
 pytest.importorskip("pymilvus", reason="pymilvus is not installed")
 pytest.importorskip("hnswlib", reason="hnswlib is not installed")
-pytestmark = pytest.mark.xdist_group("milvus")
 
 DIM = 24
 COUNT = 1500
