@@ -48,9 +48,10 @@ def run_up_to_the_model(command):
     assert python == "python" and (ROOT / script).is_file()
     if script == "train.py":
         parser_class, light = load_argument_classes()
-        classes = (train.ModelArguments, train.DataArguments, train.RecipeArguments, light)
-        model_flags, data_flags, recipe_flags, args = parse_arguments(parser_class, classes, flags, "")
-        train.check_flags(model_flags, data_flags, recipe_flags, args)
+        classes = (train.ModelArguments, train.DataArguments, train.RecipeArguments, train.StageArguments, light)
+        *parsed, args = parse_arguments(parser_class, classes, flags, "")
+        train.check_flags(*parsed, args)
+        model_flags, data_flags = parsed[:2]
         train.read_data(model_flags, data_flags, args)
         return data_flags
     module = load_script(script)
