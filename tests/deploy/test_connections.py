@@ -82,10 +82,19 @@ def test_there_is_room_for_requests_among_many_connections(serve, texts):
 
 def test_no_more_connections_than_allowed_have_a_request(serve):
     address, models = serve(max_connections=3, workers=1)
-    predictor, go_on = models["one"].predictors[0], threading.Event()
+    predictor, begun, go_on = models["one"].predictors[0], threading.Event(), threading.Event()
     run_batch = predictor.run_batch
-    predictor.run_batch = lambda batch: go_on.wait(30) and run_batch(batch)
-    busy = [connect(address, REQUEST.replace(b"Host: a", b"Host: a\r\nConnection: close")) for _ in range(3)]
+
+    def run_when_told(batch):
+        begun.set()
+        assert go_on.wait(30)
+        return run_batch(batch)
+
+    predictor.run_batch = run_when_told
+    request = REQUEST.replace(b"Host: a", b"Host: a\r\nConnection: close")
+    busy = [connect(address, request)]
+    assert begun.wait(30)  # else all three may be in one turn
+    busy += [connect(address, request) for _ in range(2)]
     wait_until(lambda: models["one"].batcher.waiting_requests == 2)
     head, _, body = read_all(connect(address)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503") and json.loads(body)["error"]["message"].startswith("too many connections")
