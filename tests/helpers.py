@@ -105,3 +105,14 @@ def write_few_shot_data(folder, lines):
     train = [line for label in LABELS for line in [line for line in lines["train"] if line.endswith(label)][:16]]
     write_data(folder, train, lines["dev"][:21], [f"{label}=={word}" for label, word in LABEL_WORDS.items()])
     (folder / "test.txt").write_bytes(("\n".join(lines["dev"][21:40]) + "\n").encode("utf-8"))
+
+
+def overconfident_sample():
+    """Logits [2,000, 4] and classes [2,000], of which the logits are three times too large for calibration."""
+    import numpy as np
+    from scipy.special import softmax
+
+    random = np.random.RandomState(0)
+    logits = random.randn(2000, 4)
+    truth = np.array([random.choice(4, p=row) for row in softmax(logits, axis=1)])
+    return 3 * logits, truth

@@ -9,15 +9,12 @@ from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_scor
 from analysis import scores
 from analysis.vectors import softmax
 from core import calibration
+from tests.helpers import overconfident_sample
 
 
 @pytest.fixture(scope="module")
 def sample():
-    """Logits and classes of 2,000 samples, of which the logits are three times too large for calibration."""
-    random = np.random.RandomState(0)
-    logits = random.randn(2000, 4)
-    truth = np.array([random.choice(4, p=row) for row in softmax(logits)])
-    return 3 * logits, truth
+    return overconfident_sample()
 
 
 def test_scores_are_scikit_learns(sample):

@@ -6,6 +6,7 @@ from scipy.special import softmax as scipy_softmax
 
 from core import calibration, confidence
 from core.label_paths import LabelPaths
+from tests.helpers import overconfident_sample
 
 
 def softmax(logits):
@@ -14,11 +15,7 @@ def softmax(logits):
 
 @pytest.fixture(scope="module")
 def sample():
-    """Logits and classes of 2,000 samples, of which the logits are three times too large for calibration."""
-    random = np.random.RandomState(0)
-    logits = random.randn(2000, 4)
-    truth = np.array([random.choice(4, p=row) for row in softmax(logits)])
-    return 3 * logits, truth
+    return overconfident_sample()
 
 
 def test_temperature_mends_the_calibration(sample):
