@@ -11,15 +11,17 @@ too) goes on from its last epoch. Two of these may run on one --work_dir at a ti
 
 Data sets (--data_dir has kuake_qic/ and tnews_fewshot/):
   kuake       KUAKE-QIC; 10 % of train, the same share of each label, is held out (--held_out)
-  kuake_2000  the same with 2,000 lines of train, drawn with the same share of each label
+  kuake_2000  2,000 lines of its train, drawn with the same share of each label, to learn from; 2,000 others are held
+              out, more than who has 2,000 labels would have, so that recipes can be told apart; the rest is data.txt
   tnews       FewCLUE tnews: train and dev have 240 lines each; dev is what is held out, test is called dev below
+pretrain, pseudo and teachers_… also read data.txt: what was not drawn, for kuake its own.
 Recipes are joined by +: rdrop_1+fgm_1 is both. Each is compared with plain. by_macro_f1 and logit_adjustment change no
 training, only what is made of it.
 
 Columns: "chosen on held-out train" is dev at the epoch that is best on what is held out; "best epoch on dev" is dev at
 its own best epoch, as such figures are usually published. With --held_out 0 the whole train is learned from, and there
-is only the second one. --select ranks by the held-out part alone. CPU seconds are of the training without its
-evaluations; MB is the most memory that a process had.
+is only the second one. --select ranks by the held-out part alone. CPU seconds are of all of a recipe's trainings,
+without evaluations; MB is the most memory that a process had.
 
 Against plain, of the seeds that both have: McNemar's exact test takes the answers of all seeds as independent, so its
 p is too small; the interval comes from 10,000 draws of texts and of seeds.
@@ -58,6 +60,7 @@ from utils import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+ROUNDS_FILE = "pseudo_labels.json"  # see core/pseudo_labels.py, whose import takes seconds
 SPLIT_SEED = 1000  # of what is held out and of the 2,000 lines
 FLAGS = (
     "--do_train --device cpu --max_length 128 --per_device_eval_batch_size 32 --evaluation_strategy no "
@@ -83,14 +86,15 @@ class DataSet(NamedTuple):
     folder: str
     dev: str = "dev"  # the file that is reported
     held_out: str = ""  # the file that takes the place of a part of train
-    lines: int = 0  # of train; 0: all
+    lines: int = 0  # of train; 0: all, of which --held_out are held out
+    others: int = 0  # of the lines that are left of train, so many are held out
     epochs: int = 4
     batch_size: int = 32
 
 
 DATA_SETS = {
     "kuake": DataSet("kuake_qic"),
-    "kuake_2000": DataSet("kuake_qic", lines=2000),
+    "kuake_2000": DataSet("kuake_qic", lines=2000, others=2000),
     "tnews": DataSet("tnews_fewshot", dev="test", held_out="dev", epochs=20, batch_size=16),
 }
 # Recipe -> flags of train.py; {twice}: twice plain's epochs.
@@ -110,6 +114,11 @@ RECIPES = {
     "ema_0.999": "--ema_decay 0.999",
     "mean": "--pooling mean",
     "ngrams": "--ngram_features True",
+    "pretrain": "--do_pretrain",
+    "pretrain_10": "--do_pretrain --pretrain_epochs 10",
+    "pseudo": "--pseudo_labels True",
+    "teachers_3": "--num_teachers 3",
+    "teachers_5": "--num_teachers 5",
     "balanced": "--class_weight balanced",
     "by_macro_f1": "--metric_for_best_model macro_f1",
     "logit_adjustment": "--logit_adjustment True --metric_for_best_model macro_f1",
@@ -176,13 +185,13 @@ def stratified(ids, number, seed=SPLIT_SEED):
 
 
 def write_data(name, source, target, held_out):
-    """Write train.txt, held_out.txt, dev.txt and label.txt of a data set; the digest of all of them.
+    """Write train.txt, held_out.txt, dev.txt, data.txt and label.txt of a data set; the digest of all of them.
 
     Args:
         name (str): of DATA_SETS.
         source (Path): has its folder.
         target (Path): for the files.
-        held_out (float): share of train; 0: there is no held_out.txt.
+        held_out (float): share of train; 0: there is no held_out.txt, unless the data set says what it is.
     """
     data_set = DATA_SETS[name]
     folder = source / data_set.folder
@@ -194,10 +203,16 @@ def write_data(name, source, target, held_out):
             files[file] = read_lines(folder / f"{split}.txt")
     _, ids = read_examples(folder / "train.txt", labels)
     lines, ids = np.array(read_lines(folder / "train.txt"), dtype=object), np.array(ids)
-    if data_set.lines and data_set.lines < len(lines):
+    if (folder / "data.txt").exists():
+        files["data.txt"] = read_lines(folder / "data.txt")
+    if data_set.lines and data_set.lines + data_set.others < len(lines):
         rows = stratified(ids, data_set.lines)
+        others, other_ids = np.delete(lines, rows), np.delete(ids, rows)
         lines, ids = lines[rows], ids[rows]
-    if held_out and not data_set.held_out:
+        rows = stratified(other_ids, data_set.others, SPLIT_SEED + 1)
+        files["held_out.txt"] = list(others[rows])
+        files["data.txt"] = [line.rsplit("\t", 1)[0] for line in np.delete(others, rows)]
+    elif held_out and not data_set.held_out:
         rows = stratified(ids, round(held_out * len(lines)), SPLIT_SEED + 1)
         files["held_out.txt"], lines = list(lines[rows]), np.delete(lines, rows)
     files["train.txt"] = list(lines)
@@ -251,7 +266,8 @@ class Bench:
             self.digests[name] = write_data(name, args.data_dir, self.data_folder(name), args.held_out)
 
     def data_folder(self, name):
-        share = "own" if DATA_SETS[name].held_out else self.args.held_out
+        data_set = DATA_SETS[name]
+        share = "own" if data_set.held_out else data_set.others or self.args.held_out
         return self.args.work_dir / f"{name}, held out {share}" / "data"
 
     def folder(self, cell):
@@ -303,6 +319,8 @@ class Bench:
             "--model_name_or_path",
             cell.encoder.absolute(),
         ]
+        if (data / "held_out.txt").exists():
+            paths += ["--dev_path", data / "held_out.txt"]
         command = [sys.executable, "-c", TRAINING, data, folder / "epochs", *paths, *settings["flags"]]
         with (folder / "train.log").open("ab") as log:
             streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
@@ -316,10 +334,13 @@ class Bench:
     def _keep(self, cell, folder, data):
         flags = self.settings(cell)["flags"]
         epochs = int(flags[len(flags) - flags[::-1].index("--num_train_epochs")])  # the last one counts
-        files = [folder / "epochs" / f"epoch-{number}.npz" for number in range(1, epochs + 1)]
+        rounds = read_json(folder / "output" / ROUNDS_FILE)
+        own = folder / "epochs" / (f"pseudo/round-{rounds['kept']}" if rounds else "")
+        files = [own / f"epoch-{number}.npz" for number in range(1, epochs + 1)]
         if lost := [path.name for path in files if not path.exists()]:
             raise RuntimeError(f"{', '.join(lost)} is not in epochs/; delete the folder, and it is trained again")
         found, labels = [np.load(path) for path in files], read_labels(data / "label.txt")
+        all_parts = [np.load(path) for path in (folder / "epochs").rglob("*.npz")]
         truth = {
             name: read_examples(data / f"{name}.txt", labels)[1] for name in ("dev", "held_out") if name in found[0]
         }
@@ -328,8 +349,8 @@ class Bench:
             "settings": self.settings(cell),
             "epochs": epochs,
             "steps": int(found[-1]["step"]),
-            "cpu_seconds": sum(float(epoch["cpu_seconds"]) for epoch in found),
-            "memory_mb": max(float(epoch["memory_mb"]) for epoch in found),
+            "cpu_seconds": sum(float(part["cpu_seconds"]) for part in all_parts),
+            "memory_mb": max(float(part["memory_mb"]) for part in all_parts),
             "counts": np.bincount(ids, minlength=len(labels)).tolist(),
         }
         answers = {}
@@ -396,7 +417,8 @@ def parse_flags(argv):
         parser.error(f"--held_out {args.held_out}: must be at least 0 and below 1")
     if args.jobs < 1:
         parser.error(f"--jobs {args.jobs}: must be at least 1")
-    if args.select and not args.held_out and any(not DATA_SETS[name].held_out for name in args.data_sets):
+    own = [DATA_SETS[name].held_out or DATA_SETS[name].others for name in args.data_sets]
+    if args.select and not args.held_out and not all(own):
         parser.error("--select: nothing is held out with --held_out 0; leave that out, or use --report")
     args.recipes = list(dict.fromkeys(map(Recipe.parse, args.recipes)))
     args.seeds = list(dict.fromkeys(args.seeds))

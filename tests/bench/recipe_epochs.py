@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from paddlenlp.trainer import TrainerCallback
 
-from core import pipeline
+from core import pipeline, stages
 from utils import read_examples, staged_files
 
 
@@ -20,6 +20,8 @@ def peak_memory():
 
 class KeepEpochs(TrainerCallback):
     """Write logits, time and memory at the end of each epoch, before its checkpoint: a cut epoch is done again.
+
+    A training that is part of another one, a teacher's say, has them in a folder of its own below.
 
     Args:
         trainer (core.trainer.ClassificationTrainer): with the held-out part (or None) as eval data, dev as test data.
@@ -45,18 +47,29 @@ class KeepEpochs(TrainerCallback):
 def keep_epochs(data_dir, folder):
     """Let the trainings of this process write their epochs into a folder; they do not see what is predicted.
 
+    A masked-language training leaves its time there, without what a cut one took.
+
     Args:
         data_dir (str): has dev.txt, and held_out.txt or none.
-        folder (str): see KeepEpochs.
+        folder (str): see KeepEpochs; it lies beside the training's own, `output`.
     """
     plain, held_out = pipeline.make_trainer, Path(data_dir, "held_out.txt")
+    whole, pretrain = Path(folder).parent / "output", stages.pretrain
+
+    def timed_pretrain(run):
+        start, is_there = time.process_time(), Path(folder, "pretraining.npz").exists()
+        name = pretrain(run)
+        if not is_there:
+            with staged_files(Path(folder)) as stage:
+                np.savez(stage / "pretraining.npz", cpu_seconds=time.process_time() - start, memory_mb=peak_memory())
+        return name
 
     def make_trainer(model, tokenizer, run, *more):
         labels = run.data.labels
         run.data.dev = read_examples(held_out, labels) if held_out.exists() else None
         run.data.test = read_examples(Path(data_dir, "dev.txt"), labels)
         trainer = plain(model, tokenizer, run, *more)
-        trainer.add_callback(KeepEpochs(trainer, Path(folder)))
+        trainer.add_callback(KeepEpochs(trainer, Path(folder) / Path(run.args.output_dir).relative_to(whole)))
         return trainer
 
-    pipeline.make_trainer = make_trainer
+    pipeline.make_trainer, stages.pretrain = make_trainer, timed_pretrain

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 
 import train
-from core import pipeline
+from core import pipeline, stages
 from tests.bench import bench_recipes, recipe_scores
 from tests.bench.recipe_epochs import keep_epochs
 from tests.helpers import LABELS, train_flags
@@ -156,9 +156,10 @@ def test_keeping_epochs_changes_nothing(data_dir, tiny_model, tmp_path, monkeypa
     (data_dir / "held_out.txt").write_bytes((data_dir / "dev.txt").read_bytes().splitlines(keepends=True)[0])
     more = "--evaluation_strategy no --save_strategy no --load_best_model_at_end False --num_train_epochs 2 "
     more += "--rdrop_alpha 1"
-    alone, watched = tmp_path / "alone", tmp_path / "watched"
+    alone, watched = tmp_path / "alone", tmp_path / "output"
     train.main([*train_flags(data_dir, tiny_model, alone, *more.split()), "--do_eval"])
     monkeypatch.setattr(pipeline, "make_trainer", pipeline.make_trainer)  # put back after the test
+    monkeypatch.setattr(stages, "pretrain", stages.pretrain)
     keep_epochs(data_dir, tmp_path / "epochs")
     train.main(train_flags(data_dir, tiny_model, watched, *more.split()))
     assert same_weights(alone, watched)
