@@ -19,14 +19,13 @@ import contextlib
 import functools
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from core.any_file import read_any_examples
 from core.arguments import (
     DEFAULTS,
-    PRUNERS,
     REFUSED_STRATEGIES,
     SUPPORTED_STRATEGIES,
     at_least,
@@ -52,7 +51,7 @@ from core.checkpoints import (
     trained_separator,
 )
 from core.checks import check_batch, check_writable, data_warnings, dev_at_hand, read_dev
-from core.label_paths import SEPARATOR, separator_problems
+from core.label_paths import separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
 from core.recipe_flags import (
@@ -62,110 +61,10 @@ from core.recipe_flags import (
     recipe_problems,
     wants_ngrams,
 )
+from core.run_flags import DATA_DIR, MAX_LENGTH, DataArguments, ModelArguments
 from core.stage_flags import StageArguments, needs_dev, stage_problems
 from core.unlabelled import PRETRAINED, Unlabelled, prepare_unlabelled, stages_for_fingerprint
 from utils import UsageError, exit_on_usage_error, read_labels
-
-DATA_DIR = "./data"
-MAX_LENGTH = 128
-
-
-@dataclass
-class DataArguments:
-    """Where the data is and how it becomes batches."""
-
-    data_dir: str = field(default=DATA_DIR, metadata={"help": "Folder from which the paths below default."})
-    train_path: str = field(default=f"{DATA_DIR}/train.txt", metadata={"help": "Training data: <text>, tab, <label>."})
-    dev_path: str = field(default=f"{DATA_DIR}/dev.txt", metadata={"help": "Data to choose the best model by."})
-    test_path: str = field(default=f"{DATA_DIR}/dev.txt", metadata={"help": "Data of --do_eval --debug True."})
-    label_path: str = field(default=f"{DATA_DIR}/label.txt", metadata={"help": "One label a line, in class order."})
-    bad_case_path: str = field(
-        default=f"{DATA_DIR}/bad_case.txt", metadata={"help": "Where --debug True writes wrongly predicted samples."}
-    )
-    max_length: Optional[int] = field(
-        default=None,
-        metadata={
-            "help": "Tokens kept of a text, [CLS] and [SEP] included; None means what the model was trained with, "
-            f"and {MAX_LENGTH} for a training."
-        },
-    )
-    group_by_length: bool = field(
-        default=True, metadata={"help": "Train on batches of texts of similar length: less padding, faster."}
-    )
-    debug: bool = field(
-        default=False, metadata={"help": "With --do_eval: report every class and write the wrongly predicted samples."}
-    )
-    label_separator: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "Between the parts of labels that are paths, such as illness##cold: the report of --debug True "
-            f"tells of each level too, and the export keeps it. None means the model's own, which is {SEPARATOR} for "
-            "a new one; a separator that is in no label means no levels."
-        },
-    )
-    log_level: str = field(
-        default="info", metadata={"help": f"{', '.join(LEVELS)}; debug shows all that the libraries say."}
-    )
-    early_stopping: bool = field(default=False, metadata={"help": "Stop when the metric no longer improves."})
-    early_stopping_patience: int = field(
-        default=4, metadata={"help": "Stop after this many evaluations without progress."}
-    )
-    keep_optimizer: bool = field(
-        default=False,
-        metadata={
-            "help": "Keep the optimizer states, twice the model's size, in the checkpoints of a finished training."
-        },
-    )
-
-    def __post_init__(self):
-        if self.data_dir != DATA_DIR:
-            for name in ("train_path", "dev_path", "test_path", "label_path", "bad_case_path"):
-                path = getattr(self, name)
-                if path == type(self).__dataclass_fields__[name].default:
-                    setattr(self, name, str(Path(self.data_dir) / Path(path).name))
-
-
-@dataclass
-class ModelArguments:
-    """Which model to start from and where its export goes."""
-
-    model_name_or_path: str = field(
-        default="ernie-3.0-tiny-medium-v2-zh",
-        metadata={
-            "help": "A PaddleNLP model name, or a directory: a checkpoint, data/offline_encoder, a HuggingFace BERT."
-        },
-    )
-    export_model_dir: Optional[str] = field(
-        default=None, metadata={"help": "Folder for the static graph; None means <output_dir>/export."}
-    )
-    export_type: list[str] = field(
-        default_factory=lambda: ["paddle"],
-        metadata={
-            "help": "Formats of an export or a pruned model, one or more of paddle, onnx, onnx_int8 (8-bit integers, "
-            "calibrated on dev). The Paddle graph is always written."
-        },
-    )
-    calibrate: bool = field(
-        default=True,
-        metadata={
-            "help": "Fit a temperature on dev and put it into the exported graphs, so that whoever runs them gets "
-            "calibrated probabilities; labels stay. Without dev data there is none."
-        },
-    )
-    pruner: str = field(
-        default="builtin",
-        metadata={
-            "help": f"Who prunes, {' or '.join(PRUNERS)}: core/compress.py, or PaddleSlim as PaddleNLP documents it, "
-            "which needs core/requirements-compress.txt."
-        },
-    )
-    do_parity: bool = field(
-        default=False,
-        metadata={
-            "help": "Compare all formats of an export folder with the model itself on dev. The folder is "
-            "--export_model_dir, <model_name_or_path>/export, or the model's own where it holds a static graph."
-        },
-    )
 
 
 @dataclass
