@@ -53,7 +53,7 @@ PRODUCED = set(
     word_interpret.html word_interpret.txt zero_shot.txt
     pseudo_labels.json pseudo_labels.txt teachers.json
     conflicts.txt dev.json merges.txt meta.json notes.json tasks.json test.json train.json
-    vocab.json""".split()
+    vocab.json descriptions.txt labelled.txt origins.jsonl to_annotate.txt""".split()
 )
 PRODUCED_FOLDERS = ("checkpoint", "checkpoints", "my_data", "my_clean", "my_folds", "recall_result", "features")
 
