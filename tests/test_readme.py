@@ -53,7 +53,7 @@ PRODUCED = set(
     word_interpret.html word_interpret.txt zero_shot.txt
     pseudo_labels.json pseudo_labels.txt teachers.json
     conflicts.txt dev.json merges.txt meta.json notes.json tasks.json test.json train.json
-    vocab.json""".split()
+    vocab.json descriptions.txt labelled.txt origins.jsonl to_annotate.txt""".split()
 )
 PRODUCED_FOLDERS = ("checkpoint", "checkpoints", "my_data", "my_clean", "my_folds", "recall_result", "features")
 
@@ -299,7 +299,9 @@ def test_the_data_example(tmp_path, tiny_model, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     copy_data(tmp_path)
     text = TEXTS["data/README.md"]
-    example = re.findall(r"```shell\n(.*?)```", text[text.index('<a name="6">') :], re.DOTALL)
+    example = re.findall(
+        r"```shell\n(.*?)```", text[text.index('<a name="6">') : text.index('<a name="7">')], re.DOTALL
+    )
     commands = [shlex.split(line) for block in example for line in block.strip().splitlines()]
     truth = dict(line.split("\t") for line in (tmp_path / "data/train.txt").read_text(encoding="utf-8").splitlines())
     done = []
