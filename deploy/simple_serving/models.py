@@ -100,6 +100,12 @@ class Model:
             "waiting_requests": self.batcher.waiting_requests if self.batcher else 0,
         }
 
+    def check_scores(self, texts, classes, field, way_out):
+        """Refuse an answer that would be too large."""
+        if texts * classes > self.settings.max_scores:
+            most = max(1, self.settings.max_scores // classes)
+            raise Refusal(413, f"{texts} texts x {classes} classes; send at most {most} texts, or {way_out}", field)
+
     def submit(self, query):
         """Queue a checked request (see read_query).
 
@@ -116,10 +122,7 @@ class Model:
             with refusing("conformal"):
                 least = least_probability(self.content, self.format, query["conformal"])
             classes, own = most_labels(least, len(self.labels)), "conformal"
-        if len(query["texts"]) * classes > self.settings.max_scores:
-            most = max(1, self.settings.max_scores // classes)
-            what = f"{len(query['texts'])} texts x {classes} classes; send at most {most} texts, or a smaller {own}"
-            raise Refusal(413, what, f"parameters.{own}")
+        self.check_scores(len(query["texts"]), classes, f"parameters.{own}", f"a smaller {own}")
         max_length, limit = min(query["max_seq_len"] or self.max_length, self.max_length), query["min_confidence"]
         keep = keeper(classes, least=least)
         if limit is not None:

@@ -34,8 +34,8 @@ class Refusal(Exception):
         self.logged = message if quoted is None else message.replace("%s", "…")
 
 
-def parse_json(body):
-    """The JSON value in a body.
+def parse_json(body, example='{"data": {"text": ["…"]}}'):
+    """The JSON value in a body; `example` shows what to send instead.
 
     Raises:
         Refusal: it is not UTF-8, not JSON, nested too deeply, or has a key twice.
@@ -65,7 +65,7 @@ def parse_json(body):
         raise Refusal(400, "the JSON is nested too deeply") from None
     except ValueError as error:  # also a number of thousands of digits
         what = f"not JSON: {error}" if body.strip() else "the body is empty"
-        raise Refusal(400, f'{what}; send {{"data": {{"text": ["…"]}}}}') from None
+        raise Refusal(400, f"{what}; send {example}") from None
 
 
 def read_query(content, settings):
@@ -82,18 +82,18 @@ def read_query(content, settings):
     Raises:
         Refusal: 422 with the field, or 413 for too many or too long texts.
     """
-    _check_object(content, "", "the body", ("data", "parameters"))
+    check_keys(content, "", "the body", ("data", "parameters"))
     if "data" not in content:
         raise Refusal(422, 'missing; send {"data": {"text": ["…"]}}', "data")
     data, parameters = content["data"], content.get("parameters")
-    _check_object(data, "data", "data", ("text", "text_pair"))
+    check_keys(data, "data", "data", ("text", "text_pair"))
     if data.get("text_pair") is not None:
         raise Refusal(422, "this model classifies single texts; leave text_pair out or null", "data.text_pair")
     if "text" not in data:
         raise Refusal(422, "missing; give a list of texts", "data.text")
     texts = [data["text"]] if isinstance(data["text"], str) else data["text"]
     if not isinstance(texts, list) or not texts:
-        raise Refusal(422, f"{_kind(texts)} instead of a list with at least one text", "data.text")
+        raise Refusal(422, f"{kind_of(texts)} instead of a list with at least one text", "data.text")
     if len(texts) > settings.max_texts:
         raise Refusal(413, f"{len(texts)} texts; send at most {settings.max_texts} a request", "data.text")
     for index, text in enumerate(texts):
@@ -109,7 +109,7 @@ def read_query(content, settings):
         "min_confidence": None,
         "conformal": None,
     }
-    _check_object({} if parameters is None else parameters, "parameters", "parameters", PARAMETERS)
+    check_keys({} if parameters is None else parameters, "parameters", "parameters", PARAMETERS)
     for name, value in (parameters or {}).items():
         problem = parameter_problem(name, value)
         if problem:
@@ -132,16 +132,17 @@ def parameter_problem(name, value):
     return None
 
 
-def _check_object(value, field, name, keys):
+def check_keys(value, field, name, keys):
+    """Refuse what is no object, or has other keys than these."""
     if not isinstance(value, dict):
-        raise Refusal(422, f"{name} is {_kind(value)} instead of an object with {' and '.join(keys)}", field or None)
+        raise Refusal(422, f"{name} is {kind_of(value)} instead of an object with {' and '.join(keys)}", field or None)
     for key in value:
         if key not in keys:
             what = f"%s is not known; use {', '.join(keys)}"
             raise Refusal(422, what, field or None, quoted=key[:MAX_QUOTED])
 
 
-def _kind(value):
+def kind_of(value):
     """A JSON value's kind in JSON's words."""
     if isinstance(value, (list, dict, str)) and not value:
         return "empty"
@@ -152,7 +153,7 @@ def _kind(value):
 def text_problem(text, max_characters):
     """(status, message) of what is wrong with one text, or None."""
     if not isinstance(text, str):
-        return 422, f"{_kind(text)} instead of a text"
+        return 422, f"{kind_of(text)} instead of a text"
     if len(text) > max_characters:
         return 413, f"{len(text)} characters; send at most {max_characters} a text"
     if "\0" in text:
