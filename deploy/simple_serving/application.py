@@ -243,7 +243,7 @@ class Application:
             model = self.models[name]
             entries = await self.result(watch, lambda: model.submit(query))
             with_top = query["top_k"] != 1 or query["conformal"] is not None
-            pieces = model.writer.pieces(entries, with_top, query["min_confidence"] is not None)
+            pieces = model.writer.pieces(entries, with_top, query["min_confidence"] is not None, query["unknown"])
             if entries.size <= SHORT_ANSWER:
                 await send_whole(send, 200, b"".join(pieces))
             else:
@@ -296,7 +296,7 @@ class Application:
         names = ("max_texts", "max_characters", "max_scores", "max_body_bytes")
         limits = {name: getattr(self.settings, name) for name in names}
         models = [model.describe() for model in self.models.values()]
-        await send_whole(send, 200, json_bytes({"models": models, "limits": limits}))
+        await send_whole(send, 200, json_bytes({"models": models, "limits": limits, "unknown": self.settings.unknown}))
 
     async def health(self, scope, receive, send, observed):
         state = {name: model.health() for name, model in self.models.items()}

@@ -113,8 +113,8 @@ class Model:
             Future: entries for self.writer, as most_probable gives them, or sure_enough where there is a limit.
 
         Raises:
-            Refusal: 413, its answer would be too large; 422, a limit with a label that is called unknown, or what
-                export.json does not know.
+            Refusal: 413, its answer would be too large; 422, a limit with a label that is called as what is unknown,
+                or what export.json does not know.
             Overloaded, Stopped: as Batcher.submit.
         """
         classes, least, own = min(query["top_k"] or len(self.labels), len(self.labels)), None, "top_k"
@@ -126,7 +126,8 @@ class Model:
         max_length, limit = min(query["max_seq_len"] or self.max_length, self.max_length), query["min_confidence"]
         keep = keeper(classes, least=least)
         if limit is not None:
+            with refusing("min_confidence" if query["unknown"] == self.settings.unknown else "unknown"):
+                self.paths.check_answers(query["unknown"])
             with refusing("min_confidence"):
-                self.paths.check_answers()
                 keep = keeper(classes, self.paths, limits(self.content, self.format, limit), least)
         return self.batcher.submit(query["texts"], max_length, query["batch_size"], keep)

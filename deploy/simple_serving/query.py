@@ -3,13 +3,13 @@
 import json
 
 from core.confidence import share_problem
-from core.label_paths import confidence_problem
+from core.label_paths import confidence_problem, unknown_problem
 
 # JSON objects in a request: it needs three, and each one costs a call.
 MAX_OBJECTS = 16
 # Parameters and their smallest values: a text keeps [CLS], one token and [SEP]; top_k 0 means all classes.
 SMALLEST = {"max_seq_len": 3, "batch_size": 1, "top_k": 0}
-PARAMETERS = (*SMALLEST, "min_confidence", "conformal")
+PARAMETERS = (*SMALLEST, "min_confidence", "unknown", "conformal")
 
 
 # Characters of the user's own words that are quoted in a reason.
@@ -73,11 +73,11 @@ def read_query(content, settings):
 
     Args:
         content: whatever it was.
-        settings (Settings): with the limits.
+        settings (Settings): with the limits, and how unknown is called.
 
     Returns:
         dict: texts (list[str]), max_seq_len (int | None), batch_size and top_k (int), min_confidence (float | str |
-        None), conformal (float | None).
+        None), unknown (str), conformal (float | None).
 
     Raises:
         Refusal: 422 with the field, or 413 for too many or too long texts.
@@ -107,6 +107,7 @@ def read_query(content, settings):
         "batch_size": 32,
         "top_k": 1,
         "min_confidence": None,
+        "unknown": settings.unknown,
         "conformal": None,
     }
     check_keys({} if parameters is None else parameters, "parameters", "parameters", PARAMETERS)
@@ -116,6 +117,9 @@ def read_query(content, settings):
             shown = "null" if value is None else "%s"
             raise Refusal(422, f"{shown}; {problem}", f"parameters.{name}", quoted=value)
         query[name] = value
+    if query["min_confidence"] is None and "unknown" in (parameters or {}):
+        what = "no answer is called so without min_confidence; give that too, or leave unknown out"
+        raise Refusal(422, what, "parameters.unknown")
     if query["conformal"] is not None and "top_k" in parameters:
         raise Refusal(422, "conformal decides how many classes a text has in top; leave top_k out", "parameters.top_k")
     return query
@@ -125,6 +129,8 @@ def parameter_problem(name, value):
     """What is wrong with the value of one of PARAMETERS, or None."""
     if name == "min_confidence":
         return confidence_problem(value)
+    if name == "unknown":
+        return unknown_problem(value)
     if name == "conformal":
         return share_problem(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < SMALLEST[name]:
