@@ -50,7 +50,7 @@ from core.checkpoints import (
     trained_pooling,
     trained_separator,
 )
-from core.checks import check_batch, check_writable, data_warnings, dev_at_hand, read_dev
+from core.checks import check_batch, check_safetensors, check_writable, data_warnings, dev_at_hand, read_dev
 from core.label_paths import separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
@@ -124,6 +124,8 @@ def work(run):
         trainer = train_in_stages(run, checkpoint)
     else:
         trainer = pipeline.prepare(run, args.output_dir if finished else model_flags.model_name_or_path)
+    if model_flags.save_safetensors and args.should_save:
+        pipeline.save_safetensors(run)
     metrics = {}
     if args.do_eval and run.data_flags.debug:
         metrics = pipeline.evaluate_in_detail(trainer, run)
@@ -137,9 +139,11 @@ def work(run):
         facts = pipeline.export_facts_of(run)
         know = functools.partial(pipeline.confidence_facts, trainer, run)
         try:
-            compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner, know)
+            made = compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner, know)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command starts the compression over") from None
+        for export in made or ():
+            pipeline.describe_export(trainer, run, *export)
     if model_flags.do_parity and not pipeline.check_parity(trainer, run):
         sys.exit(1)
     return metrics
@@ -259,7 +263,8 @@ def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args):
     """
     problems = training_problems(data_flags, args) + recipe_problems(recipe_flags, args)
     problems += stage_problems(stage_flags, args)
-    if not (args.do_train or args.do_eval or args.do_export or args.do_compress or model_flags.do_parity):
+    asked = (args.do_train, args.do_eval, args.do_export, args.do_compress, model_flags.do_parity)
+    if not (any(asked) or model_flags.save_safetensors):
         problems.append("nothing to do; add --do_train, --do_eval, --do_export, --do_compress or --do_parity")
     if args.do_predict:
         problems.append("--do_predict: not used here; see --do_eval --debug True, or predict with Taskflow")
@@ -300,6 +305,8 @@ def check_outputs(model_flags, args):
     if (args.do_train or args.do_compress) and os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
         refuse_if_locked(args.output_dir)
     model = Path(args.output_dir if args.do_train else model_flags.model_name_or_path)
+    if model_flags.save_safetensors:
+        check_safetensors(model, args.do_train)
     targets = {}
     if args.do_export:
         flag = "--export_model_dir" if model_flags.export_model_dir else "--output_dir"

@@ -64,7 +64,7 @@ def test_result_tree_and_metrics(trained_once):
     assert {path.name for path in (checkpoint / "export").iterdir()} == set(
         (
             "model.pdmodel model.pdiparams model.pdiparams.info id2label.json tokenizer_config.json "
-            "vocab.txt special_tokens_map.json export.json parity.json tokenizer.json"
+            "vocab.txt special_tokens_map.json export.json parity.json tokenizer.json README.md README_en.md"
         ).split()
     )
     id2label = json.loads((checkpoint / "export" / "id2label.json").read_text(encoding="ascii"))
