@@ -54,6 +54,7 @@ from core.checks import check_batch, check_safetensors, check_writable, data_war
 from core.label_paths import separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
+from core.named_recipes import naming_what_recipe_sets, parse_with_recipe
 from core.recipe_flags import (
     RecipeArguments,
     check_ngram_labels,
@@ -65,6 +66,9 @@ from core.run_flags import DATA_DIR, MAX_LENGTH, DataArguments, ModelArguments
 from core.stage_flags import StageArguments, needs_dev, stage_problems
 from core.unlabelled import PRETRAINED, Unlabelled, prepare_unlabelled, stages_for_fingerprint
 from utils import UsageError, exit_on_usage_error, read_labels
+
+# train.py's own flags, in groups; PaddleNLP's are the last group, behind them.
+FLAGS = (ModelArguments, DataArguments, RecipeArguments, StageArguments)
 
 
 @dataclass
@@ -103,7 +107,10 @@ def main(argv=None):
     run = parse_all(argv)
     args = run.args
     writes = (args.do_train or args.do_compress) and args.should_save
-    with locked_folder(args.output_dir) if writes else contextlib.nullcontext():
+    with (
+        locked_folder(args.output_dir) if writes else contextlib.nullcontext(),
+        naming_what_recipe_sets(run.recipe_flags, run.stage_flags),
+    ):
         metrics = work(run)
     if args.should_save:
         print("\n".join(closing_lines(run, metrics)))
@@ -159,14 +166,30 @@ def parse_all(argv):
         UsageError: for the flags and the data before any heavy import.
     """
     parser_class, light_arguments = load_argument_classes()
-    classes, defaults = (ModelArguments, DataArguments, RecipeArguments, StageArguments), DEFAULTS
-    model_flags, data_flags, recipe_flags, stage_flags, light = parse_arguments(
-        parser_class, (*classes, light_arguments), argv, __doc__
-    )
-    if not light.do_train and Path(model_flags.model_name_or_path).is_dir():
+    parse = functools.partial(parse_arguments, parser_class, (*FLAGS, light_arguments), argv, __doc__)
+    (*flags, light), defaults = parse_with_recipe(parse)
+    encoder, recipe_flags, stage_flags = flags[0].model_name_or_path, *flags[2:]
+    if not light.do_train and Path(encoder).is_dir():
         # What is written of a model goes beside it, not into another one's folder.
-        defaults = {**DEFAULTS, "output_dir": model_flags.model_name_or_path}
-        *_, light = parse_arguments(parser_class, (*classes, light_arguments), argv, __doc__, defaults)
+        defaults = {**DEFAULTS, "output_dir": encoder}
+        *_, light = parse(defaults)
+    with naming_what_recipe_sets(recipe_flags, stage_flags):
+        return prepare(argv, flags, light, defaults)
+
+
+def prepare(argv, flags, light, defaults):
+    """What parse_all does once the flags are parsed.
+
+    Args:
+        argv (list[str] | None): the flags and values.
+        flags (list): an object of each class in FLAGS.
+        light: PaddleNLP's flags, as they were parsed without paddle.
+        defaults (dict): that they were parsed with.
+
+    Returns:
+        Run: what main works on.
+    """
+    model_flags, data_flags, recipe_flags, stage_flags = flags
     check_flags(model_flags, data_flags, recipe_flags, stage_flags, light)
     set_log_level(data_flags.log_level)
     quantises = light.do_compress and "ptq" in light.strategy
@@ -189,7 +212,7 @@ def parse_all(argv):
     from core.loading import set_device
 
     try:
-        *_, args = parse_arguments(PdArgumentParser, (*classes, CompressionArguments), argv, __doc__, defaults)
+        *_, args = parse_arguments(PdArgumentParser, (*FLAGS, CompressionArguments), argv, __doc__, defaults)
     except (ValueError, AssertionError) as error:
         raise UsageError(str(error) or "the library refuses a flag without saying why; see --help") from None
     args.device = set_device(args.device, args.fp16)

@@ -19,6 +19,8 @@ import pytest
 
 import train
 from core.arguments import load_argument_classes
+from core.named_recipes import typed
+from core.recipe_flags import NAMED_RECIPES
 from tests.helpers import ROOT, load_script, write_few_shot_data
 
 # Folders with a README.md in Chinese and a README_en.md.
@@ -333,6 +335,13 @@ def test_the_top_readme_shows_commands_of_the_data_s():
     for name in ("README.md", "README_en.md"):
         shown = pattern.findall(TEXTS[name])
         assert len(shown) == 6 and set(shown) <= set(pattern.findall(TEXTS["data/README.md"]))
+
+
+@pytest.mark.parametrize("name", ["README.md", "README_en.md"])
+def test_the_strong_recipe_is_told_as_it_is(name):
+    (row,) = re.findall(r"^\| `--recipe strong` \|.*", TEXTS[name], re.MULTILINE)
+    flags = " ".join(typed(*flag) for flag in NAMED_RECIPES["strong"].items())
+    assert re.findall(r"`([^`]+)`", row)[1] == flags
 
 
 # ------------------------------------------------------------------------------------------------------------ analysis
