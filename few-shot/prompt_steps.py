@@ -12,6 +12,7 @@ from core.batches import TextDataset
 from core.checkpoints import read_run_file
 from core.encoders import make_encoder
 from core.export import parity_table, verify_export
+from core.label_paths import SEPARATOR_KEY, LabelPaths, level_metrics, stored_separator, with_levels
 from core.trainer import ResumableEarlyStopping, compute_metrics
 from core.vocabulary import UnknownWatch
 from utils import UsageError, evaluation_report, prediction_lines, write_lines
@@ -44,6 +45,8 @@ def prepare(run, trained, checkpoint):
         model, tokenizer = few_shot.load_trained(trained, *settings)
     else:
         model, tokenizer = few_shot.load_pretrained(run.model_flags.model_name_or_path, *settings)
+    if run.data_flags.label_separator != stored_separator(model.plm.config.to_dict()):
+        setattr(model.plm.config, SEPARATOR_KEY, run.data_flags.label_separator)
     return make_trainer(model, tokenizer, run)
 
 
@@ -99,23 +102,27 @@ def warn_of_unknown(tokenizer, run):
             watch.look(f"{folder}: {what}", examples[0])
 
 
-def evaluate(trainer, labels):
-    """Log and save accuracy and macro averages on dev, and log precision, recall and F1 of every class."""
+def evaluate(trainer, labels, separator):
+    """Log and save accuracy and macro averages on dev, of each level of the labels too, and log precision, recall and
+    F1 of every class."""
     output = trainer.predict(trainer.eval_dataset, metric_key_prefix="eval")
     truth = [feature["labels"] for feature in trainer.eval_dataset.features]
-    for line in evaluation_report("dev", labels, truth, output.predictions.argmax(axis=1)):
+    predicted = output.predictions.argmax(axis=1)
+    levels = LabelPaths(labels, separator).scores(truth, predicted)
+    for line in with_levels(evaluation_report("dev", labels, truth, predicted), "dev", levels):
         logger.info(line)
     trainer.log_metrics("eval", output.metrics)
-    trainer.save_metrics("eval", output.metrics)
+    trainer.save_metrics("eval", {**output.metrics, **level_metrics("eval_", levels)})
 
 
-def predict(trainer, data, file_name):
+def predict(trainer, data, file_name, separator):
     """Write label and score of every text of test.txt, else of data.txt; the report where test.txt has labels.
 
     Args:
         trainer (FewShotTrainer): with the test data set.
         data (train.Data): the same texts, and the labels.
         file_name (str): of the predictions in output_dir.
+        separator (str): between the parts of labels.
     """
     texts, truth = data.test
     output = trainer.predict(trainer.test_dataset)
@@ -124,9 +131,10 @@ def predict(trainer, data, file_name):
     probabilities = softmax(output.predictions.astype("float64"), axis=1)
     predicted = probabilities.argmax(axis=1)
     if truth is not None:
-        for line in evaluation_report("test", data.labels, truth, predicted):
+        levels = LabelPaths(data.labels, separator).scores(truth, predicted)
+        for line in with_levels(evaluation_report("test", data.labels, truth, predicted), "test", levels):
             logger.info(line)
-        trainer.save_metrics("test", output.metrics)
+        trainer.save_metrics("test", {**output.metrics, **level_metrics("test_", levels)})
     answers = [(data.labels[class_id], scores[class_id]) for class_id, scores in zip(predicted, probabilities)]
     lines = prediction_lines(texts, truth and [data.labels[index] for index in truth], answers)
     path = Path(trainer.args.output_dir) / file_name

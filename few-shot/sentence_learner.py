@@ -13,6 +13,7 @@ from core.arguments import load_module
 from core.batches import TextDataset
 from core.encoders import make_encoder, pad_batch, run_sorted
 from core.export import export_classifier
+from core.label_paths import SEPARATOR, separator_facts
 from core.loading import load_config_and_tokenizer, load_weights, max_positions, uses_token_types
 from core.pooling import PooledEncoder
 from core.progress import progress_bar
@@ -241,6 +242,7 @@ class Learner:
         """Write the export folder; `dev` (texts, class ids) gives onnx_int8 its ranges."""
         flags = self.flags
         facts = {"model_name_or_path": flags.model_name_or_path, "calibration": self.calibration}
+        facts.update(separator_facts(self.labels, flags.label_separator or SEPARATOR))
         options = {"types": flags.export_type, "facts": facts}
         options["dev"] = TextDataset(*dev, self.encode) if dev else None
         export_classifier(self.model, self.tokenizer, self.labels, flags.max_seq_length, folder, **options)

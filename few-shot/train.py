@@ -40,12 +40,14 @@ from core.arguments import (
     require_onnx,
     training_problems,
 )
-from core.checkpoints import read_run_file, run_fingerprint, starting_weights
+from core.checkpoints import read_model_config, read_run_file, run_fingerprint, starting_weights
+from core.label_paths import SEPARATOR, separator_problems, stored_separator
 from utils import UsageError, exit_on_usage_error, read_examples, read_json, read_label_words, read_texts
 
 DEFAULTS = {"output_dir": "./checkpoints/"}
 EXPORT_TYPES = ("paddle", "onnx")
 PREDICTIONS_FILE = "predictions.txt"
+PLM_DIR = "plm"  # see utils.py, whose import takes seconds
 # What a part of a template may be, and what may stand beside it.
 PARTS = ("text", "soft", "hard", "mask", "sep", "soft_id")  # soft_id: the vectors of an earlier part once more
 ATTRIBUTES = dict.fromkeys(("length", "hidden_size", "position", "token_type"), int)
@@ -70,6 +72,13 @@ class DataArguments:
         default="lstm", metadata={"help": "What the soft part of the prompt goes through: lstm, mlp or None."}
     )
     encoder_hidden_size: int = field(default=200, metadata={"help": "Units of the soft encoder."})
+    label_separator: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "Between the parts of labels that are paths, such as illness##cold: reports have each level, and "
+            f"the export keeps it. None means the model's own, which is {SEPARATOR} for a new one."
+        },
+    )
     early_stopping: bool = field(default=False, metadata={"help": "Stop when the metric no longer improves."})
     early_stopping_patience: int = field(
         default=4, metadata={"help": "Stop after this many evaluations without progress."}
@@ -151,9 +160,9 @@ def main(argv=None):
     if not trained:
         train_and_save(trainer, checkpoint, run.data_flags.keep_optimizer)
     if args.do_eval:
-        steps.evaluate(trainer, run.data.labels)
+        steps.evaluate(trainer, run.data.labels, run.data_flags.label_separator)
     if args.do_predict:
-        steps.predict(trainer, run.data, PREDICTIONS_FILE)
+        steps.predict(trainer, run.data, PREDICTIONS_FILE, run.data_flags.label_separator)
     if args.do_export and args.should_save:
         steps.export(trainer, run)
     if args.should_save:
@@ -184,6 +193,8 @@ def parse_all(argv):
         template = run_file["template"]
         data = read_data(data_flags.data_dir, light, run_file["label_words"])
         defaults = {**DEFAULTS, "max_seq_length": run_file["max_seq_length"]}
+    stored = read_model_config(Path(trained, PLM_DIR)) if trained else None
+    data_flags.label_separator = data_flags.label_separator or stored_separator(stored or {})
 
     from paddlenlp.prompt import PromptTuningArguments
     from paddlenlp.trainer import PdArgumentParser
@@ -246,7 +257,7 @@ def check_flags(model_flags, data_flags, args):
         problems.append(f"--export_type {model_flags.export_type}: not known; use one of {', '.join(EXPORT_TYPES)}")
     if data_flags.soft_encoder not in ("lstm", "mlp", None):
         problems.append(f"--soft_encoder {data_flags.soft_encoder}: not known; use one of lstm, mlp, None")
-    problems += at_least(data_flags, encoder_hidden_size=1)
+    problems += at_least(data_flags, encoder_hidden_size=1) + separator_problems(data_flags.label_separator)
     if not args.ppt_learning_rate > 0:
         problems.append(f"--ppt_learning_rate {args.ppt_learning_rate}: must be above 0")
     if args.unified_checkpoint:

@@ -38,6 +38,7 @@ from core.export import (
     versions,
     write_graph,
 )
+from core.label_paths import separator_facts, stored_separator
 from core.loading import MODEL_FILE, load_config_and_tokenizer, load_masked_lm, max_positions
 from core.predictor import Predictor
 from core.progress import progress_bar
@@ -369,6 +370,7 @@ def export_prompt_model(model, tokenizer, parts, max_seq_length, folder, export_
         files = file_sizes(stage)
         content = {"max_length": max_seq_length, "num_labels": len(labels), "types": ["paddle"], "template": parts}
         content["types"] += ["onnx"] if export_type == "onnx" else []
+        content.update(separator_facts(labels, stored_separator(model.plm.config.to_dict())))
         write_json(stage / EXPORT_FILE, {**content, "versions": versions(), "files": files}, ascii_only=True)
     delete_replaced(folder, old_files, files)
 
