@@ -144,13 +144,6 @@ def test_eval_loss_can_choose_the_best_model(data_dir, tiny_model, tmp_path):
     assert state["best_metric"] == min(entry["eval_loss"] for entry in state["log_history"] if "eval_loss" in entry)
 
 
-def test_defaults_fill_from_data_dir_and_explicit_paths_win(data_dir, tmp_path):
-    arguments = train.DataArguments(data_dir=str(data_dir), dev_path="other.txt")
-    assert arguments.train_path == str(data_dir / "train.txt") and arguments.test_path == str(data_dir / "dev.txt")
-    assert arguments.dev_path == "other.txt"
-    assert train.DataArguments().label_path == "./data/label.txt"
-
-
 def test_a_missing_gpu_is_a_warning(trained, log):
     _, checkpoint = trained
     train.main(["--do_export", "--model_name_or_path", str(checkpoint), "--output_dir", str(checkpoint)])
