@@ -28,7 +28,6 @@ from core.loading import (
     load_config_and_tokenizer,
     load_model,
     max_positions,
-    note_missing_weights,
     uses_token_types,
 )
 from core.model_card import (
@@ -48,6 +47,7 @@ from core.predictor import graph_name
 from core.recipe_flags import changed, wants_ngrams
 from core.recipes import Recipe
 from core.safetensors_files import SAFETENSORS_FILE, write_safetensors
+from core.trained import load_trained
 from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
 from core.vocabulary import UnknownWatch
 from utils import UsageError, evaluation_report, prediction_lines, read_json, staged_files, write_lines
@@ -99,14 +99,8 @@ def prepare(run, name, trainer_class=ClassificationTrainer, trains=False):
     positions = max_positions(config)
     if positions and run.max_length > positions:
         raise UsageError(f"--max_length {run.max_length}: {name} has positions for {positions}; use at most that")
-    missing = []
-    with note_missing_weights(missing):
-        model = load_model(name, config, run.data.labels, run.recipe_flags.pooling, tower=not trains)
-    if missing and not run.args.do_train:
-        raise UsageError(
-            f"{name}: the weights lack {', '.join(missing[:3])}, which would be random, so that there is nothing to "
-            "evaluate, export or compress; save or download the model again, or train it with --do_train"
-        )
+    load = load_model if run.args.do_train else load_trained
+    model = load(name, config, run.data.labels, run.recipe_flags.pooling, tower=not trains)
     if run.data_flags.label_separator != stored_separator(model.config.to_dict()):
         setattr(model.config, SEPARATOR_KEY, run.data_flags.label_separator)
     return make_trainer(model, tokenizer, run, trainer_class, trains)

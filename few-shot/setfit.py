@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import at_least, load_module, parse_argv, require_onnx
+from core.arguments import at_least, boolean, load_module, parse_argv, require_onnx
 from core.checkpoints import EXPORT_FILE, EXPORT_TYPES
 from core.label_paths import SEPARATOR, LabelPaths, separator_problems, with_levels
 from core.progress import progress_bar
@@ -69,6 +69,8 @@ def parse_flags(argv):
     add("--unlabelled_weight", type=float, default=0.1, help=weight)
     weight = "of the n-grams' logits against the vectors'; 0: without n-grams (default: fitted on dev.txt, else 0.5)"
     add("--ngram_weight", type=float, default=None, help=weight)
+    calibrated = "fit a temperature on dev.txt and put it into the graphs, where it has 100 texts (default: True)"
+    add("--calibrate", type=boolean, default=True, help=calibrated)
     add("--max_seq_length", type=int, default=128, help="tokens kept of a text (default: %(default)s)")
     levels = f"between the parts of labels that are paths (default: the export's own; {SEPARATOR} for a new one)"
     add("--label_separator", help=levels)
@@ -76,6 +78,7 @@ def parse_flags(argv):
     add("--device", default="gpu", help="gpu, gpu:<n> or cpu; without a GPU the CPU is used (default: gpu)")
     add("--seed", type=int, default=42, help="of batches and dropout (default: %(default)s)")
     flags = parse_argv(parser, argv)
+    flags.defaults = {action.dest: action.default for action in parser._actions}
     problems = at_least(flags, max_steps=0, labels_per_batch=2, samples_per_label=2, max_seq_length=3)
     problems += at_least(flags, per_device_eval_batch_size=1, unlabelled_weight=0, ngram_weight=0)
     problems += separator_problems(flags.label_separator)
