@@ -54,7 +54,12 @@ test: $(VENV)/.installed-dev $(TRITON) $(MILVUS)
 	$(THREADS) $(PYTHON) $(PYTEST)
 
 # What needs minutes, the real data in ../shared, or a real doccano (in an environment of its own).
+<<<<<<< HEAD
 test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed .venv-ray/.installed $(TRITON) $(MILVUS)
+=======
+test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed .venv-schemathesis/.installed \
+		$(TRITON) $(MILVUS)
+>>>>>>> kserve
 	$(PYTHON) -m pytest -m slow --timeout 3600
 
 # The second supported set: Paddle 3 (README.md, 2.1), in an environment of its own.
@@ -94,6 +99,11 @@ $(VENV)/.installed-dev: tests/requirements.txt $(EXTRAS) $(VENV)/.installed
 .venv-doccano/.installed: data/requirements-doccano.txt
 	test -x .venv-doccano/bin/python || $(BASE_PYTHON) -m venv .venv-doccano
 	.venv-doccano/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.venv-schemathesis/.installed: tests/deploy/requirements-schemathesis.txt
+	test -x .venv-schemathesis/bin/python || $(BASE_PYTHON) -m venv .venv-schemathesis
+	.venv-schemathesis/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # Only the server of nvidia-pytriton is used: its Python package's own dependencies are left out.

@@ -54,8 +54,8 @@ PRODUCED = set(
     tokenizer.json tokenizer_config.json train_dirty.txt train_dirty_rest.txt verbalizer_config.json vocab.txt
     word_interpret.html word_interpret.txt zero_shot.txt
     pseudo_labels.json pseudo_labels.txt teachers.json
-    conflicts.txt dev.json merges.txt meta.json notes.json tasks.json test.json train.json
-    vocab.json descriptions.txt labelled.txt origins.jsonl to_annotate.txt""".split()
+    conflicts.txt descriptions.txt dev.json encoding.json labelled.txt merges.txt meta.json notes.json openapi.json
+    origins.jsonl tasks.json test.json to_annotate.txt train.json vocab.json""".split()
 )
 PRODUCED_FOLDERS = ("checkpoint", "checkpoints", "my_data", "my_clean", "my_folds", "recall_result", "features")
 

@@ -29,6 +29,7 @@ from deploy.simple_serving.messages import (
 )
 from deploy.simple_serving.models import Model
 from deploy.simple_serving.observing import Metrics, logger
+from deploy.simple_serving.openapi import Document
 from deploy.simple_serving.query import Refusal, parse_json, read_query
 from deploy.simple_serving.v2 import V2, unknown_model
 from utils import UsageError
@@ -63,10 +64,13 @@ class Application:
         self.models = {name: Model(name, *place, settings) for name, place in settings.folders().items()}
         self.state = SimpleNamespace(models=self.models)
         self.metrics = Metrics(self.models)
-        self.page = Path(__file__).with_name("page.html").read_bytes()
+        pages = {"/": "page.html", "/docs": "docs.html"}
+        self.pages = {path: Path(__file__).with_name(name).read_bytes() for path, name in pages.items()}
         self.pool = ThreadPoolExecutor(1, "answers")
         self.routes = {
             "/": {"GET": self.show_page},
+            "/docs": {"GET": self.show_page},
+            "/openapi.json": {"GET": self.describe},
             "/models": {"GET": self.list_models},
             "/health": {"GET": self.health},
             "/health/live": {"GET": self.live},
@@ -315,7 +319,11 @@ class Application:
 
     async def show_page(self, scope, receive, send, observed):
         headers = {"Content-Security-Policy": PAGE_POLICY}
-        await send_whole(send, 200, self.page, headers, "text/html; charset=utf-8")
+        await send_whole(send, 200, self.pages[scope["path"]], headers, "text/html; charset=utf-8")
+
+    async def describe(self, scope, receive, send, observed):
+        self.check_key(scope)
+        await send_whole(send, 200, json_bytes(Document(self.settings, self.models).content()))
 
 
 def error_of(path, status, message, field=None):

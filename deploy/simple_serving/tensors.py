@@ -97,7 +97,7 @@ def _read_outputs(outputs, is_binary):
             raise Refusal(422, "%s; give true or false", f"{field}.binary_data", quoted=in_binary)
         if not isinstance(classes, int) or isinstance(classes, bool) or classes < 0:
             raise Refusal(422, "%s; give a whole number from 0", f"{field}.classification", quoted=classes)
-        if classes and name != "probabilities":
+        if "classification" in parameters and name != "probabilities":
             raise Refusal(422, "only the output probabilities has classes to choose from", f"{field}.classification")
         found.append((name, in_binary, classes))
     return found
