@@ -29,6 +29,7 @@ from deploy.simple_serving.messages import (
 )
 from deploy.simple_serving.models import Model
 from deploy.simple_serving.observing import Metrics, logger
+from deploy.simple_serving.prediction_log import PredictionLog
 from deploy.simple_serving.query import Refusal, parse_json, read_query
 from utils import UsageError
 
@@ -61,6 +62,7 @@ class Application:
         self.models = {name: Model(name, *place, settings) for name, place in settings.folders().items()}
         self.state = SimpleNamespace(models=self.models)
         self.metrics = Metrics(self.models)
+        self.prediction_log = PredictionLog(settings, self.metrics.registry) if settings.prediction_log else None
         self.page = Path(__file__).with_name("page.html").read_bytes()
         self.pool = ThreadPoolExecutor(1, "answers")
         self.routes = {
@@ -105,6 +107,8 @@ class Application:
         for model in self.models.values():
             model.batcher.close()
         self.pool.shutdown(wait=False)
+        if self.prediction_log:
+            await asyncio.to_thread(self.prediction_log.close)
         logger.info("stopped")
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -246,6 +250,8 @@ class Application:
                 raise Refusal(503, why, headers={"Retry-After": "2"}) from None
             except Stopped:
                 raise Refusal(503, "the model has stopped", headers={"Retry-After": "10"}) from None
+            if self.prediction_log:
+                entries = self.prediction_log.take(model, query["texts"], entries)
             with_top = query["top_k"] != 1 or query["conformal"] is not None
             pieces = model.writer.pieces(entries, with_top, query["min_confidence"] is not None)
             if entries.size <= SHORT_ANSWER:

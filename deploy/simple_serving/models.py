@@ -12,6 +12,7 @@ from core.predictor import Predictor, available_formats
 from deploy.parity import check_parity
 from deploy.simple_serving.answers import Writer, most_probable, sure_enough
 from deploy.simple_serving.batching import Batcher
+from deploy.simple_serving.prediction_log import with_facts
 from deploy.simple_serving.query import Refusal
 from utils import UsageError
 
@@ -126,4 +127,5 @@ class Model:
             with refusing("min_confidence"):
                 self.paths.check_answers()
                 keep = keeper(classes, self.paths, limits(self.content, self.format, limit), least)
+        keep = with_facts(keep) if self.settings.prediction_log else keep
         return self.batcher.submit(query["texts"], max_length, query["batch_size"], keep)
