@@ -53,6 +53,8 @@ PRODUCED = set(
     word_interpret.html word_interpret.txt zero_shot.txt
     pseudo_labels.json pseudo_labels.txt teachers.json
     conflicts.txt dev.json merges.txt meta.json notes.json tasks.json test.json train.json
+    monitor.html monitor.json predictions.jsonl reference.json to_label.txt texts.prom
+    adjudicated.jsonl agreement.html agreement.json alice.jsonl bob.jsonl export.zip to_adjudicate.jsonl
     vocab.json""".split()
 )
 PRODUCED_FOLDERS = ("checkpoint", "checkpoints", "my_data", "my_clean", "my_folds", "recall_result", "features")
@@ -299,7 +301,8 @@ def test_the_data_example(tmp_path, tiny_model, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     copy_data(tmp_path)
     text = TEXTS["data/README.md"]
-    example = re.findall(r"```shell\n(.*?)```", text[text.index('<a name="6">') :], re.DOTALL)
+    section = text[text.index('<a name="6">') : text.index('<a name="7">')]
+    example = re.findall(r"```shell\n(.*?)```", section, re.DOTALL)
     commands = [shlex.split(line) for block in example for line in block.strip().splitlines()]
     truth = dict(line.split("\t") for line in (tmp_path / "data/train.txt").read_text(encoding="utf-8").splitlines())
     done = []
@@ -342,7 +345,8 @@ def test_the_analysis_commands(trained, tiny_mlm, monkeypatch, tmp_path, capsys)
     shutil.copy(ROOT / "data" / "data.txt", data)
     commands = python_lines("analysis/README.md")
     assert " ".join(command[0] for command in commands) == (
-        "evaluate.py evaluate.py sent_interpret.py word_interpret.py dirty.py sparse.py sparse.py aug.py aug.py"
+        "evaluate.py evaluate.py sent_interpret.py word_interpret.py dirty.py sparse.py sparse.py aug.py aug.py "
+        "monitor.py"
     )
     values = {
         "dataset_dir": data,
@@ -351,13 +355,18 @@ def test_the_analysis_commands(trained, tiny_mlm, monkeypatch, tmp_path, capsys)
         "train_path": data / "train.txt",
         "aug_path": data / "aug.txt",
         "model_name_or_path": tiny_mlm,
+        "reference": data / "dev.txt",
+        "export_dir": checkpoint / "export",
     }
+    rows = [line.split("\t") for line in (data / "train.txt").read_text(encoding="utf-8").splitlines()]
+    answers = [json.dumps({"text": text, "label": label, "score": 0.9}, ensure_ascii=False) for text, label in rows]
+    (tmp_path / "predictions.jsonl").write_text("\n".join(answers), encoding="utf-8")
     for script, *flags in commands:
         given = {name: value for name, value in values.items() if f"--{name}" in flags}
         importlib.import_module(f"analysis.{script.removesuffix('.py')}").main(replaced(flags, **given))
     for name in "bad_case sent_interpret word_interpret train_dirty train_dirty_rest sparse support aug".split():
         assert (data / f"{name}.txt").is_file()
-    for name in ("evaluate_report/evaluate.html", "word_interpret.html"):
+    for name in ("evaluate_report/evaluate.html", "word_interpret.html", "monitor_report/monitor.html"):
         assert (tmp_path / name).is_file()
     assert "+0.00 points" in capsys.readouterr().out
 
