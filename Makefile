@@ -54,7 +54,7 @@ test: $(VENV)/.installed-dev $(TRITON) $(MILVUS)
 	$(THREADS) $(PYTHON) $(PYTEST)
 
 # What needs minutes, the real data in ../shared, or a real doccano (in an environment of its own).
-test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed $(TRITON) $(MILVUS)
+test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed .venv-ray/.installed $(TRITON) $(MILVUS)
 	$(PYTHON) -m pytest -m slow --timeout 3600
 
 # The second supported set: Paddle 3 (README.md, 2.1), in an environment of its own.
@@ -83,6 +83,12 @@ $(VENV)/.installed: requirements.txt requirements-gpu.txt core/requirements.txt 
 
 $(VENV)/.installed-dev: tests/requirements.txt $(EXTRAS) $(VENV)/.installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt $(EXTRAS:%=-r %)
+	@touch $@
+
+# Ray, for the slow test of deploy/batch/predict_ray.py.
+.venv-ray/.installed: deploy/batch/requirements.txt deploy/batch/constraints.txt
+	test -x .venv-ray/bin/python || $(BASE_PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 .venv-doccano/.installed: data/requirements-doccano.txt
@@ -121,6 +127,8 @@ lock:
 lock-runtime:
 	grep -v "^-\|^#" deploy/requirements-runtime.txt | uv pip compile - --universal --python-version 3.9 --no-annotate \
 	    --no-header -o deploy/constraints-runtime.txt
+	grep -hv "^-\|^#" deploy/requirements-runtime.txt deploy/batch/requirements.txt | uv pip compile - --universal \
+	    -c deploy/constraints-runtime.txt --python-version 3.10 --no-annotate --no-header -o deploy/batch/constraints.txt
 
 # Pins with known advisories, in an environment of its own; asks the advisories' databases over the network.
 audit: .venv-audit/.installed

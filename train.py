@@ -50,10 +50,11 @@ from core.checkpoints import (
     trained_pooling,
     trained_separator,
 )
-from core.checks import check_batch, check_writable, data_warnings, dev_at_hand, read_dev
+from core.checks import check_batch, check_safetensors, check_writable, data_warnings, dev_at_hand, read_dev
 from core.label_paths import separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
+from core.named_recipes import naming_what_recipe_sets, parse_with_recipe
 from core.recipe_flags import (
     RecipeArguments,
     check_ngram_labels,
@@ -65,6 +66,9 @@ from core.run_flags import DATA_DIR, MAX_LENGTH, DataArguments, ModelArguments
 from core.stage_flags import StageArguments, needs_dev, stage_problems
 from core.unlabelled import PRETRAINED, Unlabelled, prepare_unlabelled, stages_for_fingerprint
 from utils import UsageError, exit_on_usage_error, read_labels
+
+# train.py's own flags, in groups; PaddleNLP's are the last group, behind them.
+FLAGS = (ModelArguments, DataArguments, RecipeArguments, StageArguments)
 
 
 @dataclass
@@ -103,7 +107,10 @@ def main(argv=None):
     run = parse_all(argv)
     args = run.args
     writes = (args.do_train or args.do_compress) and args.should_save
-    with locked_folder(args.output_dir) if writes else contextlib.nullcontext():
+    with (
+        locked_folder(args.output_dir) if writes else contextlib.nullcontext(),
+        naming_what_recipe_sets(run.recipe_flags, run.stage_flags),
+    ):
         metrics = work(run)
     if args.should_save:
         print("\n".join(closing_lines(run, metrics)))
@@ -124,6 +131,8 @@ def work(run):
         trainer = train_in_stages(run, checkpoint)
     else:
         trainer = pipeline.prepare(run, args.output_dir if finished else model_flags.model_name_or_path)
+    if model_flags.save_safetensors and args.should_save:
+        pipeline.save_safetensors(run)
     metrics = {}
     if args.do_eval and run.data_flags.debug:
         metrics = pipeline.evaluate_in_detail(trainer, run)
@@ -137,9 +146,11 @@ def work(run):
         facts = pipeline.export_facts_of(run)
         know = functools.partial(pipeline.confidence_facts, trainer, run)
         try:
-            compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner, know)
+            made = compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner, know)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command starts the compression over") from None
+        for export in made or ():
+            pipeline.describe_export(trainer, run, *export)
     if model_flags.do_parity and not pipeline.check_parity(trainer, run):
         sys.exit(1)
     return metrics
@@ -155,14 +166,30 @@ def parse_all(argv):
         UsageError: for the flags and the data before any heavy import.
     """
     parser_class, light_arguments = load_argument_classes()
-    classes, defaults = (ModelArguments, DataArguments, RecipeArguments, StageArguments), DEFAULTS
-    model_flags, data_flags, recipe_flags, stage_flags, light = parse_arguments(
-        parser_class, (*classes, light_arguments), argv, __doc__
-    )
-    if not light.do_train and Path(model_flags.model_name_or_path).is_dir():
+    parse = functools.partial(parse_arguments, parser_class, (*FLAGS, light_arguments), argv, __doc__)
+    (*flags, light), defaults = parse_with_recipe(parse)
+    encoder, recipe_flags, stage_flags = flags[0].model_name_or_path, *flags[2:]
+    if not light.do_train and Path(encoder).is_dir():
         # What is written of a model goes beside it, not into another one's folder.
-        defaults = {**DEFAULTS, "output_dir": model_flags.model_name_or_path}
-        *_, light = parse_arguments(parser_class, (*classes, light_arguments), argv, __doc__, defaults)
+        defaults = {**DEFAULTS, "output_dir": encoder}
+        *_, light = parse(defaults)
+    with naming_what_recipe_sets(recipe_flags, stage_flags):
+        return prepare(argv, flags, light, defaults)
+
+
+def prepare(argv, flags, light, defaults):
+    """What parse_all does once the flags are parsed.
+
+    Args:
+        argv (list[str] | None): the flags and values.
+        flags (list): an object of each class in FLAGS.
+        light: PaddleNLP's flags, as they were parsed without paddle.
+        defaults (dict): that they were parsed with.
+
+    Returns:
+        Run: what main works on.
+    """
+    model_flags, data_flags, recipe_flags, stage_flags = flags
     check_flags(model_flags, data_flags, recipe_flags, stage_flags, light)
     set_log_level(data_flags.log_level)
     quantises = light.do_compress and "ptq" in light.strategy
@@ -185,7 +212,7 @@ def parse_all(argv):
     from core.loading import set_device
 
     try:
-        *_, args = parse_arguments(PdArgumentParser, (*classes, CompressionArguments), argv, __doc__, defaults)
+        *_, args = parse_arguments(PdArgumentParser, (*FLAGS, CompressionArguments), argv, __doc__, defaults)
     except (ValueError, AssertionError) as error:
         raise UsageError(str(error) or "the library refuses a flag without saying why; see --help") from None
     args.device = set_device(args.device, args.fp16)
@@ -259,7 +286,8 @@ def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args):
     """
     problems = training_problems(data_flags, args) + recipe_problems(recipe_flags, args)
     problems += stage_problems(stage_flags, args)
-    if not (args.do_train or args.do_eval or args.do_export or args.do_compress or model_flags.do_parity):
+    asked = (args.do_train, args.do_eval, args.do_export, args.do_compress, model_flags.do_parity)
+    if not (any(asked) or model_flags.save_safetensors):
         problems.append("nothing to do; add --do_train, --do_eval, --do_export, --do_compress or --do_parity")
     if args.do_predict:
         problems.append("--do_predict: not used here; see --do_eval --debug True, or predict with Taskflow")
@@ -300,6 +328,8 @@ def check_outputs(model_flags, args):
     if (args.do_train or args.do_compress) and os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
         refuse_if_locked(args.output_dir)
     model = Path(args.output_dir if args.do_train else model_flags.model_name_or_path)
+    if model_flags.save_safetensors:
+        check_safetensors(model, args.do_train)
     targets = {}
     if args.do_export:
         flag = "--export_model_dir" if model_flags.export_model_dir else "--output_dir"

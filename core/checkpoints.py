@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.arguments import plain
 from core.label_paths import stored_separator
+from core.safetensors_files import SAFETENSORS_FILE, own_facts, stored_digest
 from utils import UsageError, read_json, staged_files, write_json
 
 # What training it was: in output_dir when it is finished, and in each complete checkpoint.
@@ -17,6 +18,9 @@ RUN_FILE = "run.json"
 EXPORT_FILE = "export.json"
 
 PARITY_FILE = "parity.json"
+
+# Its model cards (core/model_card.py), and their languages.
+CARD_FILES = {"README.md": "zh", "README_en.md": "en"}
 
 EXPORT_TYPES = ("paddle", "onnx", "onnx_int8")
 
@@ -108,7 +112,9 @@ def trained_labels(model_dir, labels, label_path):
 def trained_max_length(model_dir):
     """The --max_length of a checkpoint's training, or None where it is not known."""
     trained = (read_run_file(model_dir).get("fingerprint") or {}).get("max_length")
-    return trained or read_json(Path(model_dir) / EXPORT_FILE).get("max_length")  # the latter for a pruned model
+    trained = trained or read_json(Path(model_dir) / EXPORT_FILE).get("max_length")  # the latter for a pruned model
+    stored = own_facts(Path(model_dir) / SAFETENSORS_FILE).get("max_length", "")  # of a model that was given away
+    return trained or (int(stored) if stored.isdecimal() else None)
 
 
 def trained_pooling(model_dir):
@@ -266,14 +272,38 @@ def remove_optimizer_states(output_dir, fingerprint):
 
 
 def weights_digest(model_dir):
-    """SHA-256 of a directory's weights, by which an export knows its model; None where there are none."""
+    """SHA-256 of a directory's weights, by which an export knows its model; None where there are none.
+
+    The model.safetensors that train.py --save_safetensors wrote counts as the model_state.pdparams that it is from:
+    beside that and without it, the model is the same.
+    """
     files = [path for path in sorted(Path(model_dir).glob("*")) if WEIGHTS_FILE.fullmatch(path.name)]
+    own = Path(model_dir) / SAFETENSORS_FILE
+    if own in files and own_facts(own):
+        others = [path for path in files if path != own]
+        if not others and (stored := stored_digest(own)):
+            return stored
+        files = others or files
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest() if files else None
+
+
+def remove_old_safetensors(model_dir):
+    """Delete a model.safetensors that was written here of weights that are no longer beside it.
+
+    Returns:
+        Path | None: the file that was deleted.
+    """
+    path = Path(model_dir) / SAFETENSORS_FILE
+    facts = own_facts(path)
+    if not facts or facts["weights"] == weights_digest(model_dir):
+        return None
+    path.unlink()
+    return path
 
 
 def check_finished_training(args, fingerprint):

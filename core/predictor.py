@@ -22,7 +22,7 @@ import numpy as np
 from core.checkpoints import EXPORT_FILE, FORMATS
 from core.confidence import conformal_order, least_probability, limits
 from core.encoders import make_encoder, pad_batch, run_sorted
-from core.label_paths import LabelPaths, stored_separator
+from core.label_paths import UNKNOWN, LabelPaths, stored_separator
 from core.tokenizer_json import RUNTIME_KEY, TOKENIZER_FILE, no_runtime, read_encoder
 from core.vocabulary import UnknownWatch
 from utils import UsageError, read_json
@@ -340,7 +340,7 @@ class Predictor(GraphRunner):
                 raise UsageError(f"texts[{number}]: {text!r} is not a text; leave it out, or write one")
         return texts
 
-    def classify(self, texts, min_confidence=None):
+    def classify(self, texts, min_confidence=None, unknown=UNKNOWN):
         """The most probable label of each text and its probability.
 
         Args:
@@ -349,19 +349,22 @@ class Predictor(GraphRunner):
                 deepest level that is at least so probable, a parent being as probable as all its labels together;
                 where no level is, `unknown`. Or accuracy:0.98, so probable that answers are right so often, by the
                 thresholds in export.json.
+            unknown (str): what the answer is called where no level is.
 
         Returns:
             list[tuple[str, float]]: label and probability; with min_confidence list[core.label_paths.Answer]: label,
             confidence, and beside it the most probable label and its probability, guess and guess_confidence.
 
         Raises:
-            UsageError: an empty text, a min_confidence out of range or that export.json has no threshold for, or a
-                label that is called `unknown` itself.
+            UsageError: an empty text, a min_confidence out of range or that export.json has no threshold for, a
+                label that is called as `unknown` says, or such a name without min_confidence.
         """
         if min_confidence is not None:
             least = limits(self.content, self.format, min_confidence)
-            self.paths.check_answers()
-            return self.paths.answers(self.probabilities(self._listed(texts, blank=False)), least)
+            self.paths.check_answers(unknown)
+            return self.paths.answers(self.probabilities(self._listed(texts, blank=False)), least, unknown)
+        if unknown != UNKNOWN:
+            raise UsageError(f"unknown {unknown!r}: no answer is called so without min_confidence; give that too")
         probabilities = self.probabilities(self._listed(texts, blank=False))
         return [(self.labels[row.argmax()], float(row.max())) for row in probabilities]
 

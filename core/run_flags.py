@@ -94,6 +94,13 @@ class ModelArguments:
             "calibrated probabilities; labels stay. Without dev data there is none."
         },
     )
+    save_safetensors: bool = field(
+        default=False,
+        metadata={
+            "help": "Write the checkpoint's weights as model.safetensors too, which others can load without running "
+            "what a pickle brings along; with config.json and the tokenizer's files it is the whole model."
+        },
+    )
     pruner: str = field(
         default="builtin",
         metadata={

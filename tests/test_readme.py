@@ -19,6 +19,8 @@ import pytest
 
 import train
 from core.arguments import load_argument_classes
+from core.named_recipes import typed
+from core.recipe_flags import NAMED_RECIPES
 from tests.helpers import ROOT, load_script, write_few_shot_data
 
 # Folders with a README.md in Chinese and a README_en.md.
@@ -55,7 +57,7 @@ PRODUCED = set(
     conflicts.txt dev.json merges.txt meta.json notes.json tasks.json test.json train.json
     monitor.html monitor.json predictions.jsonl reference.json to_label.txt texts.prom
     adjudicated.jsonl agreement.html agreement.json alice.jsonl bob.jsonl export.zip to_adjudicate.jsonl
-    vocab.json""".split()
+    vocab.json descriptions.txt labelled.txt origins.jsonl to_annotate.txt""".split()
 )
 PRODUCED_FOLDERS = ("checkpoint", "checkpoints", "my_data", "my_clean", "my_folds", "recall_result", "features")
 
@@ -301,8 +303,9 @@ def test_the_data_example(tmp_path, tiny_model, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     copy_data(tmp_path)
     text = TEXTS["data/README.md"]
-    section = text[text.index('<a name="6">') : text.index('<a name="7">')]
-    example = re.findall(r"```shell\n(.*?)```", section, re.DOTALL)
+    example = re.findall(
+        r"```shell\n(.*?)```", text[text.index('<a name="6">') : text.index('<a name="7">')], re.DOTALL
+    )
     commands = [shlex.split(line) for block in example for line in block.strip().splitlines()]
     truth = dict(line.split("\t") for line in (tmp_path / "data/train.txt").read_text(encoding="utf-8").splitlines())
     done = []
@@ -334,6 +337,13 @@ def test_the_top_readme_shows_commands_of_the_data_s():
     for name in ("README.md", "README_en.md"):
         shown = pattern.findall(TEXTS[name])
         assert len(shown) == 6 and set(shown) <= set(pattern.findall(TEXTS["data/README.md"]))
+
+
+@pytest.mark.parametrize("name", ["README.md", "README_en.md"])
+def test_the_strong_recipe_is_told_as_it_is(name):
+    (row,) = re.findall(r"^\| `--recipe strong` \|.*", TEXTS[name], re.MULTILINE)
+    flags = " ".join(typed(*flag) for flag in NAMED_RECIPES["strong"].items())
+    assert re.findall(r"`([^`]+)`", row)[1] == flags
 
 
 # ------------------------------------------------------------------------------------------------------------ analysis

@@ -101,6 +101,12 @@ class Model:
             "waiting_requests": self.batcher.waiting_requests if self.batcher else 0,
         }
 
+    def check_scores(self, texts, classes, field, way_out):
+        """Refuse an answer that would be too large."""
+        if texts * classes > self.settings.max_scores:
+            most = max(1, self.settings.max_scores // classes)
+            raise Refusal(413, f"{texts} texts x {classes} classes; send at most {most} texts, or {way_out}", field)
+
     def submit(self, query):
         """Queue a checked request (see read_query).
 
@@ -108,8 +114,8 @@ class Model:
             Future: entries for self.writer, as most_probable gives them, or sure_enough where there is a limit.
 
         Raises:
-            Refusal: 413, its answer would be too large; 422, a limit with a label that is called unknown, or what
-                export.json does not know.
+            Refusal: 413, its answer would be too large; 422, a limit with a label that is called as what is unknown,
+                or what export.json does not know.
             Overloaded, Stopped: as Batcher.submit.
         """
         classes, least, own = min(query["top_k"] or len(self.labels), len(self.labels)), None, "top_k"
@@ -117,15 +123,16 @@ class Model:
             with refusing("conformal"):
                 least = least_probability(self.content, self.format, query["conformal"])
             classes, own = most_labels(least, len(self.labels)), "conformal"
-        if len(query["texts"]) * classes > self.settings.max_scores:
-            most = max(1, self.settings.max_scores // classes)
-            what = f"{len(query['texts'])} texts x {classes} classes; send at most {most} texts, or a smaller {own}"
-            raise Refusal(413, what, f"parameters.{own}")
+        self.check_scores(len(query["texts"]), classes, f"parameters.{own}", f"a smaller {own}")
         max_length, limit = min(query["max_seq_len"] or self.max_length, self.max_length), query["min_confidence"]
         keep = keeper(classes, least=least)
         if limit is not None:
+            with refusing("min_confidence" if query["unknown"] == self.settings.unknown else "unknown"):
+                self.paths.check_answers(query["unknown"])
             with refusing("min_confidence"):
-                self.paths.check_answers()
                 keep = keeper(classes, self.paths, limits(self.content, self.format, limit), least)
-        keep = with_facts(keep) if self.settings.prediction_log else keep
-        return self.batcher.submit(query["texts"], max_length, query["batch_size"], keep)
+        return self.batcher.submit(query["texts"], max_length, query["batch_size"], self.kept(keep))
+
+    def kept(self, keep):
+        """What is kept of probabilities, with what the log of answers needs, where there is one."""
+        return with_facts(keep) if self.settings.prediction_log else keep

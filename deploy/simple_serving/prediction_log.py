@@ -29,8 +29,8 @@ from utils import UsageError
 # Texts that may wait for the thread; it writes some 10,000 short ones a second.
 MAX_WAITING = 50_000
 
-# Columns that with_facts puts behind the entries of an answer.
-FACTS = 2
+# Columns that with_facts puts behind what is kept: of entries, and of numbers.
+FACTS = {ENTRY: 2, np.dtype("float32"): 3}
 
 # Seconds that a stopping server gives the thread.
 CLOSE_SECONDS = 10
@@ -38,27 +38,38 @@ CLOSE_SECONDS = 10
 
 @functools.lru_cache(1000)
 def with_facts(keep):
-    """What is kept of probabilities (see answers.most_probable), and behind it what the log needs.
+    """What is kept of probabilities (see answers.most_probable, tensors.best_class), and behind it what the log needs.
 
     The same object each time, so that Batcher calls it once for many requests.
 
     Args:
-        keep (Callable): from probabilities [texts, classes] to ENTRY [texts, k].
+        keep (Callable): from probabilities [texts, classes] to ENTRY or float32 [texts, k].
 
     Returns:
-        Callable: to ENTRY [texts, k + FACTS]: the most probable class with its probability, and the entropy in
-        millionths of a nat under the id -1.
+        Callable: to [texts, k + FACTS]: of ENTRY the most probable class with its probability, and the entropy in
+        millionths of a nat under the id -1; of float32 these three numbers.
     """
 
     def kept(rows):
-        facts = np.empty((len(rows), FACTS), ENTRY)
-        facts["id"][:, 0] = rows.argmax(axis=1)
-        facts["millionths"][:, 0] = np.rint(rows.max(axis=1) * 1e6)
-        facts["id"][:, 1] = -1
-        facts["millionths"][:, 1] = np.rint(-(rows * np.log(np.maximum(rows, 1e-300))).sum(axis=1) * 1e6)
-        return np.concatenate([keep(rows), facts], axis=1)
+        own = keep(rows)
+        best, entropy = rows.argmax(axis=1), -(rows * np.log(np.maximum(rows, 1e-300))).sum(axis=1)
+        sure = np.take_along_axis(rows, best[:, None], axis=1)[:, 0]
+        if own.dtype != ENTRY:
+            return np.column_stack([own, best, sure, entropy]).astype(own.dtype)
+        facts = np.empty((len(rows), FACTS[ENTRY]), ENTRY)
+        facts["id"][:, 0], facts["id"][:, 1] = best, -1
+        facts["millionths"] = np.rint(1e6 * np.column_stack([sure, entropy]))
+        return np.concatenate([own, facts], axis=1)
 
     return kept
+
+
+def facts_of(facts):
+    """Class ids, probabilities and entropies out of the last columns of what with_facts keeps: three lists."""
+    if facts.dtype == ENTRY:
+        return facts["id"][:, 0].tolist(), *(facts["millionths"] / 1e6).T.tolist()
+    best, sure, entropy = facts.astype("float64").T
+    return best.astype(int).tolist(), sure.round(6).tolist(), entropy.round(6).tolist()
 
 
 class PredictionLog:
@@ -97,17 +108,18 @@ class PredictionLog:
         Args:
             model (Model): that answered.
             texts (list[str]): of the request.
-            entries (np.ndarray): ENTRY [texts, k + FACTS], see with_facts.
+            entries (np.ndarray): [texts, k + FACTS], see with_facts.
 
         Returns:
             np.ndarray: [texts, k], what the answer is written from.
         """
+        number = FACTS[entries.dtype]
         if self.taken - self.done + len(texts) > MAX_WAITING:
             self.dropped.labels(model.name).inc(len(texts))
         else:
             self.taken += len(texts)
-            self.queue.put((time.time(), model, texts, entries[:, -FACTS:]))
-        return entries[:, :-FACTS]
+            self.queue.put((time.time(), model, texts, entries[:, -number:]))
+        return entries[:, :-number]
 
     def close(self):
         """Write what waits, and stop."""
@@ -145,15 +157,13 @@ class PredictionLog:
 
     def _lines(self, when, model, texts, facts):
         """The lines of one request: bytes."""
-        ids, confidence = facts["id"][:, 0].tolist(), (facts["millionths"][:, 0] / 1e6).tolist()
-        entropy = (facts["millionths"][:, 1] / 1e6).tolist()
         shared = {
             "time": time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(when)),
             "model": model.name,
             "version": version_of(model.content, model.format),
             "key": self.key_name,
         }
-        for text, class_id, sure, unsure in zip(texts, ids, confidence, entropy):
+        for text, class_id, sure, unsure in zip(texts, *facts_of(facts)):
             own = {"label": model.labels[class_id], "confidence": sure, "entropy": unsure, "length": len(text.strip())}
             line = {**shared, **own, "ngrams": buckets_of(text, self.bucket)}
             if self.with_texts:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from core.checkpoints import FORMATS
 from core.cpu import usable_cores
+from core.label_paths import UNKNOWN, unknown_problem
 from utils import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +42,7 @@ class Settings:
     body_seconds: int = 30  # … and the rest of it
     send_seconds: int = 60  # that a client may take without reading anything of its answer
     stop_seconds: int = 110  # that requests under way get after SIGTERM
+    unknown: str = UNKNOWN  # what answers below min_confidence are called, unless the request says so
     api_key: str = ""  # not empty: requests need it
     log_texts: int = 0  # 1: users' texts are logged
     prediction_log: str = ""  # a file that each answer is written to, for analysis/monitor.py; see prediction_log.py
@@ -78,6 +80,8 @@ class Settings:
             problems.append(f"SERVING_FORMAT={values['format']}: use auto, {', '.join(FORMATS)}")
         if not re.fullmatch(r"cpu|gpu(:[0-9]{1,3})?", values.get("device", "cpu")):
             problems.append(f"SERVING_DEVICE={values['device'][:40]}: use cpu, gpu or gpu:<number>")
+        if problem := unknown_problem(values.get("unknown", UNKNOWN)):
+            problems.append(f"SERVING_UNKNOWN={values['unknown'][:40]}: {problem}")
         if problems:
             raise UsageError("\n".join(problems))
         return cls(**values)

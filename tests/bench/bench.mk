@@ -1,7 +1,7 @@
 # Speed and accuracy: make bench-…; a part of the Makefile, whose variables it uses.
 
 .PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot \
-	bench-recipes bench-retrieval bench-monitor
+	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor
 
 # Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
 DATA := ../shared/kuake_qic
@@ -45,6 +45,14 @@ bench-recipes: $(VENV)/.installed-bench $(ENCODER)/config.json $(ENCODER)_6/conf
 EXPORT := checkpoint/export
 bench-serving: $(VENV)/.installed-bench $(TRITON)
 	$(PYTHON) tests/bench/bench_serving.py --export_dir $(EXPORT)
+
+# Whether the accuracies that an export promises hold on a half of dev that had no part in them.
+bench-confidence: $(VENV)/.installed-bench
+	$(PYTHON) tests/bench/bench_confidence.py --export_dir $(EXPORT) --data_dir $(DATA)
+
+# The runtime without Paddle beside the full stack, on all texts of ../shared.
+bench-runtime: $(VENV)/.installed-bench
+	$(PYTHON) tests/bench/bench_runtime.py --export_dir $(EXPORT) --data_dir ../shared
 
 # Time and memory of the data tools on a million lines, on one core.
 bench-data: $(VENV)/.installed $(ENCODER)/config.json

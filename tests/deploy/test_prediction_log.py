@@ -11,8 +11,9 @@ import requests
 from core.hashed_ngrams import buckets_of, key_name, key_path, make_bucket, read_key
 from deploy.simple_serving import prediction_log
 from deploy.simple_serving.answers import ENTRY, most_probable
-from deploy.simple_serving.prediction_log import PredictionLog, with_facts
+from deploy.simple_serving.prediction_log import PredictionLog, facts_of, with_facts
 from deploy.simple_serving.settings import Settings
+from deploy.simple_serving.tensors import best_class
 from tests.deploy.asking import classify, wait_until
 from utils import UsageError
 
@@ -57,6 +58,13 @@ def test_the_server_logs_its_answers_and_no_text(serve, texts, tmp_path):
     assert found == [classify(plain, some, "one", **more) for some, more in zip(asked, parameters)]
     wait_until(lambda: path.read_bytes().count(b"\n") == 9)
     lines, expected = read(path), classify(plain, texts[:9], "one")
+    tensor = {"name": "INPUT", "datatype": "BYTES", "shape": [2, 1], "data": texts[:2]}
+    answers = [
+        requests.post(f"{own}/v2/models/one/infer", json={"inputs": [tensor]}, timeout=60) for own in (plain, address)
+    ]
+    assert answers[0].status_code == 200 and answers[0].json()["outputs"] == answers[1].json()["outputs"]
+    wait_until(lambda: path.read_bytes().count(b"\n") == 11)
+    assert [line["label"] for line in read(path)[9:]] == expected["label"][:2]
     assert [line["label"] for line in lines] == expected["label"]
     assert [line["confidence"] for line in lines] == expected["confidence"]
     key = read_key(key_path(path))
@@ -67,7 +75,7 @@ def test_the_server_logs_its_answers_and_no_text(serve, texts, tmp_path):
     content = path.read_text(encoding="utf-8")
     assert not any(text[:4] in content for text in texts[:9]) and path.stat().st_mode & 0o777 == 0o600
     metrics = requests.get(f"{address}/metrics", timeout=60).text
-    assert 'serving_prediction_log_texts_total{model="one"} 9.0' in metrics
+    assert 'serving_prediction_log_texts_total{model="one"} 11.0' in metrics
     assert "prediction_log" not in requests.get(f"{plain}/metrics", timeout=60).text
 
 
@@ -78,6 +86,16 @@ def test_entropy_and_the_most_probable_class():
     assert found["millionths"].tolist() == [[750000, 750000, 562335], [1000000, 1000000, 0]]
     assert with_facts(most_of_one) is with_facts(most_of_one)
     assert with_facts(most_of_one)(rows[:0]).shape == (0, 3)
+
+
+def test_tensors_have_the_same_facts():
+    """Of the Open Inference Protocol's answers, which are numbers."""
+    rows = np.array([[0.25, 0.75], [1.0, 0.0]])
+    for keep, columns in ((best_class, 2), (most_of_one, 1)):
+        found = with_facts(keep)(rows)
+        ids, sure, entropy = facts_of(found[:, columns:])
+        assert (ids, sure) == ([1, 0], [0.75, 1.0]) and entropy == pytest.approx([0.562335, 0], abs=1e-6)
+        assert with_facts(keep)(rows[:0]).shape == (0, found.shape[1])
 
 
 def test_texts_are_kept_on_demand_alone(open_log, tmp_path):
