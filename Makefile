@@ -54,12 +54,8 @@ test: $(VENV)/.installed-dev $(TRITON) $(MILVUS)
 	$(THREADS) $(PYTHON) $(PYTEST)
 
 # What needs minutes, the real data in ../shared, or a real doccano (in an environment of its own).
-<<<<<<< HEAD
-test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed .venv-ray/.installed $(TRITON) $(MILVUS)
-=======
 test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed .venv-schemathesis/.installed \
-		$(TRITON) $(MILVUS)
->>>>>>> kserve
+		.venv-ray/.installed $(TRITON) $(MILVUS)
 	$(PYTHON) -m pytest -m slow --timeout 3600
 
 # The second supported set: Paddle 3 (README.md, 2.1), in an environment of its own.

@@ -54,8 +54,10 @@ PRODUCED = set(
     tokenizer.json tokenizer_config.json train_dirty.txt train_dirty_rest.txt verbalizer_config.json vocab.txt
     word_interpret.html word_interpret.txt zero_shot.txt
     pseudo_labels.json pseudo_labels.txt teachers.json
-    conflicts.txt descriptions.txt dev.json encoding.json labelled.txt merges.txt meta.json notes.json openapi.json
-    origins.jsonl tasks.json test.json to_annotate.txt train.json vocab.json""".split()
+    adjudicated.jsonl agreement.html agreement.json alice.jsonl bob.jsonl conflicts.txt descriptions.txt dev.json
+    encoding.json export.zip labelled.txt merges.txt meta.json monitor.html monitor.json notes.json openapi.json
+    origins.jsonl predictions.jsonl reference.json tasks.json test.json texts.prom to_adjudicate.jsonl to_annotate.txt
+    to_label.txt train.json vocab.json""".split()
 )
 PRODUCED_FOLDERS = ("checkpoint", "checkpoints", "my_data", "my_clean", "my_folds", "recall_result", "features")
 
@@ -353,7 +355,8 @@ def test_the_analysis_commands(trained, tiny_mlm, monkeypatch, tmp_path, capsys)
     shutil.copy(ROOT / "data" / "data.txt", data)
     commands = python_lines("analysis/README.md")
     assert " ".join(command[0] for command in commands) == (
-        "evaluate.py evaluate.py sent_interpret.py word_interpret.py dirty.py sparse.py sparse.py aug.py aug.py"
+        "evaluate.py evaluate.py sent_interpret.py word_interpret.py dirty.py sparse.py sparse.py aug.py aug.py "
+        "monitor.py"
     )
     values = {
         "dataset_dir": data,
@@ -362,13 +365,18 @@ def test_the_analysis_commands(trained, tiny_mlm, monkeypatch, tmp_path, capsys)
         "train_path": data / "train.txt",
         "aug_path": data / "aug.txt",
         "model_name_or_path": tiny_mlm,
+        "reference": data / "dev.txt",
+        "export_dir": checkpoint / "export",
     }
+    rows = [line.split("\t") for line in (data / "train.txt").read_text(encoding="utf-8").splitlines()]
+    answers = [json.dumps({"text": text, "label": label, "score": 0.9}, ensure_ascii=False) for text, label in rows]
+    (tmp_path / "predictions.jsonl").write_text("\n".join(answers), encoding="utf-8")
     for script, *flags in commands:
         given = {name: value for name, value in values.items() if f"--{name}" in flags}
         importlib.import_module(f"analysis.{script.removesuffix('.py')}").main(replaced(flags, **given))
     for name in "bad_case sent_interpret word_interpret train_dirty train_dirty_rest sparse support aug".split():
         assert (data / f"{name}.txt").is_file()
-    for name in ("evaluate_report/evaluate.html", "word_interpret.html"):
+    for name in ("evaluate_report/evaluate.html", "word_interpret.html", "monitor_report/monitor.html"):
         assert (tmp_path / name).is_file()
     assert "+0.00 points" in capsys.readouterr().out
 

@@ -29,7 +29,11 @@ from deploy.simple_serving.messages import (
 )
 from deploy.simple_serving.models import Model
 from deploy.simple_serving.observing import Metrics, logger
+<<<<<<< HEAD
 from deploy.simple_serving.openapi import Document
+=======
+from deploy.simple_serving.prediction_log import PredictionLog
+>>>>>>> monitor
 from deploy.simple_serving.query import Refusal, parse_json, read_query
 from deploy.simple_serving.v2 import V2, unknown_model
 from utils import UsageError
@@ -64,8 +68,13 @@ class Application:
         self.models = {name: Model(name, *place, settings) for name, place in settings.folders().items()}
         self.state = SimpleNamespace(models=self.models)
         self.metrics = Metrics(self.models)
+<<<<<<< HEAD
         pages = {"/": "page.html", "/docs": "docs.html"}
         self.pages = {path: Path(__file__).with_name(name).read_bytes() for path, name in pages.items()}
+=======
+        self.prediction_log = PredictionLog(settings, self.metrics.registry) if settings.prediction_log else None
+        self.page = Path(__file__).with_name("page.html").read_bytes()
+>>>>>>> monitor
         self.pool = ThreadPoolExecutor(1, "answers")
         self.routes = {
             "/": {"GET": self.show_page},
@@ -112,6 +121,8 @@ class Application:
         for model in self.models.values():
             model.batcher.close()
         self.pool.shutdown(wait=False)
+        if self.prediction_log:
+            await asyncio.to_thread(self.prediction_log.close)
         logger.info("stopped")
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -246,6 +257,7 @@ class Application:
             self.observe(observed, query["texts"])
             model = self.models[name]
             entries = await self.result(watch, lambda: model.submit(query))
+            entries = self.logged(model, query["texts"], entries)
             with_top = query["top_k"] != 1 or query["conformal"] is not None
             pieces = model.writer.pieces(entries, with_top, query["min_confidence"] is not None, query["unknown"])
             if entries.size <= SHORT_ANSWER:
@@ -260,6 +272,10 @@ class Application:
         observed["texts"] = len(texts)
         if self.settings.log_texts:
             observed["text"] = texts
+
+    def logged(self, model, texts, kept):
+        """What a model gave, without the columns for the log of answers, which has them now, where there is one."""
+        return self.prediction_log.take(model, texts, kept) if self.prediction_log else kept
 
     async def result(self, watch, submit):
         """What a model gives for a request.

@@ -12,6 +12,7 @@ from core.predictor import Predictor, available_formats
 from deploy.parity import check_parity
 from deploy.simple_serving.answers import Writer, most_probable, sure_enough
 from deploy.simple_serving.batching import Batcher
+from deploy.simple_serving.prediction_log import with_facts
 from deploy.simple_serving.query import Refusal
 from utils import UsageError
 
@@ -130,4 +131,8 @@ class Model:
                 self.paths.check_answers(query["unknown"])
             with refusing("min_confidence"):
                 keep = keeper(classes, self.paths, limits(self.content, self.format, limit), least)
-        return self.batcher.submit(query["texts"], max_length, query["batch_size"], keep)
+        return self.batcher.submit(query["texts"], max_length, query["batch_size"], self.kept(keep))
+
+    def kept(self, keep):
+        """What is kept of probabilities, with what the log of answers needs, where there is one."""
+        return with_facts(keep) if self.settings.prediction_log else keep

@@ -45,6 +45,8 @@ class Settings:
     unknown: str = UNKNOWN  # what answers below min_confidence are called, unless the request says so
     api_key: str = ""  # not empty: requests need it
     log_texts: int = 0  # 1: users' texts are logged
+    prediction_log: str = ""  # a file that each answer is written to, for analysis/monitor.py; see prediction_log.py
+    prediction_log_bytes: int = 64 << 20  # above it the file becomes <file>.1, and the earlier one of that name goes
 
     @classmethod
     def from_environment(cls, environment):

@@ -96,6 +96,7 @@ class V2:
                 query = await application.loop.run_in_executor(application.pool, read)
             application.observe(observed, query["texts"])
             kept = await application.result(watch, lambda: submit(model, query))
+            kept = application.logged(model, query["texts"], kept)
             pieces, binary, size = TensorWriter(model.labels).pieces(query, kept, model.name)
             headers, kind = {}, "application/json"
             if size is not None:
@@ -125,7 +126,7 @@ def submit(model, query):
     with_all = any(name == "probabilities" for name, *_ in query["outputs"])
     model.check_scores(len(query["texts"]), len(model.labels) if with_all else 1, "outputs", "probabilities left out")
     max_length = min(query["max_seq_len"] or model.max_length, model.max_length)
-    return model.batcher.submit(query["texts"], max_length, query["batch_size"], KEEP[with_all])
+    return model.batcher.submit(query["texts"], max_length, query["batch_size"], model.kept(KEEP[with_all]))
 
 
 def platform(model):

@@ -1,7 +1,7 @@
 # Speed and accuracy: make bench-…; a part of the Makefile, whose variables it uses.
 
 .PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot \
-	bench-recipes bench-retrieval bench-confidence bench-runtime
+	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor
 
 # Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
 DATA := ../shared/kuake_qic
@@ -26,6 +26,11 @@ bench-retrieval: $(VENV)/.installed-bench $(ENCODER)/config.json $(MILVUS)
 		--dual_flags "--positives label --margin 0 --scale 20 --epochs 3"
 	$(PYTHON) tests/bench/bench_retrieval.py --data_dir $(DATA)
 	$(PYTHON) tests/bench/bench_index.py --data_dir $(DATA)
+
+# False alarms, power, and the error of the estimated accuracy of analysis/monitor.py; MODEL is a trained checkpoint.
+MODEL := checkpoint
+bench-monitor: $(VENV)/.installed-bench
+	$(PYTHON) tests/bench/bench_monitor.py --data_dir ../shared --params_path $(MODEL)
 
 # Accuracy with few labels: fine-tuning, prompts and sentence vectors.
 bench-few-shot: $(VENV)/.installed-bench $(ENCODER)/config.json $(ENCODER)_mlm/config.json

@@ -67,7 +67,7 @@ def test_the_readme_lists_every_setting():
         r"^\| `SERVING_(\w+)` \| (\S+) \|", (SIMPLE_SERVING / "README.md").read_text(encoding="utf-8"), re.M
     )
     settings = {name.upper(): value for name, value in vars(Settings()).items()}
-    computed = {"MODELS", "WORKERS", "THREADS", "API_KEY"}
+    computed = {"MODELS", "WORKERS", "THREADS", "API_KEY", "PREDICTION_LOG"}
     assert {name for name, _ in rows} | computed == settings.keys()
     for name, default in rows:
         if name not in computed:
