@@ -29,11 +29,8 @@ from deploy.simple_serving.messages import (
 )
 from deploy.simple_serving.models import Model
 from deploy.simple_serving.observing import Metrics, logger
-<<<<<<< HEAD
 from deploy.simple_serving.openapi import Document
-=======
 from deploy.simple_serving.prediction_log import PredictionLog
->>>>>>> monitor
 from deploy.simple_serving.query import Refusal, parse_json, read_query
 from deploy.simple_serving.v2 import V2, unknown_model
 from utils import UsageError
@@ -68,13 +65,9 @@ class Application:
         self.models = {name: Model(name, *place, settings) for name, place in settings.folders().items()}
         self.state = SimpleNamespace(models=self.models)
         self.metrics = Metrics(self.models)
-<<<<<<< HEAD
+        self.prediction_log = PredictionLog(settings, self.metrics.registry) if settings.prediction_log else None
         pages = {"/": "page.html", "/docs": "docs.html"}
         self.pages = {path: Path(__file__).with_name(name).read_bytes() for path, name in pages.items()}
-=======
-        self.prediction_log = PredictionLog(settings, self.metrics.registry) if settings.prediction_log else None
-        self.page = Path(__file__).with_name("page.html").read_bytes()
->>>>>>> monitor
         self.pool = ThreadPoolExecutor(1, "answers")
         self.routes = {
             "/": {"GET": self.show_page},
