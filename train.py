@@ -51,6 +51,7 @@ from core.checkpoints import (
     trained_separator,
 )
 from core.checks import check_batch, check_safetensors, check_writable, data_warnings, dev_at_hand, read_dev
+from core.distill_flags import distill_problems, distills, student_folder
 from core.label_paths import separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
@@ -142,14 +143,19 @@ def work(run):
         pipeline.export(trainer, run)
     if args.do_compress:
         from core.compress import compress
+        from core.distill import distill
 
         facts = pipeline.export_facts_of(run)
         know = functools.partial(pipeline.confidence_facts, trainer, run)
         try:
-            made = compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner, know)
+            made = ()
+            if distills(args):
+                distill(trainer, run, facts, know)
+            else:
+                made = compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner, know)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command starts the compression over") from None
-        for export in made or ():
+        for export in made:
             pipeline.describe_export(trainer, run, *export)
     if model_flags.do_parity and not pipeline.check_parity(trainer, run):
         sys.exit(1)
@@ -258,7 +264,11 @@ def closing_lines(run, metrics):
         lines.append(f"The model is in {model_dir}")
     if args.do_export:
         lines.append(f"The export is in {export_dir}")
-    if args.do_compress:
+    if distills(args):
+        student = student_folder(args.output_dir, run.model_flags.student)
+        lines.append(f"The student is in {student}, and the table above tells what it can do")
+        lines.append("Next, predict with it: README.md, 2.5, or serve it: deploy/README.md")
+    elif args.do_compress:
         lines.append(f"The smaller models are in {args.output_dir}, one line each in the table above")
         lines.append("Next, serve one of them: deploy/README.md")
     elif flags.debug:
@@ -297,7 +307,7 @@ def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args):
         parts = args.strategy.split("+")
         reason = next((REFUSED_STRATEGIES[part] for part in parts if part in REFUSED_STRATEGIES), "not a strategy")
         problems.append(f"--strategy {args.strategy}: {reason}; use one of {', '.join(SUPPORTED_STRATEGIES)}")
-    problems += pruner_problems(model_flags.pruner, args)
+    problems += pruner_problems(model_flags.pruner, args) + distill_problems(model_flags, args)
     if not (model_flags.calibrate or args.do_export or args.do_compress):
         problems.append("--calibrate False: has a part in an export only; add --do_export or --do_compress")
     unknown = [name for name in model_flags.export_type if name not in EXPORT_TYPES]
@@ -336,8 +346,9 @@ def check_outputs(model_flags, args):
         targets[Path(model_flags.export_model_dir or Path(args.output_dir, "export"))] = flag
         check_writable(next(iter(targets)), flag)
     if args.do_compress:
-        folder = Path(args.output_dir)
+        folder, student = Path(args.output_dir), student_folder(args.output_dir, model_flags.student)
         folders = folder.glob("width_mult_*") if "dynabert" in args.strategy else [folder]
+        folders = [student] if distills(args) else folders
         targets.update(dict.fromkeys(folders, "--output_dir"))
     for folder, flag in targets.items():
         if not folder.resolve().is_relative_to(model.resolve()):

@@ -27,8 +27,15 @@ EXPORT_TYPES = ("paddle", "onnx", "onnx_int8")
 # Format -> the ending of its file. paddle_bf16 runs the Paddle graph with matrix products in bfloat16.
 FORMATS = {"paddle": ".pdmodel", "paddle_bf16": ".pdmodel", "onnx": ".onnx", "onnx_int8": "_int8.onnx"}
 
-# Those that give the model's own answers.
-EXACT_FORMATS = ("paddle", "onnx")
+# A student of n-grams alone; a student before the model, which answers what that is not sure of; both added together.
+# The last two may name the model's format: cascade:onnx_int8.
+NGRAM, CASCADE, BLEND = "ngram", "cascade", "blend"
+STAGED_MODELS = ("paddle", "onnx", "onnx_int8")
+STUDENT_FORMATS = (NGRAM, CASCADE, BLEND, *(f"{kind}:{name}" for kind in (CASCADE, BLEND) for name in STAGED_MODELS))
+SERVED_FORMATS = (*FORMATS, *STUDENT_FORMATS)
+
+# Those that give the exported model's own answers.
+EXACT_FORMATS = ("paddle", "onnx", NGRAM)
 
 # ------------------------------------------------------------------------------------------------------------- models
 

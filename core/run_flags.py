@@ -108,6 +108,21 @@ class ModelArguments:
             "which needs core/requirements-compress.txt."
         },
     )
+    student: str = field(
+        default="ngram",
+        metadata={
+            "help": "With --do_compress --strategy distill: ngram, n-grams of characters that learn the model's "
+            "answers to train and to --unlabelled_path, and run without a neural network; or layers:<number>, so many "
+            "of the model's own layers, which are trained like a model."
+        },
+    )
+    cascade_loss: float = field(
+        default=0.2,
+        metadata={
+            "help": "Points of accuracy, of 100, that a student before the model may cost on dev; by it the threshold "
+            "is chosen above which the student answers alone."
+        },
+    )
     do_parity: bool = field(
         default=False,
         metadata={

@@ -53,11 +53,11 @@ PRODUCED = set(
     special_tokens_map.json sparse.txt support.txt template_config.json test.txt test_results.json to_annotate.jsonl
     tokenizer.json tokenizer_config.json train_dirty.txt train_dirty_rest.txt verbalizer_config.json vocab.txt
     word_interpret.html word_interpret.txt zero_shot.txt
-    pseudo_labels.json pseudo_labels.txt teachers.json
     adjudicated.jsonl agreement.html agreement.json alice.jsonl bob.jsonl conflicts.txt descriptions.txt dev.json
     encoding.json export.zip labelled.txt merges.txt meta.json monitor.html monitor.json notes.json openapi.json
-    origins.jsonl predictions.jsonl reference.json tasks.json test.json texts.prom to_adjudicate.jsonl to_annotate.txt
-    to_label.txt train.json vocab.json""".split()
+    origins.jsonl predictions.jsonl pseudo_labels.json pseudo_labels.txt reference.json stages.json tasks.json
+    teachers.json test.json texts.prom to_adjudicate.jsonl to_annotate.txt to_label.txt train.json
+    vocab.json""".split()
 )
 PRODUCED_FOLDERS = ("checkpoint", "checkpoints", "my_data", "my_clean", "my_folds", "recall_result", "features")
 
@@ -247,7 +247,7 @@ def train_commands():
 
 def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
     monkeypatch.chdir(workplace)
-    training, *stages, debug, compress, export, parity = train_commands()
+    training, *stages, debug, compress, distill, layers, export, parity = train_commands()
     train.main(replaced(training, device="cpu", model_name_or_path=tiny_model))
     for path in ("export/model.pdmodel", "export/id2label.json", "config.json", "model_state.pdparams", "vocab.txt"):
         assert (workplace / "checkpoint" / path).is_file()
@@ -262,6 +262,10 @@ def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
     train.main(replaced(compress, device="cpu"))
     for width in ("0.75", "0.67", "0.5"):
         assert (workplace / "checkpoint" / "prune" / f"width_mult_{width}" / "pruned_model.pdmodel").is_file()
+    train.main(distill)
+    train.main(replaced(layers, device="cpu", student="layers:1", num_train_epochs="1"))
+    for path in ("distill_ngram/ngram_student.npz", "distill_layers_1/model_int8.onnx", "export/student/stages.json"):
+        assert (workplace / "checkpoint" / path).is_file()
     train.main(export)
     assert (workplace / "checkpoint" / "export" / "model_int8.onnx").is_file()
     train.main(parity)

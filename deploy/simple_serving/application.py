@@ -121,7 +121,8 @@ class Application:
 
     def begin(self, model):
         """Let a model answer."""
-        model.start(self.metrics.on_turn(model.name), self.loop.call_soon_threadsafe)
+        on_turn, on_stages = self.metrics.on_turn(model.name), self.metrics.on_stages(model.name)
+        model.start(on_turn, self.loop.call_soon_threadsafe, on_stages)
         fields = {"path": f"/models/{model.name}", "folder": str(model.folder), **model.health()}
         logger.info("ready", extra={"fields": fields})
 

@@ -5,10 +5,12 @@ import functools
 
 import numpy as np
 
+from core.checkpoints import NGRAM
 from core.confidence import least_probability, limits, most_labels, promised
 from core.cpu import return_freed_memory
 from core.label_paths import ACCURACY
 from core.predictor import Predictor, available_formats
+from core.students import StagedPredictor
 from deploy.parity import check_parity
 from deploy.simple_serving.answers import Writer, most_probable, sure_enough
 from deploy.simple_serving.batching import Batcher
@@ -51,6 +53,11 @@ def check_padding(predictor):
         )
 
 
+def is_staged(predictor):
+    """Whether it answers with a student and a model."""
+    return isinstance(predictor, StagedPredictor)
+
+
 class Model:
     """A served export folder: its predictors, and the queue in front of them.
 
@@ -61,7 +68,8 @@ class Model:
     def __init__(self, name, folder, format, settings):
         self.name, self.folder, self.settings = name, folder, settings
         if format == "auto":
-            format = "onnx" if "onnx" in available_formats(folder) else "paddle"
+            found = available_formats(folder)
+            format = next((name for name in ("onnx", NGRAM) if name in found), "paddle")
         self.format = format
         # Spinning threads would keep the cores from those that read and write the requests.
         predictor = Predictor(folder, format, num_threads=settings.threads, device=settings.device, spin=False)
@@ -72,16 +80,19 @@ class Model:
             self.alone = Predictor(folder, format, num_threads=cores)
         self.labels, self.max_length, self.paths = predictor.labels, predictor.max_length, predictor.paths
         self.content = predictor.content
-        self.self_check = check_parity(predictor)
+        stages = {"student": predictor.student, "model": predictor.model} if is_staged(predictor) else {"": predictor}
+        checked = {name: check_parity(stage) for name, stage in stages.items()}
+        self.self_check = "; ".join(f"{name}: {seen}" if name else seen for name, seen in checked.items())
         if settings.device == "cpu" and format != "paddle_bf16":  # where rounding is too fine to be mistaken for it
-            check_padding(predictor)
+            check_padding(stages.get("model", predictor))
         return_freed_memory()
         self.writer = Writer(self.labels, self.paths)
         self.batcher = None
 
-    def start(self, on_turn, hand_over):
+    def start(self, on_turn, hand_over, on_stages=lambda student, model: None):
         """Begin to answer; see Batcher."""
-        self.batcher = Batcher(self.predictors, self.settings.max_waiting_texts, on_turn, self.alone, hand_over)
+        waiting = self.settings.max_waiting_texts
+        self.batcher = Batcher(self.predictors, waiting, on_turn, self.alone, hand_over, on_stages)
 
     def describe(self):
         content = {"name": self.name, "labels": self.labels, "max_seq_len": self.max_length, "format": self.format}

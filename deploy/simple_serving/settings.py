@@ -4,7 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from core.checkpoints import FORMATS
+from core.checkpoints import SERVED_FORMATS
 from core.cpu import usable_cores
 from core.label_paths import UNKNOWN, unknown_problem
 from utils import UsageError
@@ -28,7 +28,7 @@ class Settings:
     """What can be set: each field is the environment variable SERVING_<FIELD>."""
 
     models: str = ""  # name=folder or name=folder@format, with commas between; empty: checkpoint/export
-    format: str = "auto"  # auto: onnx where the folder has it, else paddle
+    format: str = "auto"  # auto: onnx where the folder has it, else paddle, or ngram where it has nothing else
     device: str = "cpu"
     workers: int = min(MAX_WORKERS, usable_cores())  # requests are run on so many threads a model …
     threads: int = max(1, usable_cores() // MAX_WORKERS)  # … with so many cores each
@@ -76,8 +76,8 @@ class Settings:
                 problems.append(f"{key}={text}: give a whole number above 0")
             else:
                 values[name] = int(text)
-        if values.get("format", "auto") not in ("auto", *FORMATS):
-            problems.append(f"SERVING_FORMAT={values['format']}: use auto, {', '.join(FORMATS)}")
+        if values.get("format", "auto") not in ("auto", *SERVED_FORMATS):
+            problems.append(f"SERVING_FORMAT={values['format']}: use auto, {', '.join(SERVED_FORMATS)}")
         if not re.fullmatch(r"cpu|gpu(:[0-9]{1,3})?", values.get("device", "cpu")):
             problems.append(f"SERVING_DEVICE={values['device'][:40]}: use cpu, gpu or gpu:<number>")
         if problem := unknown_problem(values.get("unknown", UNKNOWN)):
@@ -103,7 +103,7 @@ class Settings:
             if not equals:
                 name, path = DEFAULT_NAME, entry
             path, at, format = path.rpartition("@")
-            if not at or format not in FORMATS:
+            if not at or format not in SERVED_FORMATS:
                 path, format = path + at + format, self.format
             is_list = "," in path and not Path(path).expanduser().is_dir()
             if not re.fullmatch(r"[\w.-]+", name, re.ASCII) or name in found or not path or is_list:
