@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+from core.any_file import is_table
 from core.batch_input import Input, parts_of
 from core.batch_output import ArrowRows, Output, added_names, kind_of, name_added
 from core.batch_parts import Parts
@@ -56,6 +57,11 @@ class Wanted:
     overwrite: bool = False
     part_rows: int = PART_ROWS
     flag: str = "--output"
+
+
+def cleaning_for(path):
+    """How the texts of a file are cleaned where the user does not say: as those of a training on such a file."""
+    return "html" if is_table(path) else "none"
 
 
 def confidence(text):
@@ -132,6 +138,7 @@ class Prediction:
         wishes = self.wanted.wishes
         options = {
             "--format": job.format,
+            "--device": job.device,
             "--threads": job.threads,
             "--batch_size": job.batch_size,
             "--part_rows": self.wanted.part_rows,

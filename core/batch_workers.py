@@ -27,6 +27,7 @@ class Job:
         batch_size (int): texts that are run together.
         top_k (int): labels of each text.
         min_confidence (float | str | None): see core.predictor.Predictor.classify.
+        device (str): as of core.predictor.GraphRunner.
     """
 
     folder: str
@@ -35,6 +36,7 @@ class Job:
     batch_size: int = 32
     top_k: int = 1
     min_confidence: Optional[object] = None
+    device: str = "cpu"
 
 
 class Answerer:
@@ -55,7 +57,7 @@ class Answerer:
 
             prepare_paddle()
         self.job, self.least = job, None
-        self.predictor = Predictor(job.folder, job.format, job.threads, batch_size=job.batch_size)
+        self.predictor = Predictor(job.folder, job.format, job.threads, job.batch_size, job.device)
         if job.min_confidence is not None:
             from core.confidence import limits
 

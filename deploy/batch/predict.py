@@ -21,9 +21,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
-from core.any_file import is_table
 from core.arguments import at_least, parse_argv
-from core.batch_run import PART_ROWS, Prediction, Wanted, confidence
+from core.batch_run import PART_ROWS, Prediction, Wanted, cleaning_for, confidence
 from core.encodings import codec_of
 from core.samples import CLEANING, Wishes
 from core.tables import Reading
@@ -57,7 +56,8 @@ def parse_flags(argv):
     prefix = "before the names of what is added; default: nothing, or predicted_ where the input has such a column"
     add("--prefix", help=prefix)
     add("--overwrite", action="store_true", help="replace an --output that is there, and parts of another run")
-    add("--workers", type=int, help="processes (default: one a core; 1 for formats that need Paddle)")
+    add("--device", default="cpu", help="cpu, gpu or gpu:<n> (default: cpu)")
+    add("--workers", type=int, help="processes (default: one a core; 1 on a GPU, and for formats of Paddle)")
     add("--threads", type=int, help="cores of each process (default: 1; all where there is one process)")
     add("--batch_size", type=int, default=32, help="texts that the model gets at once (default: 32)")
     add("--part_rows", type=int, default=PART_ROWS, help=f"rows that are kept together (default: {PART_ROWS})")
@@ -75,10 +75,9 @@ def parse_flags(argv):
 def wishes_of(flags):
     """How the files are to be read."""
     header = None if flags.header is None else flags.header == "yes"
-    clean = flags.clean or ("html" if is_table(flags.input[0]) else "none")
     reading = Reading(flags.encoding, flags.separator, header, flags.sheet)
     columns = flags.text_column, flags.label_column, flags.label_names
-    return Wishes(reading, *columns, flags.join, clean, trust_columns=True)
+    return Wishes(reading, *columns, flags.join, flags.clean or cleaning_for(flags.input[0]), trust_columns=True)
 
 
 def labels_of(folder):
@@ -117,9 +116,9 @@ def main(argv=None):
     if format == "auto":
         format = "onnx" if "onnx" in available_formats(flags.model_dir) else "paddle"
     is_slim = runs_slim(flags.model_dir, format) or not format.startswith(("paddle", "onnx"))
-    workers = flags.workers or (usable_cores() if is_slim else 1)
+    workers = flags.workers or (usable_cores() if is_slim and flags.device == "cpu" else 1)
     threads = flags.threads or max(1, usable_cores() // workers)
-    job = Job(str(flags.model_dir), format, threads, flags.batch_size, top_k, least)
+    job = Job(str(flags.model_dir), format, threads, flags.batch_size, top_k, least, flags.device)
     try:
         summary = prediction.run(job, lambda: make_workers(job, workers))
     except KeyboardInterrupt:

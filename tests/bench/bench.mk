@@ -1,7 +1,7 @@
 # Speed and accuracy: make bench-…; a part of the Makefile, whose variables it uses.
 
 .PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot \
-	bench-recipes bench-retrieval
+	bench-recipes bench-retrieval bench-batch
 
 # Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
 DATA := ../shared/kuake_qic
@@ -40,6 +40,11 @@ bench-recipes: $(VENV)/.installed-bench $(ENCODER)/config.json $(ENCODER)_6/conf
 EXPORT := checkpoint/export
 bench-serving: $(VENV)/.installed-bench $(TRITON)
 	$(PYTHON) tests/bench/bench_serving.py --export_dir $(EXPORT)
+
+# deploy/batch/predict.py beside the model alone, its memory, and kill -9; a million rows take hours on two cores.
+BATCH_FLAGS :=
+bench-batch: $(VENV)/.installed-bench
+	$(PYTHON) tests/bench/bench_batch.py --data_dir $(DATA) --export_dir $(EXPORT) $(BATCH_FLAGS)
 
 # Time and memory of the data tools on a million lines, on one core.
 bench-data: $(VENV)/.installed $(ENCODER)/config.json
