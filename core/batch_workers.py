@@ -1,6 +1,7 @@
 """Who runs the model over the parts of a file: processes, one a core, or this one."""
 
 import concurrent.futures
+import copy
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -102,6 +103,12 @@ class Answerer:
         chosen, confidence = self.predictor.paths.choose(rows, self.least)
         return best.astype("int32"), scores, chosen.astype("int32"), np.rint(confidence * 1e6).astype("int32")
 
+    def clone(self):
+        """One more on the same weights, for another thread."""
+        other = copy.copy(self)
+        other.predictor, other.looks = self.predictor.clone(), False
+        return other
+
     @property
     def names(self):
         """(labels in class order, the names of all levels, how many levels there are)."""
@@ -109,26 +116,35 @@ class Answerer:
 
 
 class OneWorker:
-    """The model in this process, in a thread beside reading and writing.
+    """The model in this process, in threads beside reading and writing.
 
     Args:
         job (Job): what is asked.
+        count (int): threads, which have its weights together; each runs a part of its own with job.threads cores.
 
     Attributes:
         names (tuple): see Answerer.names.
         capacity (int): parts that may be under way at once.
     """
 
-    capacity = 2
-
-    def __init__(self, job):
-        self.pool, self.running = concurrent.futures.ThreadPoolExecutor(1), {}
-        self.answerer = self.pool.submit(Answerer, job).result()
-        self.names = self.answerer.names
+    def __init__(self, job, count=1):
+        self.pool, self.running = concurrent.futures.ThreadPoolExecutor(count), {}
+        self.capacity, self.idle = count + 1, queue.SimpleQueue()
+        first = self.pool.submit(Answerer, job).result()
+        self.names = first.names
+        for one in (first, *(first.clone() for _ in range(count - 1))):
+            self.idle.put(one)
 
     def submit(self, number, texts):
         """Begin with a part: its number, and its texts, list[str]."""
-        self.running[self.pool.submit(self.answerer, texts)] = number
+        self.running[self.pool.submit(self._answer, texts)] = number
+
+    def _answer(self, texts):
+        answerer = self.idle.get()
+        try:
+            return answerer(texts)
+        finally:
+            self.idle.put(answerer)
 
     def next(self):
         """Wait for a part: its number, and what Answerer gave."""
@@ -238,6 +254,6 @@ def _serve(connection, job, is_first):
         connection.send(("failed", traceback.format_exc()))
 
 
-def make_workers(job, count):
-    """Processes where there is more than one, else OneWorker."""
-    return Processes(job, count) if count > 1 else OneWorker(job)
+def make_workers(job, count, threads=1):
+    """Processes where there is more than one, else OneWorker with so many threads."""
+    return Processes(job, count) if count > 1 else OneWorker(job, threads)

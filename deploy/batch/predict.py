@@ -57,8 +57,8 @@ def parse_flags(argv):
     add("--prefix", help=prefix)
     add("--overwrite", action="store_true", help="replace an --output that is there, and parts of another run")
     add("--device", default="cpu", help="cpu, gpu or gpu:<n> (default: cpu)")
-    add("--workers", type=int, help="processes (default: one a core; 1 on a GPU, and for formats of Paddle)")
-    add("--threads", type=int, help="cores of each process (default: 1; all where there is one process)")
+    add("--workers", type=int, help="processes, which have a model each (default: 1)")
+    add("--threads", type=int, help="cores of each process (default: all, shared by the processes)")
     add("--batch_size", type=int, default=32, help="texts that the model gets at once (default: 32)")
     add("--part_rows", type=int, default=PART_ROWS, help=f"rows that are kept together (default: {PART_ROWS})")
     flags = parse_argv(parser, argv)
@@ -110,17 +110,18 @@ def main(argv=None):
 
     from core.batch_workers import Job, make_workers
     from core.cpu import usable_cores
-    from core.predictor import available_formats, runs_slim
+    from core.predictor import ONNX_FORMATS, available_formats
 
     format = flags.format
     if format == "auto":
         format = "onnx" if "onnx" in available_formats(flags.model_dir) else "paddle"
-    is_slim = runs_slim(flags.model_dir, format) or not format.startswith(("paddle", "onnx"))
-    workers = flags.workers or (usable_cores() if is_slim and flags.device == "cpu" else 1)
+    workers = flags.workers or 1
     threads = flags.threads or max(1, usable_cores() // workers)
-    job = Job(str(flags.model_dir), format, threads, flags.batch_size, top_k, least, flags.device)
+    # In one process on CPU cores, texts are shared out among threads, and not the work on one of them.
+    is_shared = workers == 1 and format in ONNX_FORMATS and flags.device == "cpu"
+    job = Job(str(flags.model_dir), format, 1 if is_shared else threads, flags.batch_size, top_k, least, flags.device)
     try:
-        summary = prediction.run(job, lambda: make_workers(job, workers))
+        summary = prediction.run(job, lambda: make_workers(job, workers, threads if is_shared else 1))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on from the last part that is done") from None
     print("\n".join(summary.lines()))

@@ -4,7 +4,7 @@
     python tests/bench/bench_batch.py --export_dir checkpoint/export --rows 20000 --kills 3
 
 The rows are the texts of the data, varied until there are --rows different ones: CSV in, CSV out. The model alone is
-its graph on batches that are tokenised, sorted and padded already, in as many processes as predict.py takes, all at
+its graph on batches that are tokenised, sorted and padded already, in one process a core, all at
 once; what predict.py takes to start is in its time. Memory is the sum of what its processes have for themselves and
 their shares of what they have together (PSS), looked at four times a second.
 """
@@ -163,9 +163,9 @@ def main():
             threads, output = max(1, cores // workers), Path(work, "out.csv")
             command = [sys.executable, str(SCRIPT), "--model_dir", args.export_dir, "--format", format]
             command += ["--workers", str(workers), "--threads", str(threads), "--overwrite", "--input"]
-            alone = bare_speed(args.export_dir, format, workers, threads, texts)
+            alone = bare_speed(args.export_dir, format, cores, 1, texts)
             seconds, peak = timed([*command, str(source)], output)
-            again = bare_speed(args.export_dir, format, workers, threads, texts)
+            again = bare_speed(args.export_dir, format, cores, 1, texts)
             alone, speed = (alone + again) / 2, args.rows / seconds
             cells = (
                 f"{format} | {workers} x {threads} | {speed:,.1f} | {alone:,.1f} | {speed / alone:.1%} | {peak:.0f}"
