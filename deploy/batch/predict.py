@@ -35,7 +35,7 @@ def parse_flags(argv):
     add("--model_dir", type=Path, required=True, metavar="FOLDER", help="an export folder, such as checkpoint/export")
     add("--input", nargs="+", required=True, metavar="FILE", help="files, folders, zips or patterns of one kind")
     add("--output", required=True, metavar="FILE", help="ends with .csv, .tsv, .jsonl or .parquet")
-    add("--format", default="auto", help="of the model, as Predictor takes it; auto: onnx where it is, else paddle")
+    add("--format", default="auto", help="of the model, as Predictor takes it; auto: onnx where it is, else what is")
     add("--top_k", type=int, default=1, help="also label_1, score_1 … of so many labels (default: 1, none)")
     limit = "a number from 0 to 1, or accuracy:0.98: what is less sure is unknown, with the best guess beside it"
     add("--min_confidence", metavar="LEAST", help=limit)
@@ -114,7 +114,8 @@ def main(argv=None):
 
     format = flags.format
     if format == "auto":
-        format = "onnx" if "onnx" in available_formats(flags.model_dir) else "paddle"
+        found = available_formats(flags.model_dir)
+        format = "onnx" if "onnx" in found else next(iter(found), "paddle")
     workers = flags.workers or 1
     threads = flags.threads or max(1, usable_cores() // workers)
     # In one process on CPU cores, texts are shared out among threads, and not the work on one of them.
