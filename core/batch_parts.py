@@ -87,7 +87,7 @@ class Parts:
         self.facts = json.loads(json.dumps({"kind": KIND, **facts}))
         known = read_json(self.folder / RUN_FILE)
         other = [key for key in WORDS if known and known.get(key) != self.facts.get(key)]
-        if other and not self.overwrite:
+        if other and not self.overwrite and any(self.folder.glob("part-*.json")):
             what = " and ".join(_difference(key, known.get(key), self.facts.get(key)) for key in other)
             raise UsageError(
                 f"{self.folder}: holds the beginning of another run ({what}); to go on with that, give what it was "
@@ -158,10 +158,9 @@ class Parts:
             os.replace(self.folder / name, target)
         for path in self.folder.glob("part-*"):
             path.unlink()
-        (self.folder / RUN_FILE).unlink()
+        for name in ("report", "rejected", "output"):
+            (self.folder / name).unlink(missing_ok=True)
         self.close()
-        with contextlib.suppress(OSError):  # something else lies there
-            self.folder.rmdir()
         return [target for _, target in reversed(found)]
 
     def _has_rejected(self, numbers):
@@ -176,10 +175,17 @@ class Parts:
                     writer.writerows(read_json(self._data(number).with_suffix(".json"))["rejected"])
 
     def close(self):
-        """Let others have the folder."""
-        if self.descriptor is not None:
-            self.lock.give_back(self.descriptor)
-            self.descriptor = None
+        """Let others have the folder; where no part is in it, it goes."""
+        if self.descriptor is None:
+            return
+        is_empty = not any(self.folder.glob("part-*"))
+        if is_empty:
+            (self.folder / RUN_FILE).unlink(missing_ok=True)
+        self.lock.give_back(self.descriptor)
+        self.descriptor = None
+        if is_empty:
+            with contextlib.suppress(OSError):  # something else lies there
+                self.folder.rmdir()
 
 
 def _durably(target, write):

@@ -81,3 +81,10 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):
     assert (tmp_path / "out").read_text() == "mine"
     assert json.loads((parts.folder / "run.json").read_text())["options"] == {"--x": 1}
     parts.close()
+
+
+def test_a_run_that_did_nothing_leaves_nothing(tmp_path):
+    parts = begun(tmp_path / "out", ())
+    assert parts.folder.exists()
+    parts.close()
+    assert not list(tmp_path.iterdir())
