@@ -1,4 +1,4 @@
-"""Train, evaluate, export and compress a text classifier: every text has exactly one of n >= 2 labels.
+"""Train, evaluate, export, compress and use a text classifier: every text has exactly one of n >= 2 labels.
 
 One card or CPU:
     python train.py --do_train --do_eval --do_export --model_name_or_path ernie-3.0-tiny-medium-v2-zh \\
@@ -11,6 +11,7 @@ Several cards:
 
 Without a model hub: python data/build_encoder.py, then --model_name_or_path data/offline_encoder.
 What a trained model gets wrong: python train.py --do_eval --debug True --model_name_or_path checkpoint
+A model over a file of any format: python train.py --do_predict --test_path texts.csv --model_name_or_path checkpoint
 
 --output_dir defaults to checkpoint for a training, and to the model's own directory for all else.
 """
@@ -56,6 +57,14 @@ from core.label_paths import separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
 from core.named_recipes import naming_what_recipe_sets, parse_with_recipe
+from core.predict_flags import (
+    PredictArguments,
+    export_folder,
+    lacks_export,
+    predict,
+    predict_problems,
+    prepare_prediction,
+)
 from core.recipe_flags import (
     RecipeArguments,
     check_ngram_labels,
@@ -69,7 +78,7 @@ from core.unlabelled import PRETRAINED, Unlabelled, prepare_unlabelled, stages_f
 from utils import UsageError, exit_on_usage_error, read_labels
 
 # train.py's own flags, in groups; PaddleNLP's are the last group, behind them.
-FLAGS = (ModelArguments, DataArguments, RecipeArguments, StageArguments)
+FLAGS = (ModelArguments, DataArguments, PredictArguments, RecipeArguments, StageArguments)
 
 
 @dataclass
@@ -97,10 +106,11 @@ class Run:
     unlabelled: Optional[Unlabelled]
     max_length: int
     fingerprint: Optional[dict]
+    prediction: Optional["Prediction"] = None  # noqa: F821  (core.batch_run's)
 
 
 def main(argv=None):
-    """Do what the flags ask for, in the order train, evaluate, export, compress, compare.
+    """Do what the flags ask for, in the order train, evaluate, export, compress, compare, predict.
 
     Raises:
         UsageError: what the user can mend.
@@ -115,6 +125,8 @@ def main(argv=None):
         metrics = work(run)
     if args.should_save:
         print("\n".join(closing_lines(run, metrics)))
+    if run.prediction:
+        print("\n".join(predict(run.prediction, export_folder(run.model_flags, args), args.device)))
 
 
 def work(run):
@@ -127,6 +139,8 @@ def work(run):
     from core.stages import train_in_stages
 
     args, model_flags = run.args, run.model_flags
+    if not (args.do_train or args.do_eval or args.do_export or args.do_compress or model_flags.do_parity):
+        return {}
     finished, checkpoint = pipeline.find_start(args, run.fingerprint)
     if args.do_train and not finished:
         trainer = train_in_stages(run, checkpoint)
@@ -174,7 +188,7 @@ def parse_all(argv):
     parser_class, light_arguments = load_argument_classes()
     parse = functools.partial(parse_arguments, parser_class, (*FLAGS, light_arguments), argv, __doc__)
     (*flags, light), defaults = parse_with_recipe(parse)
-    encoder, recipe_flags, stage_flags = flags[0].model_name_or_path, *flags[2:]
+    encoder, recipe_flags, stage_flags = flags[0].model_name_or_path, *flags[3:]
     if not light.do_train and Path(encoder).is_dir():
         # What is written of a model goes beside it, not into another one's folder.
         defaults = {**DEFAULTS, "output_dir": encoder}
@@ -195,8 +209,10 @@ def prepare(argv, flags, light, defaults):
     Returns:
         Run: what main works on.
     """
-    model_flags, data_flags, recipe_flags, stage_flags = flags
-    check_flags(model_flags, data_flags, recipe_flags, stage_flags, light)
+    model_flags, data_flags, predict_flags, recipe_flags, stage_flags = flags
+    check_flags(model_flags, data_flags, recipe_flags, stage_flags, light, predict_flags)
+    if light.do_predict and lacks_export(model_flags, light):
+        light.do_export = True  # by which it predicts
     set_log_level(data_flags.log_level)
     quantises = light.do_compress and "ptq" in light.strategy
     require_onnx([*model_flags.export_type, *(["onnx_int8"] if quantises else [])])
@@ -206,6 +222,9 @@ def prepare(argv, flags, light, defaults):
     max_length = data_flags.max_length or trained or MAX_LENGTH
     data = read_data(model_flags, data_flags, light, recipe_flags.logit_adjustment or needs_dev(stage_flags))
     check_outputs(model_flags, light)
+    prediction = None
+    if light.do_predict:
+        prediction = prepare_prediction(predict_flags, data_flags.test_path, data.labels, light.output_dir)
     encoder = model_flags.model_name_or_path
     if light.do_train and wants_ngrams(recipe_flags, trained_ngrams(encoder)):
         check_ngram_labels(data.labels)
@@ -221,7 +240,7 @@ def prepare(argv, flags, light, defaults):
         *_, args = parse_arguments(PdArgumentParser, (*FLAGS, CompressionArguments), argv, __doc__, defaults)
     except (ValueError, AssertionError) as error:
         raise UsageError(str(error) or "the library refuses a flag without saying why; see --help") from None
-    args.device = set_device(args.device, args.fp16)
+    args.device, args.do_export = set_device(args.device, args.fp16), light.do_export
     if args.should_log and (args.do_train or args.do_compress):
         dev = data.dev if uses_dev(light) else None
         for warning in data_warnings(data.labels, data.train, dev, data_flags.train_path, data_flags.dev_path):
@@ -235,7 +254,8 @@ def prepare(argv, flags, light, defaults):
         own.update(for_fingerprint(recipe_flags, trained_pooling(encoder), trained_ngrams(encoder)))
         own.update(stages_for_fingerprint(stage_flags, unlabelled))
         fingerprint = run_fingerprint(args, TrainingArguments, [data.labels, data.train, data.dev], **own)
-    return Run(model_flags, data_flags, recipe_flags, stage_flags, args, data, unlabelled, max_length, fingerprint)
+    flags = model_flags, data_flags, recipe_flags, stage_flags
+    return Run(*flags, args, data, unlabelled, max_length, fingerprint, prediction)
 
 
 def closing_lines(run, metrics):
@@ -288,19 +308,19 @@ def closing_lines(run, metrics):
 # ---------------------------------------------------------------------------------------- before any heavy import
 
 
-def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args):
+def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args, predict_flags=None):
     """Refuse what would fail late, be ignored, or do nothing.
 
     Raises:
         UsageError: naming all that is wrong.
     """
     problems = training_problems(data_flags, args) + recipe_problems(recipe_flags, args)
-    problems += stage_problems(stage_flags, args)
-    asked = (args.do_train, args.do_eval, args.do_export, args.do_compress, model_flags.do_parity)
+    problems += stage_problems(stage_flags, args) + predict_problems(predict_flags or PredictArguments(), args)
+    asked = (args.do_train, args.do_eval, args.do_export, args.do_compress, args.do_predict, model_flags.do_parity)
     if not (any(asked) or model_flags.save_safetensors):
-        problems.append("nothing to do; add --do_train, --do_eval, --do_export, --do_compress or --do_parity")
-    if args.do_predict:
-        problems.append("--do_predict: not used here; see --do_eval --debug True, or predict with Taskflow")
+        problems.append(
+            "nothing to do; add --do_train, --do_eval, --do_export, --do_compress, --do_predict or --do_parity"
+        )
     if data_flags.debug and not args.do_eval:
         problems.append("--debug True reports on an evaluation; add --do_eval")
     if args.do_compress and args.strategy not in SUPPORTED_STRATEGIES:

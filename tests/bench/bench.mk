@@ -1,7 +1,7 @@
 # Speed and accuracy: make bench-…; a part of the Makefile, whose variables it uses.
 
 .PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot \
-	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor
+	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor bench-batch
 
 # Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
 DATA := ../shared/kuake_qic
@@ -53,6 +53,11 @@ bench-confidence: $(VENV)/.installed-bench
 # The runtime without Paddle beside the full stack, on all texts of ../shared.
 bench-runtime: $(VENV)/.installed-bench
 	$(PYTHON) tests/bench/bench_runtime.py --export_dir $(EXPORT) --data_dir ../shared
+
+# deploy/batch/predict.py beside the model alone, its memory, and kill -9; a million rows take hours on two cores.
+BATCH_FLAGS :=
+bench-batch: $(VENV)/.installed-bench
+	$(PYTHON) tests/bench/bench_batch.py --data_dir $(DATA) --export_dir $(EXPORT) $(BATCH_FLAGS)
 
 # Time and memory of the data tools on a million lines, on one core.
 bench-data: $(VENV)/.installed $(ENCODER)/config.json

@@ -46,8 +46,8 @@ def parsed(*flags):
         return parse_arguments(parser_class, (*train.FLAGS, light), list(map(str, flags)), "", defaults)
 
     groups, defaults = parse_with_recipe(parse)
-    assert groups[2] == parse(defaults)[2] and groups[3] == parse(defaults)[3]
-    return groups[2:]
+    assert groups[3:5] == parse(defaults)[3:5]
+    return groups[3:]
 
 
 def set_flags(recipe, stages):
@@ -138,7 +138,7 @@ def parsed_all(flags):
     groups, _ = parse_with_recipe(
         lambda defaults: parse_arguments(parser_class, (*train.FLAGS, light), flags, "", defaults)
     )
-    return groups[:4]
+    return [*groups[:2], *groups[3:5]]
 
 
 def test_none_is_no_recipe():
