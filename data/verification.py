@@ -4,6 +4,7 @@ import collections
 import csv
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from core.encodings import codec_of
 from data.mojibake import repaired
@@ -43,9 +44,10 @@ class Tally:
         unusable = sum(
             count for why, count in self.left_out.items() if not why.startswith("the ") and why != "blank_line"
         )
-        if lost <= max(FEW_LINES, max_share * total) and not (self.kept == 0 and unusable):
+        is_emptied = unusable and lost >= total and Path(path).name != "data.txt"  # which need not be there
+        if lost <= max(FEW_LINES, max_share * total) and not is_emptied:
             return None
-        if self.kept == 0 and unusable:
+        if is_emptied:
             reasons = ", ".join(f"{count:,} {why}" for why, count in self.left_out.most_common())
             return f"{path}: no sample would be left of {total:,} lines ({reasons}); mend the file"
         reasons = [f"{count:,} left out ({why})" for why, count in self.left_out.most_common() if why != "blank_line"]
