@@ -16,6 +16,7 @@ from pathlib import Path
 
 from core.encodings import describe_encoding
 from core.endings import end_with_message
+from core.table_names import convert_command, is_table, table_beside
 
 # A small number of label names in a message is help, a large one is noise.
 MAX_NAMES_IN_MESSAGE = 20
@@ -51,7 +52,9 @@ def read_lines(path):
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file; create it or give another path") from None
+        table = table_beside(path)
+        hint = f"{table} is there: {convert_command(table)}" if table else "create it or give another path"
+        raise UsageError(f"{path}: no such file; {hint}") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); give the path of a readable file") from None
     try:
@@ -193,6 +196,7 @@ def read_cases(path):
     Raises:
         UsageError: a line without a text or with more columns, or no line below the header.
     """
+    refuse_table(path)
     rows = []
     for number, line in enumerate(read_lines(path), 1):
         columns = [column.strip() for column in line.split("\t")]
@@ -206,6 +210,12 @@ def read_cases(path):
     if not rows:
         raise UsageError(f"{path}: nothing below the header; write a text a line")
     return rows
+
+
+def refuse_table(path):
+    """Refuse a table where a text a line is read, and each of its lines would be taken for one."""
+    if is_table(path):
+        raise UsageError(f"{path}: a table; a text a line is read here; convert it: {convert_command(path)}")
 
 
 def read_texts(data_dir, labels):

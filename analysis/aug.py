@@ -23,9 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 
 from analysis.augmenter import STRATEGIES, add_change_flags, check_change_flags, make_augmenter, refuse_nothing
 from analysis.flags import next_command
+from core.any_file import is_table, read_any_examples, read_table
 from core.arguments import parse_argv
 from core.progress import progress_bar
-from utils import UsageError, exit_on_usage_error, read_examples, read_lines, write_lines
+from utils import UsageError, exit_on_usage_error, read_lines, write_lines
 
 
 def parse_flags(argv):
@@ -50,8 +51,13 @@ def parse_flags(argv):
 
 def main(argv=None):
     flags = parse_flags(argv)
-    labels = sorted({line.split("\t")[-1].strip() for line in read_lines(flags.train_path)})
-    texts, ids = read_examples(flags.train_path, labels)
+    if is_table(flags.train_path):
+        texts, names = read_table(flags.train_path)
+        labels = sorted(set(names))
+        ids = list(map(labels.index, names))
+    else:
+        labels = sorted({line.split("\t")[-1].strip() for line in read_lines(flags.train_path)})
+        texts, ids = read_any_examples(flags.train_path, labels)
     augmenter = make_augmenter(flags)
     lines, without = [], 0
     for text, class_id in zip(progress_bar(texts, desc="texts"), ids):

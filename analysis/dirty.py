@@ -24,8 +24,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 
 from analysis.flags import check_flags, make_parser, next_command, read_model_labels
+from core.any_file import read_any_examples
 from core.arguments import parse_argv, require_packages
-from utils import UsageError, exit_on_usage_error, read_examples, read_labels, shortened, write_lines
+from utils import UsageError, exit_on_usage_error, read_labels, shortened, write_lines
 
 METHODS = ("confident_learning", "representer_points", "loss")
 
@@ -64,7 +65,7 @@ def main(argv=None):
     flags = parse_flags(argv)
     needs_model = flags.method != "confident_learning"
     labels = read_model_labels(flags) if needs_model else read_labels(flags.dataset_dir / flags.label_file)
-    texts, ids = read_examples(flags.dataset_dir / flags.train_file, labels)
+    texts, ids = read_any_examples(flags.dataset_dir / flags.train_file, labels)
     ids = np.array(ids)
     if needs_model:
         from analysis.model_suspicion import suspicion_of_model  # needs paddle, which takes seconds

@@ -29,11 +29,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 
 from analysis.flags import check_flags, for_model, make_parser, next_command, read_model_labels
 from analysis.report import add_language_flag
+from core.any_file import read_any_examples
 from core.arguments import parse_argv, require_packages
 from core.checkpoints import trained_separator
 from core.confidence import served_temperature
 from core.label_paths import SEPARATOR, separator_problems
-from utils import UsageError, exit_on_usage_error, prediction_lines, read_examples, write_lines
+from utils import UsageError, exit_on_usage_error, prediction_lines, write_lines
 
 
 def parse_flags(argv):
@@ -63,7 +64,7 @@ def main(argv=None):
     # The other model has its own class order, and its own length.
     other_flags = argparse.Namespace(**{**vars(flags), "params_path": flags.compare})
     other_labels = read_model_labels(other_flags) if flags.compare else None
-    texts, truth = read_examples(flags.dataset_dir / flags.dev_file, labels)
+    texts, truth = read_any_examples(flags.dataset_dir / flags.dev_file, labels)
 
     from analysis.classifier import Classifier  # needs paddle, which takes seconds
     from analysis.evaluation_page import compare_models, length_warning, score_lines, summary, write_report

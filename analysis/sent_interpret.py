@@ -15,8 +15,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 
 from analysis.flags import check_flags, for_model, make_parser, next_command, read_model_labels
+from core.any_file import read_any_examples
 from core.arguments import parse_argv
-from utils import exit_on_usage_error, read_cases, read_examples, write_lines
+from utils import exit_on_usage_error, read_cases, write_lines
 
 
 def explain(cases, predicted, train, labels, rows, scores):
@@ -65,7 +66,7 @@ def main(argv=None):
     flags = parse_flags(argv)
     labels = read_model_labels(flags)
     cases = read_cases(flags.dataset_dir / flags.interpret_input_file)
-    train = read_examples(flags.dataset_dir / flags.train_file, labels)
+    train = read_any_examples(flags.dataset_dir / flags.train_file, labels)
 
     from analysis.classifier import Classifier  # needs paddle, which takes seconds
     from analysis.vectors import nearest

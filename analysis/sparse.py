@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 
 from analysis.augmenter import STRATEGIES, add_change_flags, check_change_flags, make_augmenter, refuse_nothing
 from analysis.flags import check_flags, make_parser, next_command, read_model_labels
+from core.any_file import read_any_examples
 from core.arguments import parse_argv
-from utils import UsageError, exit_on_usage_error, read_cases, read_examples, shortened, write_lines
+from utils import UsageError, exit_on_usage_error, read_cases, shortened, write_lines
 
 ANNOTATE_STRATEGIES = ("badge", "margin", "support")
 
@@ -91,8 +92,8 @@ def parse_flags(argv):
 def main(argv=None):
     flags = parse_flags(argv)
     labels = read_model_labels(flags)
-    train = read_examples(flags.dataset_dir / flags.train_file, labels)
-    dev = read_examples(flags.dataset_dir / flags.dev_file, labels)
+    train = read_any_examples(flags.dataset_dir / flags.train_file, labels)
+    dev = read_any_examples(flags.dataset_dir / flags.dev_file, labels)
     unlabelled = read_unlabelled(flags, train[0]) if flags.annotate else None
     augmenter = None if flags.annotate else make_augmenter(flags)
 

@@ -1,22 +1,17 @@
 """Labelled files of any format where a command takes one: data/convert.py's readers, with nothing left out."""
 
+import os
 import sys
-from pathlib import Path
 
 from core.dialects import Rejected
 from core.samples import Samples, Wishes
 from core.sources import find_sources
 from core.table_columns import Unsure
-from utils import UsageError, example_problem, read_examples
+from core.table_names import convert_command, is_table
+from core.tables import open_table
+from utils import UsageError, example_problem, read_cases, read_examples
 
-# Names of files that are no lines of <text>, a tab, <label>; those are read as ever.
-ENDINGS = (".csv", ".json", ".jsonl", ".parquet", ".xlsx", ".xls", ".ods", ".gz", ".zip")
 CONVERT = "convert it where a choice is needed: python data/convert.py --input_file"
-
-
-def is_table(path):
-    """Whether a file is read as a table, by its name."""
-    return Path(path).name.lower().endswith(ENDINGS)
 
 
 def read_any_examples(path, labels):
@@ -33,7 +28,11 @@ def read_any_examples(path, labels):
         UsageError: as utils.read_examples; a row that cannot be used, or columns that are unclear.
     """
     if not is_table(path):
-        return read_examples(path, labels)
+        try:
+            return read_examples(path, labels)
+        except UsageError as error:
+            what = other_format(path) if os.path.isfile(path) else None
+            raise UsageError(f"{error}; {what}" if what else str(error)) from None
     label2id = {label: index for index, label in enumerate(labels)}
     texts, names = read_table(path)
     ids = [label2id.get(name) for name in names]
@@ -53,16 +52,61 @@ def read_table(path):
     Raises:
         UsageError: as read_any_examples.
     """
-    try:
-        samples = Samples([(None, source) for source in find_sources([path])], Wishes())
-    except Unsure as error:
-        raise UsageError(f"{error}; {CONVERT} {path}") from None
-    print("\n".join(samples.description()), file=sys.stderr)
     texts, labels = [], []
-    for _, number, text, label in samples.rows():
+    for _, number, text, label in open_samples(path).rows():
         if label is None or isinstance(label, Rejected):
             reason = "no label" if label is None else label.reason
             raise UsageError(f"{path}:{number}: {reason}; mend it, or leave such rows out: {CONVERT} {path}")
         texts.append(text)
         labels.append(label)
     return texts, labels
+
+
+def open_samples(path):
+    """core.samples.Samples of one table; what it was taken for is said on stderr.
+
+    Raises:
+        UsageError: it is no table, or its columns are unclear.
+    """
+    try:
+        samples = Samples([(None, source) for source in find_sources([path])], Wishes())
+    except Unsure as error:
+        raise UsageError(f"{error}; {CONVERT} {path}") from None
+    print("\n".join(samples.description()), file=sys.stderr)
+    return samples
+
+
+def other_format(path):
+    """What a file is that has no lines of <text>, a tab, <label>, and the command that makes them.
+
+    Returns:
+        str | None: the end of a message; None where it is nothing else that can be read.
+    """
+    try:
+        [source] = find_sources([path])
+        table = open_table(source)
+    except (UsageError, ValueError):
+        return None
+    kind = table.kind.partition(", ")[0]
+    if kind.startswith("one field") or kind.endswith("between tabs") and "in quotes" not in kind:
+        return None
+    return f"the file is {table.kind}; convert it: {convert_command(path)}"
+
+
+def read_any_texts(path):
+    """The texts of a file of any format, labels unused: a text a line, text and label, or a table.
+
+    Returns:
+        list[str]: in file order.
+
+    Raises:
+        UsageError: as utils.read_cases; a row of a table that cannot be used, or columns that are unclear.
+    """
+    if not is_table(path):
+        return [text for _, text, *_ in read_cases(path)]
+    texts = []
+    for _, number, text, label in open_samples(path).rows():
+        if isinstance(label, Rejected):
+            raise UsageError(f"{path}:{number}: {label.reason}; mend it, or leave such rows out: {CONVERT} {path}")
+        texts.append(text)
+    return texts

@@ -14,6 +14,8 @@ from utils import UsageError
 MIN_SAMPLES = 10
 # More labels than one for so many samples are suspected, from so many labels on; below, only more than one for two.
 SAMPLES_A_LABEL, MANY_LABELS = 10, 50
+# Of these many rows it is told whether the first one names the columns.
+ROWS_KEPT = 1000
 
 HEADER_TEXTS = set(
     "text texts sentence sentence1 content query question title review comment utterance input document x "
@@ -43,6 +45,7 @@ class Columns:
 
     def __init__(self):
         self.first = None
+        self.rows = []
         self.example = ""
         self.sizes = [0, 0]
         self.ids = self.samples = 0
@@ -54,6 +57,8 @@ class Columns:
             return
         if self.first is None:
             self.first, self.example = (texts[0], labels[0]), labels[-1]
+        if len(self.rows) < ROWS_KEPT:
+            self.rows += list(map(list, zip(texts[:ROWS_KEPT], labels)))
         for index, column in enumerate((texts, labels)):
             self._hashes[index].extend(map(hash, column))
             # Bytes of UTF-8, in which a Chinese character weighs as much as three Latin letters.
@@ -75,14 +80,32 @@ class Columns:
         found = []
         text, label = (field.strip().lower() for field in self.first)
         label_is_alone = self._hashes[1].count(hash(self.first[1])) == 1
-        if (label in HEADER_LABELS and (text in HEADER_TEXTS or (label_is_alone and self.samples > 1))) or (
-            text in HEADER_LABELS and label in HEADER_TEXTS
+        if (
+            (label in HEADER_LABELS and (text in HEADER_TEXTS or (label_is_alone and self.samples > 1)))
+            or (text in HEADER_LABELS and label in HEADER_TEXTS)
+            or self.names_columns()
         ):
-            message = f"{self.first[0]!r} and {self.first[1]!r} look like the names of the columns; delete the line"
-            found.append((1, f"{message}, or add --trust_columns"))
+            found.append((1, self._header()))
         if self.samples >= MIN_SAMPLES and (message := self._suspicion(*map(_different, self._hashes))):
             found.append((0, f"{message}; {how_to_go_on}"))
         return found
+
+    def _header(self):
+        message = f"{self.first[0]!r} and {self.first[1]!r} look like the names of the columns; delete the line"
+        return f"{message}, or add --trust_columns"
+
+    def names_columns(self):
+        """Whether the first line names the columns, as looks_like_header tells it; None where it may or may not."""
+        if self.samples < MIN_SAMPLES or self._hashes[1].count(hash(self.first[1])) > 1:
+            return False
+        try:
+            return looks_like_header("", self.rows)
+        except UsageError:
+            return None
+
+    def only_label(self):
+        """The label that all samples have, where they are enough to tell; else None."""
+        return self.first[1] if self.samples >= MIN_SAMPLES and _different(self._hashes[1]) == 1 else None
 
     def _suspicion(self, texts, labels):
         """What is wrong with so many different texts and labels, or None."""

@@ -248,7 +248,12 @@ def likely_encodings(data, context=None):
     data, good_lines = _sorted_lines(data)
     if not data:
         return []
-    language = language_of(good_lines if context is None else context)
+    return list(_likely(data, language_of(good_lines if context is None else context)))
+
+
+@functools.lru_cache(maxsize=256)
+def _likely(data, language):
+    """likely_encodings of some lines that are not UTF-8; a file is read more than once, and this takes time."""
     high = high_bytes(data)
     damaged = data.decode("utf-8", "replace")
     gain = NOISE * high - least_cost(damaged)
@@ -264,9 +269,10 @@ def likely_encodings(data, context=None):
     (best, gain, name, text), *others = sorted(found, key=lambda row: -row[0])
     # What the bytes themselves say must be more than noise.
     if name is None or gain <= 0 or best < MARGIN / 2:
-        return []
+        return ()
     second, _, other, _ = next(row for row in others if row[2] and row[3] != text)
-    return [name] if best >= MARGIN and best - max(second, found[0][0]) >= MARGIN else [name, other]
+    is_clear = best >= MARGIN and best - max(second, found[0][0]) >= MARGIN
+    return (name,) if is_clear else (name, other)
 
 
 def _sorted_lines(data):

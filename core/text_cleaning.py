@@ -20,6 +20,8 @@ ELEMENT = re.compile(rf"</?(?:{'|'.join(INLINE)}){_ATTRIBUTES}", re.IGNORECASE)
 UNSEEN = re.compile(r"<(script|style)\b[^>]*>.*?</\1\s*>|<!--.*?-->|<!DOCTYPE[^>]*>", re.IGNORECASE | re.DOTALL)
 # With its semicolon: R&D and AT&T are words.
 ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,31}|#\d{1,7}|#[xX][0-9a-fA-F]{1,6});")
+# Any of these; the first one has the only group.
+MARKUP = re.compile("|".join(one.pattern for one in (UNSEEN, BLOCK, ELEMENT, ENTITY)), re.IGNORECASE | re.DOTALL)
 # Characters that cannot stand in a line of samples, and the ones that other programs end lines with.
 BREAKS = re.compile("[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 # Invisible, and no part of a word: zero-width space, BOM, soft hyphen.

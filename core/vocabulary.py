@@ -12,6 +12,8 @@ import unicodedata
 
 # The share of [UNK] from which it is worth a warning, and from which a text is not read at all.
 NOTABLE, UNREADABLE = 0.01, 0.5
+# That of all tokens from which a model learns more from what it cannot read than from what the texts say.
+UNUSABLE = 0.3
 # Texts whose scripts are counted, and characters that are tried.
 MAX_TEXTS, MAX_CHARACTERS = 20_000, 2_000
 
@@ -70,6 +72,11 @@ _BLOCKS = {
     0x323B0: "other",
 }
 _STARTS = list(_BLOCKS)
+
+
+def script_blocks():
+    """The blocks of characters: list of (first code, code behind the last, script)."""
+    return list(zip(_STARTS, [*_STARTS[1:], 0x110000], _BLOCKS.values()))
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -4,6 +4,7 @@
     python data/check.py --dataset_dir data --model_name_or_path checkpoint  # tokens counted by that model's tokenizer
     python data/check.py --dataset_dir data --html report.html --json report.json
     python data/check.py --dataset_dir data --fix data_clean                 # a cleaned copy and a list of the changes
+    python data/check.py --train_path my.csv --dev_path my_dev.csv           # tables, as train.py reads them
 
 Errors are what train.py refuses, all of them and not only the first, and columns that are no texts and labels: the
 wrong way round, ids, names of columns. Warnings are duplicates, the same text with different labels, texts of dev or
@@ -36,15 +37,17 @@ from data.tokens import TokenCounter
 from utils import UsageError, exit_on_usage_error, shortened, staged_files, write_json
 
 ROWS_IN_TERMINAL = 5
+# Files that may be given by themselves, as to train.py.
+PATHS = ("train", "dev", "test", "label")
 # --fix writes nothing where more of a file would be lost.
 MAX_LEFT_OUT = 0.1
 
 
 def report(summary):
     """The lines of the terminal's report."""
-    folder = summary["dataset_dir"]
+    folder, paths = summary["dataset_dir"], summary["paths"]
     for name, file in summary["files"].items():
-        line = f"{name}: {file['samples']:,} samples"
+        line = f"{paths.get(name, name)}: {file['samples']:,} samples"
         if "tokens" in file:
             tokens = file["tokens"]
             rate = tokens["over_max_length"] / file["samples"]
@@ -52,13 +55,17 @@ def report(summary):
                 f", {tokens['mean']:.1f} tokens on average, {tokens['max']} at most ({summary['tokens']}); "
                 f"{rate:.2%} over --max_length {summary['max_length']}"
             )
+            if tokens["characters_unread"]:
+                line += f", which leaves {tokens['characters_unread']:.2%} of all characters unread"
         yield line
-    yield f"label.txt: {len(summary['labels'])} labels"
+    labels = paths.get("label.txt", "labels" if folder in paths.values() else "label.txt")
+    yield f"{labels}: {len(summary['labels'])} labels"
     for finding in summary["findings"]:
         yield ""
         yield f"{finding['severity'].upper()} {finding['kind']} ({finding['count']:,}): {finding['meaning']}"
         for row in finding["rows"][:ROWS_IN_TERMINAL]:
-            place = f"{Path(folder) / row['file']}" + (f":{row['line']}" if row["line"] else "")
+            file = row["file"] if row["file"] in paths.values() else Path(folder) / row["file"]
+            place = f"{file}" + (f":{row['line']}" if row["line"] else "")
             texts = [shortened(row[key], 50) for key in ("text", "other_text") if row[key]]
             yield printable(" | ".join([f"  {place}: {row['message']}", *texts]))
         if finding["count"] > ROWS_IN_TERMINAL:
@@ -79,13 +86,30 @@ def printable(text):
 
 def next_steps(summary, was_fixed, lang):
     """What to do now, as the last lines: mend the errors, or the way to go."""
-    folder = summary["dataset_dir"]
-    if any(finding["kind"] == "columns" for finding in summary["findings"]):
+    folder, kinds = summary["dataset_dir"], {finding["kind"] for finding in summary["findings"]}
+    if "format" in kinds:
+        return [f"next: python data/convert.py --input_file {shlex.quote(folder)} --save_dir {folder}_converted"]
+    if "columns" in kinds:
         return ["next: put the columns right, or add --trust_columns where they are"]
+    if "unreadable_data" in kinds:
+        return ["next: choose a model that can read the texts, see unreadable_data above"]
+    if summary["paths"]:
+        if summary["errors"]:
+            return ["next: mend the errors"]
+        return [f"next: {convert_paths(summary['paths'])}"]
     if not summary["errors"]:
         return ["", *advice_lines(advise(summary, lang), lang)]
     fix = shlex.join(["python", "data/check.py", "--dataset_dir", folder, "--fix", f"{folder}_clean"])
     return ["next: mend the errors" + ("" if was_fixed else f", or have it done in a copy: {fix}")]
+
+
+def convert_paths(paths):
+    """The command that makes a data folder of files that were named one by one."""
+    given = {name.removesuffix(".txt"): path for name, path in paths.items()}
+    labels = ["--label_names", given.pop("label")] if "label" in given else []
+    flags = [part for name, path in given.items() for part in (f"--{name}_path", path)]
+    flags = ["--input_file", given["train"]] if list(given) == ["train"] else flags
+    return shlex.join(["python", "data/convert.py", *flags, *labels, "--save_dir", "my_data"])
 
 
 def token_counter(name, max_length):
@@ -103,8 +127,8 @@ def check_folder(dataset_dir, **options):
     """Check a data folder.
 
     Args:
-        dataset_dir (Path): the folder with train.txt, dev.txt, label.txt and, where there are such, test.txt and
-            data.txt.
+        dataset_dir (Path | None): the folder with train.txt, dev.txt, label.txt and, where there are such, test.txt
+            and data.txt; None where `paths` has all files.
         options: those of Check.
 
     Returns:
@@ -113,8 +137,8 @@ def check_folder(dataset_dir, **options):
     Raises:
         UsageError: no such folder.
     """
-    folder = Path(dataset_dir)
-    if not folder.is_dir():
+    folder = dataset_dir and Path(dataset_dir)
+    if folder and not folder.is_dir():
         raise UsageError(f"--dataset_dir {folder}: no such folder; give the one with train.txt, dev.txt and label.txt")
     return Check(folder, **options)
 
@@ -122,7 +146,11 @@ def check_folder(dataset_dir, **options):
 def parse_flags(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--dataset_dir", type=Path, default=Path("data"), help="train.txt, dev.txt, label.txt, … (default: data)")
+    folder = "train.txt, dev.txt, label.txt, … (default: data, where no file is given)"
+    add("--dataset_dir", type=Path, help=folder)
+    for name in PATHS:
+        lines = "one label a line" if name == "label" else "a table as train.py reads it, or lines"
+        add(f"--{name}_path", type=Path, metavar="FILE", help=f"in the place of the folder's {name}.txt: {lines}")
     add("--max_length", type=int, default=128, help="tokens that the model takes, as given to train.py (default: 128)")
     add("--model_name_or_path", help="count tokens with this model's tokenizer; default: an estimate")
     near = (
@@ -143,6 +171,16 @@ def parse_flags(argv):
     problems = at_least(flags, max_length=3, max_listed=1)  # two tokens are [CLS] and [SEP]
     if not 0 <= flags.max_left_out <= 1:
         problems.append(f"--max_left_out {flags.max_left_out}: give a share from 0 to 1")
+    flags.paths = {name: path for name in PATHS if (path := getattr(flags, f"{name}_path"))}
+    if flags.paths and flags.fix:
+        hint = "give a --dataset_dir alone, or make one: " + convert_paths(
+            {f"{n}.txt": str(p) for n, p in flags.paths.items()}
+        )
+        problems.append(f"--fix {flags.fix}: cleans a folder; {hint}")
+    if flags.dataset_dir is None and not flags.paths:
+        flags.dataset_dir = Path("data")
+    elif flags.dataset_dir is None and not set(flags.paths) - {"label"}:
+        problems.append("--label_path: give --train_path or --dataset_dir, too")
     if flags.encoding and codec_of(flags.encoding) is None:
         problems.append(f"--encoding {flags.encoding}: not known; give one such as gb18030, big5, shift_jis or euc-kr")
     if problems:
@@ -166,10 +204,10 @@ def main(argv=None):
         "max_listed": flags.max_listed,
         "trust_columns": flags.trust_columns,
     }
-    check = check_folder(flags.dataset_dir, encoding=flags.encoding, **options)
+    check = check_folder(flags.dataset_dir, encoding=flags.encoding, paths=flags.paths, **options)
     lang = locale_language()
     summary = check.summary()
-    summary["advice"] = advise(summary, lang)
+    summary["advice"] = None if flags.paths else advise(summary, lang)
     if flags.json == "-":
         print(json.dumps(summary, ensure_ascii=False, indent=2))
     else:

@@ -169,7 +169,8 @@ class Cleaner:
     def find_columns(self, line):
         """The text and the label in a line without control characters; None, None where that is not clear."""
         fields = [field.strip() for field in line.split("\t") if field.strip()]
-        if len(fields) == 1:
+        # Where the labels are not known, any last word would be one.
+        if len(fields) == 1 and not isinstance(self.label2id, LabelsAsFound):
             fields = fields[0].rsplit(None, 1)
         if len(fields) < 2:
             return None, None
@@ -208,6 +209,8 @@ def write_clean_copy(source, target, check, max_left_out=0.1):
         raise UsageError(f"--fix {target}: is there already and is not an empty folder; give a new one")
     if not check.label2id:
         raise UsageError(f"{source / 'label.txt'}: no label is known; write one label a line, then run --fix again")
+    if other := check.findings.rows["format"]:
+        raise UsageError(f"--fix {target}: {source / other[0]['split']}.txt: {other[0]['message']}")
     mixed_up = check.findings.rows["columns"] if isinstance(check.label2id, LabelsAsFound) else ()
     if mixed_up:
         raise UsageError(f"{source / mixed_up[0]['split']}.txt: {mixed_up[0]['message']}")

@@ -25,7 +25,8 @@ class Split:
     """What is known of every sample of one file, in arrays: see FIELDS."""
 
     def __init__(self):
-        self.lines = 0
+        self.lines = self.characters = 0
+        self.unread = 0.0  # characters behind --max_length
         self.chunks = []
 
     def add(self, *fields):
@@ -123,7 +124,9 @@ def compare_texts(findings, splits, labels, near_found):
         leaked |= compare_group(findings, labels, group)
     for (name, number), (value, other, line) in sorted(near_found.items()):
         if (name, number) not in leaked:
-            findings.add("near_leakage", name, number, f"{value:.2f} like {other}.txt:{line}", other=(other, line))
+            findings.add(
+                "near_leakage", name, number, f"{value:.2f} like {findings.where(other, line)}", other=(other, line)
+            )
 
 
 def compare_group(findings, labels, rows):
@@ -145,23 +148,31 @@ def compare_group(findings, labels, rows):
         exact = [first_of_text[row[0], text] for row in elsewhere if (row[0], text) in first_of_text]
         if name == "data":
             if elsewhere:
-                findings.add("already_labelled", name, number, f"labelled in {first_name}.txt:{first_number}")
+                findings.add(
+                    "already_labelled", name, number, f"labelled in {findings.where(first_name, first_number)}"
+                )
         else:
             if class_id != first_id:
                 label, other_label = labels[class_id], labels[first_id]
-                message = f"{label!r}, but {other_label!r} in {first_name}.txt:{first_number}"
+                message = f"{label!r}, but {other_label!r} in {findings.where(first_name, first_number)}"
                 findings.add("conflict", name, number, message, other=rows[0][:2])
             if elsewhere:
                 kind = "leakage" if exact else "normalised_leakage"
                 other = (exact or elsewhere)[0]
-                findings.add(kind, name, number, f"also {other[0]}.txt:{other[1]}", other=other[:2])
+                findings.add(kind, name, number, f"also {findings.where(*other[:2])}", other=other[:2])
                 leaked.add((name, number))
         twin = first_of_text.get((name, text))
         if twin and twin[3] == class_id:
-            findings.add("duplicate", name, number, f"same as line {twin[1]}")
+            findings.add("duplicate", name, number, f"same as line {findings.line(name, twin[1])}")
         elif not twin and first_of_file.get(name, (None,) * 4)[3] == class_id:
             first_line = first_of_file[name][1]
-            findings.add("normalised_duplicate", name, number, f"same as line {first_line}", other=(name, first_line))
+            findings.add(
+                "normalised_duplicate",
+                name,
+                number,
+                f"same as line {findings.line(name, first_line)}",
+                other=(name, first_line),
+            )
         row = (name, number, text, class_id)
         first_of_file.setdefault(name, row)
         first_of_text.setdefault((name, text), row)
@@ -224,8 +235,13 @@ def compare_shares(findings, splits, labels, name):
     if chi2_contingency(table[:, table.any(axis=0)]).pvalue < 0.001:
         most = int(np.abs(difference).argmax())
         before, after = (row[most] / row.sum() for row in table)
-        message = f"{distance:.0%} of {name}.txt would need another label; {labels[most]!r} most of all: "
-        findings.add("label_shift", name, 0, f"{message}{before:.1%} of train.txt, {after:.1%} of {name}.txt")
+        message = f"{distance:.0%} of {findings.shown(name)} would need another label; {labels[most]!r} most of all: "
+        findings.add(
+            "label_shift",
+            name,
+            0,
+            f"{message}{before:.1%} of {findings.shown('train')}, {after:.1%} of {findings.shown(name)}",
+        )
 
 
 def compare_scripts(findings, splits):

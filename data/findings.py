@@ -11,11 +11,13 @@ import numpy as np
 
 from core.columns import Columns
 from core.encodings import ENCODING_SAMPLE, shown_name, utf16_variant
-from core.lines import read_chunks
 from core.progress import progress_bar
 from core.quoting import read_rows
-from core.vocabulary import NOTABLE, UNREADABLE, WHAT_HELPS
+from core.text_cleaning import MARKUP
+from core.vocabulary import NOTABLE, UNREADABLE, UNUSABLE
 from data.comparisons import NearTexts, Split, compare_label_names, compare_labels, compare_scripts, compare_texts
+from data.inputs import Inputs
+from data.kinds import ERRORS, WARNINGS
 from data.mojibake import repaired, strangeness
 from data.near_duplicates import normalise, to_codes
 from data.reading import (
@@ -31,58 +33,15 @@ from data.reading import (
     WORD,
     LabelsAsFound,
     character_classes,
+    foreign_scripts,
 )
+from data.suspicions import look_at_file, look_at_format, look_at_labels, look_at_scripts
 from data.tokens import HISTOGRAM_BINS, HISTOGRAM_TOP
 from utils import UsageError, example_problem, parse_example, parse_labels, shortened
 
 # With a tokenizer the tokens of this many lines of a file are all counted, and of that many texts at a time.
 ALL_COUNTED, TOKENIZED_AT_ONCE = 200_000, 10_000
 
-# What train.py refuses, and columns that it would learn nothing from: kind -> what it is and what to do about it, in
-# the order of the report.
-ERRORS = {
-    "file": "a file that train.py needs",
-    "columns": "the columns are not texts and labels",
-    "encoding": "not UTF-8; convert the file, or let --fix do it",
-    "label_file": "label.txt: one label a line, each once",
-    "blank_line": "blank lines; delete them",
-    "no_tab": "no tab between text and label",
-    "extra_tab": "more than one tab",
-    "empty_text": "no text before the tab",
-    "swapped_columns": "label and text change places",
-    "unknown_label": "labels that are not in label.txt",
-}
-WARNINGS = {
-    "conflict": "the same text with different labels; decide which one is right",
-    "leakage": "texts of dev or test that are in another file too: the accuracy will look better than it is; take "
-    "them out of the other file",
-    "normalised_leakage": "the same but for width, case, punctuation and white space",
-    "near_leakage": "texts of dev or test that are nearly the same as one in another file",
-    "duplicate": "the same line again; copies weigh as much as new samples without telling anything new",
-    "normalised_duplicate": "the same text again but for width, case, punctuation and white space",
-    "already_labelled": "texts of data.txt that have a label already",
-    "unused_label": "labels of label.txt without a sample in train.txt: they can never be predicted",
-    "few_samples": "labels with too few samples in train.txt to be learned well",
-    "not_in_dev": "labels without a sample in dev.txt: how well they are predicted stays unknown",
-    "imbalance": "the most frequent label has many times the samples of the rarest; look at the macro F1, not only at "
-    "the accuracy",
-    "label_shift": "the labels' shares differ from those of train.txt: the files were not drawn alike",
-    "unknown_tokens": f"more than {NOTABLE:.0%} of the tokens are [UNK], which the model cannot read. {WHAT_HELPS}",
-    "unreadable_text": f"texts of which {UNREADABLE:.0%} or more are [UNK]: the model does not see what they say",
-    "short_text": "texts without more than one letter, digit or Chinese character",
-    "truncated": "texts longer than --max_length tokens: the model does not see their end",
-    "control_character": "control or invisible characters; the tokenizer drops them or splits there",
-    "private_use": "private-use characters: they mean something in one font only",
-    "lost_character": "U+FFFD: a character was lost in an earlier conversion",
-    "mixed_script": "traditional characters among simplified ones, or the other way round; the vocabulary takes them "
-    "for different words",
-    "quoted": "fields in quotes, as Excel and CSV programs write them; --fix takes them out",
-    "mojibake": "characters of another encoding, from an earlier conversion: the text is not what was written",
-    "html": "HTML entities and tags; write the characters that they stand for",
-    "url": "web addresses, which say little in many tokens",
-    "similar_labels": "labels that differ in case, width, punctuation or white space only; make them one",
-    "tab_in_unlabelled": "data.txt has one text a line and no label; tabs are read as part of the text",
-}
 # Characters of a line -> kind, for those that need no look at other lines.
 CHARACTER_KINDS = {CONTROL: "control_character", PRIVATE: "private_use", LOST: "lost_character"}
 
@@ -91,11 +50,7 @@ CHARACTER_KINDS = {CONTROL: "control_character", PRIVATE: "private_use", LOST: "
 MAX_STRANGE = 500
 # Kind -> what to look for, and characters without which there is none, which are found sooner.
 TEXT_PATTERNS = (
-    (
-        "html",
-        re.compile(r"&(?:[A-Za-z]{2,8}\d?|#\d{1,7}|#[xX][0-9a-fA-F]{1,6});|</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>]*)?/?>"),
-        "&<",
-    ),
+    ("html", MARKUP, "&<"),
     (
         "url",
         re.compile(r"(?:https?|ftp)://[!-~]+|\bwww\.[\w-]+\.[!-~]+", re.ASCII | re.IGNORECASE),
@@ -105,10 +60,16 @@ TEXT_PATTERNS = (
 
 
 class Findings:
-    """Problems by kind: all are counted, the first `max_listed` of a kind are kept with their places."""
+    """Problems by kind: all are counted, the first `max_listed` of a kind are kept with their places.
 
-    def __init__(self, max_listed):
+    Args:
+        max_listed (int): places kept of a kind.
+        inputs (data.inputs.Inputs): what the files are called.
+    """
+
+    def __init__(self, max_listed, inputs):
         self.max_listed = max_listed
+        self.shown, self.line, self.where = inputs.shown, inputs.line, inputs.where
         self.counts = collections.Counter()
         self.rows = collections.defaultdict(list)
 
@@ -138,8 +99,9 @@ class Findings:
             for kind in filter(self.counts.get, kinds):
                 rows = [
                     {
-                        "file": f"{row['split']}.txt",
-                        "line": row["line"] or None,
+                        "file": self.shown(row["split"]),
+                        # Rows that cannot be used are no samples, and have their table's numbers.
+                        "line": (row["line"] if kind == "row" else self.line(row["split"], row["line"])) or None,
                         "message": row["message"],
                         **{key: row[key] and shortened(row[key], 200) for key in ("text", "other_text")},
                     }
@@ -154,7 +116,7 @@ class Check:
     """The state of one check of a folder: what was found, and what is known of every line.
 
     Args:
-        folder (Path): the data folder.
+        folder (Path | None): the data folder; None where `paths` has all files.
         max_length (int): tokens that the model takes, [CLS] and [SEP] included.
         count_tokens (Callable[[list[str]], list[int]] | None): tokens of texts; None estimates them.
         threshold (float): similarity from which texts are nearly the same; 0 leaves that out.
@@ -163,6 +125,7 @@ class Check:
         max_listed (int): places kept of each kind of finding.
         encoding (str | None): of the lines that are not UTF-8; None: to be found.
         trust_columns (bool): texts and labels are what they are, whatever they look like.
+        paths (dict[str, Path] | None): see data.inputs.Inputs.
     """
 
     def __init__(
@@ -176,15 +139,19 @@ class Check:
         max_listed=1000,
         encoding=None,
         trust_columns=False,
+        paths=None,
     ):
         self.folder, self.max_length, self.count_tokens = folder, max_length, count_tokens
         self.encoding, self.trust_columns = encoding, trust_columns
-        self.findings, self.strange = Findings(max_listed), 0
+        self.inputs = Inputs(folder, paths, encoding)
+        self.findings, self.strange = Findings(max_listed, self.inputs), 0
+        self.scripts, self.letters = np.zeros(len(foreign_scripts()[0]) + 1, dtype=np.int64), 0
         self.classes = character_classes()
         self.splits = {}
         self.near = NearTexts(threshold) if threshold else None
         self.label2id = self.read_label_file()
-        total = sum(self.path(name).stat().st_size for name in (*SPLITS, "data") if self.path(name).is_file())
+        there = [name for name in (*SPLITS, "data") if self.inputs.is_file(name)]
+        total = sum(self.inputs.path(name).stat().st_size for name in there)
         with progress_bar(total=total, unit="B", unit_scale=True, desc="checking") as bar:
             for name in (*SPLITS, "data"):
                 self.read_split(name, bar)
@@ -194,25 +161,21 @@ class Check:
         compare_labels(self.findings, self.splits, self.labels, few, imbalance)
         compare_label_names(self.findings, self.labels)
         compare_scripts(self.findings, self.splits)
+        look_at_labels(self.findings, self.inputs, self.labels)
         self.unknown = self.count_unknown()
+        if self.unknown is None:
+            look_at_scripts(self.findings, self.scripts, self.letters)
         self.fill_in_texts()
-
-    def path(self, name):
-        return self.folder / f"{name}.txt"
-
-    def read(self, name, on_bad_line=None, bar=None):
-        """The lines of a file, see read_chunks."""
-        return read_chunks(self.path(name), on_bad_line, bar, self.encoding)
 
     # ---------------------------------------------------------------- files
 
     def read_label_file(self):
         """Find the faults of label.txt; label -> class id."""
-        path = self.path("label")
-        if not path.is_file():
-            self.findings.add("file", "label", 0, "no such file; write one label a line")
+        if not self.inputs.is_file("label"):
+            if self.inputs.path("label"):
+                self.findings.add("file", "label", 0, "no such file; write one label a line")
             return LabelsAsFound()
-        lines = [line for _, some in self.read("label", self.bad_line("label")) for line in some]
+        lines = [line for _, some in self.inputs.read("label", self.bad_line("label")) for line in some]
         labels, problems = parse_labels(lines) if lines else ([], [(0, "the file is empty; write one label a line")])
         for number, message in problems:
             self.findings.add("label_file", "label", number, message)
@@ -230,18 +193,26 @@ class Check:
 
         return add
 
+    def bad_row(self, name):
+        """What Inputs.read calls for a row of a table that cannot be used; train.py stops at the first."""
+
+        def add(number, why):
+            self.findings.add("row", name, number, why.reason, why.content)
+
+        return add
+
     def read_split(self, name, bar):
         """Read one file: faults of single lines, and what comparisons between lines need."""
-        path = self.path(name)
-        if not path.is_file():
-            if name in ("train", "dev"):
+        path = self.inputs.path(name)
+        if path is None or not path.is_file():
+            if path and (name in ("train", "dev") or name in self.inputs.paths):
                 hint = " (python data/split.py divides one file)" if name == "dev" else ""
                 self.findings.add("file", name, 0, f"no such file; write <text>, a tab, <label> a line{hint}")
             return
         split = self.splits[name] = Split()
         columns, may_be_quoted, has_tabs = Columns(), False, False
         try:
-            for first, lines in self.read(name, self.bad_line(name), bar):
+            for first, lines in self.inputs.read(name, self.bad_line(name), bar, self.bad_row(name)):
                 split.lines += len(lines)
                 may_be_quoted = may_be_quoted or any(line.startswith('"') or '\t"' in line for line in lines)
                 has_tabs = has_tabs or any("\t" in line for line in lines)
@@ -254,10 +225,9 @@ class Check:
                     normal = self.look_at(name, numbers, texts, ids)
                     if self.near is not None and name != "data":
                         self.near.compare(name, numbers, normal)
-            if not self.trust_columns:
-                for number, message in columns.problems():
-                    self.findings.add("columns", name, number, message, "")
-            if may_be_quoted or (split.lines and not has_tabs and name != "data"):
+            if not self.trust_columns and name != "data":
+                look_at_file(self.findings, name, columns)
+            if (may_be_quoted or (split.lines and not has_tabs and name != "data")) and not self.inputs.is_table(name):
                 self.look_for_quotes(name)
             if split.lines == 0:  # train.py does not read data.txt
                 kind = "short_text" if name == "data" else "file"
@@ -265,13 +235,15 @@ class Check:
         except UsageError as error:
             self.findings.add("file", name, 0, str(error).partition(": ")[2])
         split.freeze()
+        if name != "data":
+            look_at_format(self.findings, self.inputs, name, split.lines, len(split.ids))
         if self.near is not None:
             self.near.end_file()
 
     def look_for_quotes(self, name):
         """Find whether a program that puts fields in quotes wrote a file."""
-        lines = [line for _, some in self.read(name) for line in some]
-        with self.path(name).open("rb") as file:
+        lines = [line for _, some in self.inputs.read(name) for line in some]
+        with self.inputs.path(name).open("rb") as file:
             is_excel = str(utf16_variant(file.read(ENCODING_SAMPLE))).startswith("UTF-16")
         rows = read_rows(lines, 1 if name == "data" else 2, is_excel)
         if rows:
@@ -334,12 +306,17 @@ class Check:
         hashes = np.array([hash(text) for text in texts], dtype=np.int64)
         normal_hashes = np.array([hash(text) for text in normal], dtype=np.int64)
         split.add(numbers, hashes, normal_hashes, ids, tokens, any_bits & (TRADITIONAL | SIMPLIFIED))
+        self.scripts += np.bincount(foreign_scripts()[1][codes], minlength=len(self.scripts))
+        self.letters += int(words.sum())
+        # A token is about as long as any other of its text.
+        unread = lengths * np.maximum(0, tokens - self.max_length) / np.maximum(1, tokens - 2)
+        split.characters, split.unread = split.characters + int(lengths.sum()), split.unread + float(unread.sum())
 
         for index in np.flatnonzero(words <= 1).tolist():
             self.findings.add("short_text", name, numbers[index], "too little to tell anything", texts[index])
         for bit, kind in CHARACTER_KINDS.items():
             for index in np.flatnonzero(any_bits & bit).tolist():
-                found = sorted({character for character in texts[index] if self.classes[ord(character)] & bit})
+                found = sorted(character for character in set(texts[index]) if self.classes[ord(character)] & bit)
                 shown = " ".join(f"U+{ord(character):04X}" for character in found[:5])
                 self.findings.add(kind, name, numbers[index], shown, texts[index])
         for kind, pattern, marks in TEXT_PATTERNS:
@@ -366,7 +343,8 @@ class Check:
         if found["share"] > NOTABLE:
             scripts = ", ".join(f"{name} {share:.0%}" for name, share in found["by_script"].items())
             message = f"{found['share']:.1%} of all tokens; {scripts}; characters: {' '.join(found['characters'])}"
-            self.findings.add("unknown_tokens", "train", 0, message, "")
+            kind = "unreadable_data" if found["share"] >= UNUSABLE else "unknown_tokens"
+            self.findings.add(kind, "train", 0, message, "")
         return found
 
     def fill_in_texts(self):
@@ -379,7 +357,7 @@ class Check:
                 wanted[row["other"][0]][row["other"][1]].append((row, "other_text"))
         for name, lines_wanted in wanted.items():
             last = max(lines_wanted)
-            for first, lines in self.read(name) if last else ():
+            for first, lines in self.inputs.read(name) if last else ():
                 for number in lines_wanted.keys() & range(first, first + len(lines)):
                     for row, key in lines_wanted[number]:
                         row[key] = lines[number - first].split("\t")[0].strip()
@@ -391,7 +369,8 @@ class Check:
     def summary(self):
         """All results as one JSON-ready dict; places are `<file>:<line>`, line 0 left out."""
         return {
-            "dataset_dir": str(self.folder),
+            "dataset_dir": str(self.folder or self.inputs.path("train") or next(iter(self.inputs.paths.values()))),
+            "paths": {f"{name}.txt": str(path) for name, path in self.inputs.paths.items()},
             "errors": self.findings.number_of("error"),
             "warnings": self.findings.number_of("warning"),
             "max_length": self.max_length,
@@ -423,6 +402,7 @@ class Check:
                 **dict(zip(("median", "p95", "p99"), percentiles)),
                 "max": int(split.tokens.max()),
                 "over_max_length": int((split.tokens > self.max_length).sum()),
+                "characters_unread": round(split.unread / max(1, split.characters), 4),
             }
             top = HISTOGRAM_TOP * self.max_length
             width = max(1, top // HISTOGRAM_BINS)

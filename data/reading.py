@@ -4,9 +4,11 @@ import functools
 
 import numpy as np
 
+from core.any_file import read_any_texts
 from core.unlabelled import MIN_TEXTS
+from core.vocabulary import script_blocks
 from data.near_duplicates import FIRST_WIDE, dropped_characters
-from utils import UsageError, read_cases
+from utils import UsageError
 
 # dev and test come first: train is compared with them.
 SPLITS = ("test", "dev", "train")
@@ -26,7 +28,7 @@ def read_corpus(paths):
     Raises:
         UsageError: a file cannot be read, or there are fewer than MIN_TEXTS texts.
     """
-    texts = list(dict.fromkeys(text for path in paths for _, text, *_ in read_cases(path)))
+    texts = list(dict.fromkeys(text for path in paths for text in read_any_texts(path)))
     if len(texts) < MIN_TEXTS:
         raise UsageError(
             f"--mlm_texts {' '.join(map(str, paths))}: {len(texts)} different texts; give {MIN_TEXTS} or more"
@@ -62,3 +64,23 @@ def character_classes():
     table[[9, 10, 11, 12, 13, 32, 0xA0, 0x3000, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F]] |= SPACE
     table[0x3000] &= ~np.uint8(WIDE)
     return table
+
+
+# Scripts that data/offline_encoder was made for, see e5_weights.py.
+OWN_SCRIPTS = {"Latin", "Greek", "Chinese", "symbols"}
+
+
+@functools.cache
+def foreign_scripts():
+    """Scripts that the offline encoder does not have.
+
+    Returns:
+        tuple[list[str], np.ndarray]: names; uint8 [0x110000], for each code point the number of its script among
+        them, counted from 1, and 0 for the encoder's own.
+    """
+    names = sorted({name for *_, name in script_blocks()} - OWN_SCRIPTS)
+    table = np.zeros(0x110000, dtype=np.uint8)
+    for first, end, name in script_blocks():
+        if name not in OWN_SCRIPTS:
+            table[first:end] = names.index(name) + 1
+    return names, table

@@ -4,6 +4,7 @@ import collections
 import csv
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from core.encodings import codec_of
 from data.mojibake import repaired
@@ -39,8 +40,16 @@ class Tally:
         """The message where too many lines are left out or joined, or None. Blank lines do not count."""
         lost = self.joined + sum(count for why, count in self.left_out.items() if why != "blank_line")
         total = self.lines - self.left_out["blank_line"]
-        if lost <= max(FEW_LINES, max_share * total):
+        # Copies are in another place; what cannot be read is nowhere.
+        unusable = sum(
+            count for why, count in self.left_out.items() if not why.startswith("the ") and why != "blank_line"
+        )
+        is_emptied = unusable and lost >= total and Path(path).name != "data.txt"  # which need not be there
+        if lost <= max(FEW_LINES, max_share * total) and not is_emptied:
             return None
+        if is_emptied:
+            reasons = ", ".join(f"{count:,} {why}" for why, count in self.left_out.most_common())
+            return f"{path}: no sample would be left of {total:,} lines ({reasons}); mend the file"
         reasons = [f"{count:,} left out ({why})" for why, count in self.left_out.most_common() if why != "blank_line"]
         reasons += [f"{self.joined:,} joined to the line before, inside quotes"] if self.joined else []
         share = min(1, lost / total + 0.005)

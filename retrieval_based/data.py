@@ -4,7 +4,7 @@ import collections
 
 import numpy as np
 
-from utils import UsageError, read_label_words, read_lines, write_lines
+from utils import UsageError, read_label_words, read_lines, refuse_table, write_lines
 
 # What is searched: texts, the label of each, whether the texts are the labels' names, and each label's name.
 Corpus = collections.namedtuple("Corpus", "texts labels is_names names")
@@ -19,6 +19,7 @@ def read_corpus(path):
     Raises:
         UsageError: a wrong line, or a file that is neither the one nor the other.
     """
+    refuse_table(path)
     if "\t" not in read_lines(path)[0]:
         names = read_label_words(path)
         label_of = {}

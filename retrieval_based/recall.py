@@ -13,11 +13,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from core.any_file import read_any_examples
 from core.arguments import parse_argv
 from retrieval_based.checkpoints import add_checkpoint_flags, check_checkpoint
 from retrieval_based.data import read_corpus, recall_lines
 from retrieval_based.search import add_corpus_flags, corpus_problems, search_corpus
-from utils import exit_on_usage_error, read_examples, write_lines
+from utils import exit_on_usage_error, write_lines
 
 
 def parse_flags(argv):
@@ -35,7 +36,7 @@ def main(argv=None):
     args = parse_flags(argv)
     corpus = read_corpus(args.corpus_file)
     labels = list(corpus.names)
-    queries, label_ids = read_examples(args.similar_text_pair_file, labels)
+    queries, label_ids = read_any_examples(args.similar_text_pair_file, labels)
     check_checkpoint(args.model_name_or_path)
     from retrieval_based.base_model import load_embedder  # needs paddle, which takes seconds
 

@@ -19,11 +19,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
+from core.any_file import read_any_examples
 from core.arguments import at_least, boolean, parse_argv
 from retrieval_based.checkpoints import check_resumable
 from retrieval_based.data import read_corpus
 from retrieval_based.search import add_corpus_flags, corpus_problems
-from utils import exit_on_usage_error, read_examples
+from utils import exit_on_usage_error
 
 
 def parse_flags(argv):
@@ -76,8 +77,8 @@ def read_data(args):
     """
     corpus = read_corpus(args.corpus_file)
     labels = list(corpus.names)
-    dev = read_examples(args.similar_text_pair_file, labels) if args.evaluate else None
-    return corpus, read_examples(args.train_set_file, labels), dev
+    dev = read_any_examples(args.similar_text_pair_file, labels) if args.evaluate else None
+    return corpus, read_any_examples(args.train_set_file, labels), dev
 
 
 def main(argv=None):
