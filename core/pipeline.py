@@ -16,6 +16,9 @@ from core.encoders import make_encoder
 from core.export import dynamic_logits, export_classifier, is_exact, parity_table, verify_export
 from core.label_paths import SEPARATOR_KEY, LabelPaths, level_metrics, separator_facts, stored_separator, with_levels
 from core.loading import load_config_and_tokenizer, load_model, max_positions, uses_token_types
+from core.long_text_flags import check_long_text, long_text_facts, train_windows
+from core.long_texts import KEY as LONG_TEXT_KEY
+from core.long_texts import LongText
 from core.ngram_layer import add_tower, special_ids, tower_layer
 from core.ngrams import TOWER_SHARE, Tower, without_special
 from core.predictor import graph_name
@@ -23,6 +26,7 @@ from core.recipe_flags import changed, wants_ngrams
 from core.recipes import Recipe
 from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
 from core.vocabulary import UnknownWatch
+from core.windows import set_long_text
 from utils import UsageError, evaluation_report, prediction_lines, write_lines
 
 
@@ -75,6 +79,9 @@ def prepare(run, name, trainer_class=ClassificationTrainer, trains=False):
     model = load_model(name, config, run.data.labels, run.recipe_flags.pooling, tower=not trains)
     if run.data_flags.label_separator != stored_separator(model.config.to_dict()):
         setattr(model.config, SEPARATOR_KEY, run.data_flags.label_separator)
+    facts = long_text_facts(run.data_flags, getattr(config, LONG_TEXT_KEY, None), run.max_length, trains)
+    check_long_text(facts, run.max_length)
+    set_long_text(model, facts)
     return make_trainer(model, tokenizer, run, trainer_class, trains)
 
 
@@ -82,12 +89,14 @@ def make_trainer(model, tokenizer, run, trainer_class=ClassificationTrainer, tra
     """Tokenise the data sets and build the Trainer with its callbacks."""
     data, flags = run.data, run.data_flags
     texts = data.train or data.test or data.dev or data.export_dev or ([], [])
-    encode = make_encoder(tokenizer, run.max_length, uses_token_types(model), texts[0])
+    long_text = LongText(getattr(model.config, LONG_TEXT_KEY, None), run.max_length)
+    encode = make_encoder(tokenizer, run.max_length, uses_token_types(model), texts[0], long_text)
     datasets = {
         split: TextDataset(*examples, encode) if examples else None
         for split, examples in {"train": data.train, "dev": data.dev or data.export_dev, "test": data.test}.items()
     }
     if data.train:
+        datasets["train"].limit_windows(train_windows(flags), run.args.seed)
         watch = UnknownWatch(tokenizer, encode, run.model_flags.model_name_or_path, logger.warning)
         watch.look(flags.train_path, texts[0], datasets["train"].features)
     left_out = None
@@ -108,8 +117,9 @@ def make_trainer(model, tokenizer, run, trainer_class=ClassificationTrainer, tra
         fingerprint=run.fingerprint,
         recipe=make_recipe(model, run),
         left_out_logits=left_out,
+        chooses_pooling=trains and long_text.has_windows and flags.window_pooling is None,
     )
-    trainer.test_dataset = datasets["test"]
+    trainer.test_dataset, trainer.encode = datasets["test"], encode
     return trainer
 
 

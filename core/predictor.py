@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from core.checkpoints import EXPORT_FILE, FORMATS
 from core.confidence import conformal_order, least_probability, limits
 from core.encoders import make_encoder, pad_batch, run_sorted
 from core.label_paths import LabelPaths, stored_separator
+from core.long_texts import KEY, LongText, flat, window_facts
 from core.tokenizer_json import RUNTIME_KEY, TOKENIZER_FILE, no_runtime, read_encoder
 from core.vocabulary import UnknownWatch
 from utils import UsageError, read_json
@@ -131,7 +133,8 @@ class GraphRunner:
         pad_token_id, unk_token_id (int): of the tokenizer.
         content (dict): the folder's export.json.
         input_names (list[str]): the graph's inputs.
-        max_length (int): tokens kept of a text.
+        max_length (int): tokens that the graph gets at once.
+        long_text (LongText): what is read of texts of more tokens.
         run_batch (Callable): from a batch, dict[str, np.ndarray], to the graph's first output.
         watch (UnknownWatch): of the texts of `look`.
 
@@ -159,6 +162,7 @@ class GraphRunner:
         else:
             self.max_length = int(tokenizer.init_kwargs["model_max_length"])
             self.pad_token_id, self.unk_token_id = tokenizer.pad_token_id, tokenizer.unk_token_id
+        self.long_text = LongText(self.content.get(KEY), self.max_length)
         num_threads = num_threads or int(os.environ["OMP_NUM_THREADS"])
         try:
             if self.path.suffix == ".pdmodel":
@@ -195,7 +199,7 @@ class GraphRunner:
 
     def _make_encoder(self, tokenizer):
         """A function from texts to features, list[dict], each with input_ids."""
-        return make_encoder(tokenizer, self.max_length, "token_type_ids" in self.input_names)
+        return make_encoder(tokenizer, self.max_length, "token_type_ids" in self.input_names, long_text=self.long_text)
 
     def look(self, texts, features):
         """Warn, once, of texts that the vocabulary cannot read; `features` are what self.encode gives of them."""
@@ -276,6 +280,16 @@ class GraphRunner:
         return run_sorted(features, self.batch_size, lambda some: self.run_batch(self._collate(some)))
 
 
+class Scored(namedtuple("Scored", "label confidence")):
+    """A label and its probability.
+
+    Attributes:
+        window (dict | None): see core.long_texts.window_facts; None where the text was read as a whole.
+    """
+
+    window = None
+
+
 class Predictor(GraphRunner):
     """A classifier read from an export folder.
 
@@ -315,17 +329,35 @@ class Predictor(GraphRunner):
         Returns:
             np.ndarray: float32 [texts, classes], in the order given.
         """
+        return self.logits_and_windows(features)[0]
+
+    def logits_and_windows(self, features):
+        """Logits as `logits` gives them, and which window of each text decided.
+
+        Returns:
+            tuple[np.ndarray, np.ndarray | None]: float32 [texts, classes]; core.long_texts.WINDOW [texts], or None
+            where no text has more windows than one.
+        """
         if not features:
-            return np.empty((0, len(self.labels)), "float32")
-        return self.outputs(features)
+            return np.empty((0, len(self.labels)), "float32"), None
+        windows, counts = flat(features)
+        raw = self.outputs(windows)
+        if counts is None:
+            return raw, None
+        logits = self.long_text.pool(raw, counts)
+        return logits, self.long_text.deciding(features, raw, counts, logits.argmax(axis=1))
 
     def probabilities(self, texts):
         """float64 [texts, classes]; each row sums to 1. A str is one text; a blank one is taken, for texts without
         their words."""
-        texts = self._listed(texts)
+        return self._read(self._listed(texts))[0]
+
+    def _read(self, texts):
+        """Probabilities of texts, and what window_facts says of each: np.ndarray, list[dict | None]."""
         features = self.encode(texts)
         self.look(texts, features)
-        return softmax(self.logits(features))
+        logits, windows = self.logits_and_windows(features)
+        return softmax(logits), [None] * len(texts) if windows is None else list(map(window_facts, windows))
 
     @staticmethod
     def _listed(texts, blank=True):
@@ -352,7 +384,8 @@ class Predictor(GraphRunner):
 
         Returns:
             list[tuple[str, float]]: label and probability; with min_confidence list[core.label_paths.Answer]: label,
-            confidence, and beside it the most probable label and its probability, guess and guess_confidence.
+            confidence, and beside it the most probable label and its probability, guess and guess_confidence. Each
+            has an attribute window: which of a long text's windows decided (core.long_texts.window_facts), or None.
 
         Raises:
             UsageError: an empty text, a min_confidence out of range or that export.json has no threshold for, or a
@@ -361,9 +394,14 @@ class Predictor(GraphRunner):
         if min_confidence is not None:
             least = limits(self.content, self.format, min_confidence)
             self.paths.check_answers()
-            return self.paths.answers(self.probabilities(self._listed(texts, blank=False)), least)
-        probabilities = self.probabilities(self._listed(texts, blank=False))
-        return [(self.labels[row.argmax()], float(row.max())) for row in probabilities]
+        probabilities, windows = self._read(self._listed(texts, blank=False))
+        if min_confidence is not None:
+            answers = self.paths.answers(probabilities, least)
+        else:
+            answers = [Scored(self.labels[row.argmax()], float(row.max())) for row in probabilities]
+        for answer, window in zip(answers, windows):
+            answer.window = window
+        return answers
 
     def label_sets(self, texts, conformal=0.9):
         """Labels of each text among which the right one is, as often as `conformal` says (core/calibration.py).
