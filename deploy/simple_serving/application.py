@@ -240,14 +240,15 @@ class Application:
                 observed["text"] = query["texts"]
             model = self.models[name]
             try:
-                entries = await watch.result(model.submit(query))
+                future = model.submit(query)
+                entries = await watch.result(future)
             except Overloaded:
                 why = f"more than {self.settings.max_waiting_texts} texts wait already; try again later"
                 raise Refusal(503, why, headers={"Retry-After": "2"}) from None
             except Stopped:
                 raise Refusal(503, "the model has stopped", headers={"Retry-After": "10"}) from None
             with_top = query["top_k"] != 1 or query["conformal"] is not None
-            pieces = model.writer.pieces(entries, with_top, query["min_confidence"] is not None)
+            pieces = model.writer.pieces(entries, with_top, query["min_confidence"] is not None, future.windows)
             if entries.size <= SHORT_ANSWER:
                 await send_whole(send, 200, b"".join(pieces))
             else:

@@ -70,7 +70,7 @@ class Model:
         if cores > settings.threads and settings.device == "cpu":
             self.alone = Predictor(folder, format, num_threads=cores)
         self.labels, self.max_length, self.paths = predictor.labels, predictor.max_length, predictor.paths
-        self.content = predictor.content
+        self.content, self.long_text = predictor.content, predictor.long_text
         self.self_check = check_parity(predictor)
         if settings.device == "cpu" and format != "paddle_bf16":  # where rounding is too fine to be mistaken for it
             check_padding(predictor)
@@ -84,6 +84,8 @@ class Model:
 
     def describe(self):
         content = {"name": self.name, "labels": self.labels, "max_seq_len": self.max_length, "format": self.format}
+        if self.long_text.way != "truncate":
+            content["long_text"] = self.long_text.way
         if self.paths.depth > 1:
             content["label_separator"] = self.paths.separator
         thresholds, sets = (promised(self.content, self.format, name) for name in ("thresholds", "conformal"))
@@ -107,8 +109,8 @@ class Model:
             Future: entries for self.writer, as most_probable gives them, or sure_enough where there is a limit.
 
         Raises:
-            Refusal: 413, its answer would be too large; 422, a limit with a label that is called unknown, or what
-                export.json does not know.
+            Refusal: 413, its answer would be too large; 422, a limit with a label that is called unknown, what
+                export.json does not know, or a max_seq_len that the model cannot have.
             Overloaded, Stopped: as Batcher.submit.
         """
         classes, least, own = min(query["top_k"] or len(self.labels), len(self.labels)), None, "top_k"
@@ -120,6 +122,9 @@ class Model:
             most = max(1, self.settings.max_scores // classes)
             what = f"{len(query['texts'])} texts x {classes} classes; send at most {most} texts, or a smaller {own}"
             raise Refusal(413, what, f"parameters.{own}")
+        if self.long_text.way != "truncate" and (query["max_seq_len"] or self.max_length) < self.max_length:
+            what = f"this model reads long texts by {self.long_text.way} of {self.max_length} tokens; leave it out"
+            raise Refusal(422, what, "parameters.max_seq_len")
         max_length, limit = min(query["max_seq_len"] or self.max_length, self.max_length), query["min_confidence"]
         keep = keeper(classes, least=least)
         if limit is not None:

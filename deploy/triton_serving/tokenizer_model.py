@@ -1,10 +1,12 @@
 """Triton Python backend: texts -> input_ids, and token_type_ids where the model takes them.
 
-build_models.py copies this file to models/tokenizer/1/model.py, beside tokenizer.json (see there for what it holds).
+build_models.py copies this file to models/tokenizer/1/model.py, beside tokenizer.json (see there for what it holds)
+and, where long texts are not truncated, long_texts.py. Windows of a text are laid side by side, max_length ids each.
 It needs numpy, which Triton containers have, and `pip install tokenizers` in the version that tokenizer.json names;
 or paddlenlp, for tokenizers that have no Rust twin.
 """
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -33,7 +35,12 @@ class TritonPythonModel:
         content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
         self.max_length, self.pad_token_id = content["max_length"], content["pad_token_id"]
         make = self._rust if "rust" in content else self._paddlenlp
-        self.encode = make(content, folder)
+        self.encode, self.long_text = make(content, folder), None
+        if "long_text" in content:
+            spec = importlib.util.spec_from_file_location("long_texts", folder / "long_texts.py")
+            self.module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(self.module)
+            self.long_text = self.module.LongText(content["long_text"], self.max_length)
 
     def _rust(self, content, folder):
         import tokenizers
@@ -61,9 +68,13 @@ class TritonPythonModel:
 
         tokenizer = AutoTokenizer.from_pretrained(str(folder / "paddlenlp"))
         options = {"return_attention_mask": False, "return_token_type_ids": "token_type_ids" in self.names}
+        if "long_text" in content:
+            options.update(truncation=False, verbose=False)
+        else:
+            options.update(truncation=True, max_length=self.max_length)
 
         def encode(texts):
-            encoded = tokenizer(texts, max_length=self.max_length, truncation=True, **options)
+            encoded = tokenizer(texts, **options)
             return [encoded[name] for name in self.names]
 
         return encode
@@ -84,8 +95,11 @@ class TritonPythonModel:
             texts.append([] if problem else decoded)
             errors.append(pb_utils.TritonError(problem) if problem else None)
         rows = self.encode(sum(texts, [])) if any(texts) else [[] for _ in self.names]
+        if self.long_text is not None:
+            rows = self.side_by_side(rows)
         width = max(map(len, rows[0]), default=1)
-        width = min(self.max_length, -(-width // self.multiple) * self.multiple)
+        if width <= self.max_length:
+            width = min(self.max_length, -(-width // self.multiple) * self.multiple)
         responses, start = [], 0
         for batch, error in zip(texts, errors):
             tensors = []
@@ -97,3 +111,16 @@ class TritonPythonModel:
             start += len(batch)
             responses.append(pb_utils.InferenceResponse([] if error else tensors, error))
         return responses
+
+    def side_by_side(self, rows):
+        """What the model gets of each text; windows one behind the other, which all are full.
+
+        Args:
+            rows (list): for each input the ids of all tokens of each text.
+
+        Returns:
+            list: the same with the ids that are kept.
+        """
+        features = [self.long_text.features(dict(zip(self.names, ids))) for ids in zip(*rows)]
+        windows = list(map(self.module.windows_of, features))
+        return [[sum((window[name] for window in own), []) for own in windows] for name in self.names]
