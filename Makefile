@@ -54,7 +54,8 @@ test: $(VENV)/.installed-dev $(TRITON) $(MILVUS)
 	$(THREADS) $(PYTHON) $(PYTEST)
 
 # What needs minutes, the real data in ../shared, or a real doccano (in an environment of its own).
-test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed $(TRITON) $(MILVUS)
+test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed .venv-schemathesis/.installed \
+		.venv-ray/.installed $(TRITON) $(MILVUS)
 	$(PYTHON) -m pytest -m slow --timeout 3600
 
 # The second supported set: Paddle 3 (README.md, 2.1), in an environment of its own.
@@ -85,9 +86,20 @@ $(VENV)/.installed-dev: tests/requirements.txt $(EXTRAS) $(VENV)/.installed
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt $(EXTRAS:%=-r %)
 	@touch $@
 
+# Ray, for the slow test of deploy/batch/predict_ray.py.
+.venv-ray/.installed: deploy/batch/requirements.txt deploy/batch/constraints.txt
+	test -x .venv-ray/bin/python || $(BASE_PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 .venv-doccano/.installed: data/requirements-doccano.txt
 	test -x .venv-doccano/bin/python || $(BASE_PYTHON) -m venv .venv-doccano
 	.venv-doccano/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.venv-schemathesis/.installed: tests/deploy/requirements-schemathesis.txt
+	test -x .venv-schemathesis/bin/python || $(BASE_PYTHON) -m venv .venv-schemathesis
+	.venv-schemathesis/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # Only the server of nvidia-pytriton is used: its Python package's own dependencies are left out.
@@ -121,6 +133,8 @@ lock:
 lock-runtime:
 	grep -v "^-\|^#" deploy/requirements-runtime.txt | uv pip compile - --universal --python-version 3.9 --no-annotate \
 	    --no-header -o deploy/constraints-runtime.txt
+	grep -hv "^-\|^#" deploy/requirements-runtime.txt deploy/batch/requirements.txt | uv pip compile - --universal \
+	    -c deploy/constraints-runtime.txt --python-version 3.10 --no-annotate --no-header -o deploy/batch/constraints.txt
 
 # Pins with known advisories, in an environment of its own; asks the advisories' databases over the network.
 audit: .venv-audit/.installed

@@ -1,4 +1,4 @@
-"""Train, evaluate, export and compress a text classifier: every text has exactly one of n >= 2 labels.
+"""Train, evaluate, export, compress and use a text classifier: every text has exactly one of n >= 2 labels.
 
 One card or CPU:
     python train.py --do_train --do_eval --do_export --model_name_or_path ernie-3.0-tiny-medium-v2-zh \\
@@ -11,6 +11,7 @@ Several cards:
 
 Without a model hub: python data/build_encoder.py, then --model_name_or_path data/offline_encoder.
 What a trained model gets wrong: python train.py --do_eval --debug True --model_name_or_path checkpoint
+A model over a file of any format: python train.py --do_predict --test_path texts.csv --model_name_or_path checkpoint
 
 --output_dir defaults to checkpoint for a training, and to the model's own directory for all else.
 """
@@ -51,11 +52,21 @@ from core.checkpoints import (
     trained_pooling,
     trained_separator,
 )
-from core.checks import check_batch, check_writable, data_warnings, dev_at_hand, read_dev
+from core.checks import check_batch, check_safetensors, check_writable, data_warnings, dev_at_hand, read_dev
+from core.distill_flags import distill_problems, distills, student_folder
 from core.label_paths import separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
 from core.long_text_flags import check_long_text, long_text_facts, long_text_for_fingerprint, long_text_problems
+from core.named_recipes import naming_what_recipe_sets, parse_with_recipe
+from core.predict_flags import (
+    PredictArguments,
+    export_folder,
+    lacks_export,
+    predict,
+    predict_problems,
+    prepare_prediction,
+)
 from core.recipe_flags import (
     RecipeArguments,
     check_ngram_labels,
@@ -67,6 +78,9 @@ from core.run_flags import DATA_DIR, MAX_LENGTH, DataArguments, ModelArguments
 from core.stage_flags import StageArguments, needs_dev, stage_problems
 from core.unlabelled import PRETRAINED, Unlabelled, prepare_unlabelled, stages_for_fingerprint
 from utils import UsageError, exit_on_usage_error, read_labels
+
+# train.py's own flags, in groups; PaddleNLP's are the last group, behind them.
+FLAGS = (ModelArguments, DataArguments, PredictArguments, RecipeArguments, StageArguments)
 
 
 @dataclass
@@ -94,10 +108,11 @@ class Run:
     unlabelled: Optional[Unlabelled]
     max_length: int
     fingerprint: Optional[dict]
+    prediction: Optional["Prediction"] = None  # noqa: F821  (core.batch_run's)
 
 
 def main(argv=None):
-    """Do what the flags ask for, in the order train, evaluate, export, compress, compare.
+    """Do what the flags ask for, in the order train, evaluate, export, compress, compare, predict.
 
     Raises:
         UsageError: what the user can mend.
@@ -105,10 +120,15 @@ def main(argv=None):
     run = parse_all(argv)
     args = run.args
     writes = (args.do_train or args.do_compress) and args.should_save
-    with locked_folder(args.output_dir) if writes else contextlib.nullcontext():
+    with (
+        locked_folder(args.output_dir) if writes else contextlib.nullcontext(),
+        naming_what_recipe_sets(run.recipe_flags, run.stage_flags),
+    ):
         metrics = work(run)
     if args.should_save:
         print("\n".join(closing_lines(run, metrics)))
+    if run.prediction:
+        print("\n".join(predict(run.prediction, export_folder(run.model_flags, args), args.device)))
 
 
 def work(run):
@@ -121,11 +141,15 @@ def work(run):
     from core.stages import train_in_stages
 
     args, model_flags = run.args, run.model_flags
+    if not (args.do_train or args.do_eval or args.do_export or args.do_compress or model_flags.do_parity):
+        return {}
     finished, checkpoint = pipeline.find_start(args, run.fingerprint)
     if args.do_train and not finished:
         trainer = train_in_stages(run, checkpoint)
     else:
         trainer = pipeline.prepare(run, args.output_dir if finished else model_flags.model_name_or_path)
+    if model_flags.save_safetensors and args.should_save:
+        pipeline.save_safetensors(run)
     metrics = {}
     if args.do_eval and run.data_flags.debug:
         metrics = pipeline.evaluate_in_detail(trainer, run)
@@ -135,13 +159,20 @@ def work(run):
         pipeline.export(trainer, run)
     if args.do_compress:
         from core.compress import compress
+        from core.distill import distill
 
         facts = pipeline.export_facts_of(run)
         know = functools.partial(pipeline.confidence_facts, trainer, run)
         try:
-            compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner, know)
+            made = ()
+            if distills(args):
+                distill(trainer, run, facts, know)
+            else:
+                made = compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner, know)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command starts the compression over") from None
+        for export in made:
+            pipeline.describe_export(trainer, run, *export)
     if model_flags.do_parity and not pipeline.check_parity(trainer, run):
         sys.exit(1)
     return metrics
@@ -157,15 +188,33 @@ def parse_all(argv):
         UsageError: for the flags and the data before any heavy import.
     """
     parser_class, light_arguments = load_argument_classes()
-    classes, defaults = (ModelArguments, DataArguments, RecipeArguments, StageArguments), DEFAULTS
-    model_flags, data_flags, recipe_flags, stage_flags, light = parse_arguments(
-        parser_class, (*classes, light_arguments), argv, __doc__
-    )
-    if not light.do_train and Path(model_flags.model_name_or_path).is_dir():
+    parse = functools.partial(parse_arguments, parser_class, (*FLAGS, light_arguments), argv, __doc__)
+    (*flags, light), defaults = parse_with_recipe(parse)
+    encoder, recipe_flags, stage_flags = flags[0].model_name_or_path, *flags[3:]
+    if not light.do_train and Path(encoder).is_dir():
         # What is written of a model goes beside it, not into another one's folder.
-        defaults = {**DEFAULTS, "output_dir": model_flags.model_name_or_path}
-        *_, light = parse_arguments(parser_class, (*classes, light_arguments), argv, __doc__, defaults)
-    check_flags(model_flags, data_flags, recipe_flags, stage_flags, light)
+        defaults = {**DEFAULTS, "output_dir": encoder}
+        *_, light = parse(defaults)
+    with naming_what_recipe_sets(recipe_flags, stage_flags):
+        return prepare(argv, flags, light, defaults)
+
+
+def prepare(argv, flags, light, defaults):
+    """What parse_all does once the flags are parsed.
+
+    Args:
+        argv (list[str] | None): the flags and values.
+        flags (list): an object of each class in FLAGS.
+        light: PaddleNLP's flags, as they were parsed without paddle.
+        defaults (dict): that they were parsed with.
+
+    Returns:
+        Run: what main works on.
+    """
+    model_flags, data_flags, predict_flags, recipe_flags, stage_flags = flags
+    check_flags(model_flags, data_flags, recipe_flags, stage_flags, light, predict_flags)
+    if light.do_predict and lacks_export(model_flags, light):
+        light.do_export = True  # by which it predicts
     set_log_level(data_flags.log_level)
     quantises = light.do_compress and "ptq" in light.strategy
     require_onnx([*model_flags.export_type, *(["onnx_int8"] if quantises else [])])
@@ -178,6 +227,9 @@ def parse_all(argv):
     check_long_text(long_text, max_length)
     data = read_data(model_flags, data_flags, light, recipe_flags.logit_adjustment or needs_dev(stage_flags))
     check_outputs(model_flags, light)
+    prediction = None
+    if light.do_predict:
+        prediction = prepare_prediction(predict_flags, data_flags.test_path, data.labels, light.output_dir)
     encoder = model_flags.model_name_or_path
     if light.do_train and wants_ngrams(recipe_flags, trained_ngrams(encoder)):
         check_ngram_labels(data.labels)
@@ -190,10 +242,10 @@ def parse_all(argv):
     from core.loading import set_device
 
     try:
-        *_, args = parse_arguments(PdArgumentParser, (*classes, CompressionArguments), argv, __doc__, defaults)
+        *_, args = parse_arguments(PdArgumentParser, (*FLAGS, CompressionArguments), argv, __doc__, defaults)
     except (ValueError, AssertionError) as error:
         raise UsageError(str(error) or "the library refuses a flag without saying why; see --help") from None
-    args.device = set_device(args.device, args.fp16)
+    args.device, args.do_export = set_device(args.device, args.fp16), light.do_export
     if args.should_log and (args.do_train or args.do_compress):
         dev = data.dev if uses_dev(light) else None
         for warning in data_warnings(data.labels, data.train, dev, data_flags.train_path, data_flags.dev_path):
@@ -208,7 +260,8 @@ def parse_all(argv):
         own.update(stages_for_fingerprint(stage_flags, unlabelled))
         own.update(long_text_for_fingerprint(long_text, data_flags))
         fingerprint = run_fingerprint(args, TrainingArguments, [data.labels, data.train, data.dev], **own)
-    return Run(model_flags, data_flags, recipe_flags, stage_flags, args, data, unlabelled, max_length, fingerprint)
+    flags = model_flags, data_flags, recipe_flags, stage_flags
+    return Run(*flags, args, data, unlabelled, max_length, fingerprint, prediction)
 
 
 def closing_lines(run, metrics):
@@ -237,7 +290,11 @@ def closing_lines(run, metrics):
         lines.append(f"The model is in {model_dir}")
     if args.do_export:
         lines.append(f"The export is in {export_dir}")
-    if args.do_compress:
+    if distills(args):
+        student = student_folder(args.output_dir, run.model_flags.student)
+        lines.append(f"The student is in {student}, and the table above tells what it can do")
+        lines.append("Next, predict with it: README.md, 2.5, or serve it: deploy/README.md")
+    elif args.do_compress:
         lines.append(f"The smaller models are in {args.output_dir}, one line each in the table above")
         lines.append("Next, serve one of them: deploy/README.md")
     elif flags.debug:
@@ -257,25 +314,26 @@ def closing_lines(run, metrics):
 # ---------------------------------------------------------------------------------------- before any heavy import
 
 
-def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args):
+def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args, predict_flags=None):
     """Refuse what would fail late, be ignored, or do nothing.
 
     Raises:
         UsageError: naming all that is wrong.
     """
     problems = training_problems(data_flags, args) + recipe_problems(recipe_flags, args)
-    problems += stage_problems(stage_flags, args)
-    if not (args.do_train or args.do_eval or args.do_export or args.do_compress or model_flags.do_parity):
-        problems.append("nothing to do; add --do_train, --do_eval, --do_export, --do_compress or --do_parity")
-    if args.do_predict:
-        problems.append("--do_predict: not used here; see --do_eval --debug True, or predict with Taskflow")
+    problems += stage_problems(stage_flags, args) + predict_problems(predict_flags or PredictArguments(), args)
+    asked = (args.do_train, args.do_eval, args.do_export, args.do_compress, args.do_predict, model_flags.do_parity)
+    if not (any(asked) or model_flags.save_safetensors):
+        problems.append(
+            "nothing to do; add --do_train, --do_eval, --do_export, --do_compress, --do_predict or --do_parity"
+        )
     if data_flags.debug and not args.do_eval:
         problems.append("--debug True reports on an evaluation; add --do_eval")
     if args.do_compress and args.strategy not in SUPPORTED_STRATEGIES:
         parts = args.strategy.split("+")
         reason = next((REFUSED_STRATEGIES[part] for part in parts if part in REFUSED_STRATEGIES), "not a strategy")
         problems.append(f"--strategy {args.strategy}: {reason}; use one of {', '.join(SUPPORTED_STRATEGIES)}")
-    problems += pruner_problems(model_flags.pruner, args)
+    problems += pruner_problems(model_flags.pruner, args) + distill_problems(model_flags, args)
     if not (model_flags.calibrate or args.do_export or args.do_compress):
         problems.append("--calibrate False: has a part in an export only; add --do_export or --do_compress")
     unknown = [name for name in model_flags.export_type if name not in EXPORT_TYPES]
@@ -309,14 +367,17 @@ def check_outputs(model_flags, args):
     if (args.do_train or args.do_compress) and os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
         refuse_if_locked(args.output_dir)
     model = Path(args.output_dir if args.do_train else model_flags.model_name_or_path)
+    if model_flags.save_safetensors:
+        check_safetensors(model, args.do_train)
     targets = {}
     if args.do_export:
         flag = "--export_model_dir" if model_flags.export_model_dir else "--output_dir"
         targets[Path(model_flags.export_model_dir or Path(args.output_dir, "export"))] = flag
         check_writable(next(iter(targets)), flag)
     if args.do_compress:
-        folder = Path(args.output_dir)
+        folder, student = Path(args.output_dir), student_folder(args.output_dir, model_flags.student)
         folders = folder.glob("width_mult_*") if "dynabert" in args.strategy else [folder]
+        folders = [student] if distills(args) else folders
         targets.update(dict.fromkeys(folders, "--output_dir"))
     for folder, flag in targets.items():
         if not folder.resolve().is_relative_to(model.resolve()):

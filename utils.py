@@ -272,7 +272,15 @@ def evaluation_report(split, labels, truth, predicted):
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     # Counted here: scikit-learn's report of the same numbers takes long where there are thousands of classes.
     groups = (truth[truth == predicted], predicted, truth)
-    right, found, true = (np.bincount(group, minlength=len(labels)) for group in groups)
+    return report_of_counts(split, labels, *(np.bincount(group, minlength=len(labels)) for group in groups))
+
+
+def report_of_counts(split, labels, right, found, true):
+    """evaluation_report of samples that are counted already: by class int arrays [classes] of those that are rightly
+    predicted, predicted, and there."""
+    import numpy as np
+
+    size = int(true.sum())
     parts = ((right, found), (right, true), (2 * right, found + true))
     scores = np.stack([part / np.maximum(whole, 1) for part, whole in parts])
 
@@ -281,14 +289,14 @@ def evaluation_report(split, labels, truth, predicted):
 
     lines = [
         "-----Evaluate model-------",
-        f"{split.capitalize()} dataset size: {len(truth)}",
-        f"Accuracy in {split} dataset: {np.mean(truth == predicted):.2%}",
+        f"{split.capitalize()} dataset size: {size}",
+        f"Accuracy in {split} dataset: {right.sum() / size:.2%}",
         f"Macro average | {told(scores.mean(axis=1))}",
     ]
     for label, samples, values in zip(labels, true.tolist(), scores.T.tolist()):
         lines += [
             f"Class name: {label}",
-            f"Evaluation examples in {split} dataset: {samples}({samples / len(truth):.1%}) | {told(values)}",
+            f"Evaluation examples in {split} dataset: {samples}({samples / size:.1%}) | {told(values)}",
             "----------------------------",
         ]
     return lines

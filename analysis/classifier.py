@@ -14,19 +14,20 @@ from paddlenlp.utils.log import logger
 
 from analysis.flags import max_length
 from analysis.vectors import softmax
-from core.checkpoints import trained_long_text
+from core.checkpoints import trained_long_text, weights_digest
 from core.encoders import make_encoder, pad_batch, run_sorted
 from core.heads import final_linear
-from core.loading import load_config_and_tokenizer, load_model, max_positions, set_device, uses_token_types
+from core.loading import load_config_and_tokenizer, max_positions, set_device, uses_token_types
 from core.long_text_flags import check_long_text
 from core.long_texts import LongText, flat
+from core.trained import load_trained
 from core.vocabulary import UnknownWatch
 from utils import UsageError, staged_files
 
 CACHE_DIR = "feature_cache"
 
-# Files that decide a text's features.
-MODEL_FILES = ("config.json", "model_state.pdparams", "tokenizer_config.json", "vocab.txt", "sentencepiece.bpe.model")
+# Files that decide a text's features, beside the weights.
+MODEL_FILES = ("config.json", "tokenizer_config.json", "vocab.txt", "sentencepiece.bpe.model")
 
 
 class Classifier:
@@ -53,7 +54,7 @@ class Classifier:
         config, self.tokenizer = load_config_and_tokenizer(str(flags.params_path))
         limit = max_positions(config)
         self.max_length = min(max_length(flags), limit) if limit else max_length(flags)
-        self.model = load_model(str(flags.params_path), config, self.labels)
+        self.model = load_trained(str(flags.params_path), config, self.labels)
         self.model.eval()
         self.head = find_head(self.model, len(self.labels))
         facts = trained_long_text(flags.params_path)
@@ -130,7 +131,7 @@ class Classifier:
     def key(self, texts):
         """The name in the cache: a hash of the model's files, the length and the texts."""
         if self._model_key is None:
-            digest = hashlib.sha256()
+            digest = hashlib.sha256(str(weights_digest(self.folder)).encode())  # in whichever form they are
             for name in MODEL_FILES:
                 path = self.folder / name
                 digest.update(path.read_bytes() if path.is_file() else b"-")

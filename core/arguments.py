@@ -23,7 +23,7 @@ from utils import UsageError
 METRIC_NAMES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss")
 
 # Compression strategies that give a usable model on this stack.
-SUPPORTED_STRATEGIES = ("dynabert", "dynabert+ptq", "ptq")
+SUPPORTED_STRATEGIES = ("dynabert", "dynabert+ptq", "ptq", "distill")
 
 # Parts of strategies that PaddleNLP names and that give none here, with the reason.
 REFUSED_STRATEGIES = {

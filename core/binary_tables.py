@@ -11,6 +11,8 @@ from core.json_tables import flat, to_text
 from utils import UsageError
 
 PARQUET, EXCEL = b"PAR1", b"\xd0\xcf\x11\xe0"
+# What the runtime without Paddle lacks for these.
+TABLE_PACKAGES = "deploy/batch/requirements-tables.txt"
 # Rows of a Parquet file that are in memory at a time.
 BATCH_ROWS = 4096
 
@@ -21,6 +23,7 @@ def parquet_table(source):
     Raises:
         UsageError: damaged.
     """
+    require_packages(f"{source.name}: Parquet; reading it", "pyarrow", requirements=TABLE_PACKAGES)
     import pyarrow
 
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.arguments import plain
 from core.label_paths import stored_separator
+from core.safetensors_files import SAFETENSORS_FILE, own_facts, stored_digest
 from utils import UsageError, read_json, staged_files, write_json
 
 # What training it was: in output_dir when it is finished, and in each complete checkpoint.
@@ -18,13 +19,23 @@ EXPORT_FILE = "export.json"
 
 PARITY_FILE = "parity.json"
 
+# Its model cards (core/model_card.py), and their languages.
+CARD_FILES = {"README.md": "zh", "README_en.md": "en"}
+
 EXPORT_TYPES = ("paddle", "onnx", "onnx_int8")
 
 # Format -> the ending of its file. paddle_bf16 runs the Paddle graph with matrix products in bfloat16.
 FORMATS = {"paddle": ".pdmodel", "paddle_bf16": ".pdmodel", "onnx": ".onnx", "onnx_int8": "_int8.onnx"}
 
-# Those that give the model's own answers.
-EXACT_FORMATS = ("paddle", "onnx")
+# A student of n-grams alone; a student before the model, which answers what that is not sure of; both added together.
+# The last two may name the model's format: cascade:onnx_int8.
+NGRAM, CASCADE, BLEND = "ngram", "cascade", "blend"
+STAGED_MODELS = ("paddle", "onnx", "onnx_int8")
+STUDENT_FORMATS = (NGRAM, CASCADE, BLEND, *(f"{kind}:{name}" for kind in (CASCADE, BLEND) for name in STAGED_MODELS))
+SERVED_FORMATS = (*FORMATS, *STUDENT_FORMATS)
+
+# Those that give the exported model's own answers.
+EXACT_FORMATS = ("paddle", "onnx", NGRAM)
 
 # ------------------------------------------------------------------------------------------------------------- models
 
@@ -108,7 +119,9 @@ def trained_labels(model_dir, labels, label_path):
 def trained_max_length(model_dir):
     """The --max_length of a checkpoint's training, or None where it is not known."""
     trained = (read_run_file(model_dir).get("fingerprint") or {}).get("max_length")
-    return trained or read_json(Path(model_dir) / EXPORT_FILE).get("max_length")  # the latter for a pruned model
+    trained = trained or read_json(Path(model_dir) / EXPORT_FILE).get("max_length")  # the latter for a pruned model
+    stored = own_facts(Path(model_dir) / SAFETENSORS_FILE).get("max_length", "")  # of a model that was given away
+    return trained or (int(stored) if stored.isdecimal() else None)
 
 
 def trained_pooling(model_dir):
@@ -271,14 +284,38 @@ def remove_optimizer_states(output_dir, fingerprint):
 
 
 def weights_digest(model_dir):
-    """SHA-256 of a directory's weights, by which an export knows its model; None where there are none."""
+    """SHA-256 of a directory's weights, by which an export knows its model; None where there are none.
+
+    The model.safetensors that train.py --save_safetensors wrote counts as the model_state.pdparams that it is from:
+    beside that and without it, the model is the same.
+    """
     files = [path for path in sorted(Path(model_dir).glob("*")) if WEIGHTS_FILE.fullmatch(path.name)]
+    own = Path(model_dir) / SAFETENSORS_FILE
+    if own in files and own_facts(own):
+        others = [path for path in files if path != own]
+        if not others and (stored := stored_digest(own)):
+            return stored
+        files = others or files
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest() if files else None
+
+
+def remove_old_safetensors(model_dir):
+    """Delete a model.safetensors that was written here of weights that are no longer beside it.
+
+    Returns:
+        Path | None: the file that was deleted.
+    """
+    path = Path(model_dir) / SAFETENSORS_FILE
+    facts = own_facts(path)
+    if not facts or facts["weights"] == weights_digest(model_dir):
+        return None
+    path.unlink()
+    return path
 
 
 def check_finished_training(args, fingerprint):

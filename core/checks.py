@@ -25,6 +25,26 @@ def check_writable(folder, flag):
         raise UsageError(f"{folder}: {place} cannot be written by you; choose another {flag}")
 
 
+def check_safetensors(model_dir, trains):
+    """Refuse --save_safetensors for a model that has no weights of ours to write so.
+
+    Args:
+        model_dir: of the model, once it is trained.
+        trains (bool): whether this run trains it.
+
+    Raises:
+        UsageError: it is a model's name, or its weights are in another form.
+    """
+    if trains:
+        return
+    if not (Path(model_dir) / "model_state.pdparams").is_file():
+        raise UsageError(
+            f"--save_safetensors True: {model_dir} has no model_state.pdparams, of which model.safetensors is "
+            "written; give a checkpoint of train.py, or add --do_train"
+        )
+    check_writable(model_dir, "--model_name_or_path")
+
+
 def read_dev(path, labels, train_path):
     """read_any_examples of the data that models are chosen by; a missing file comes with the way to make one.
 

@@ -18,6 +18,7 @@ from paddlenlp.utils.log import logger
 
 from core import paddleslim_pruner
 from core.arguments import check_widths
+from core.checkpoints import remove_old_safetensors
 from core.export import dynamic_logits, export_classifier, graph_bytes, verify_export
 from core.loading import MODEL_FILE
 from core.progress import progress_bar
@@ -245,6 +246,9 @@ def compress(trainer, labels, types, facts=None, pruner="builtin", know=lambda l
         facts (dict | None): for each export.json, such as whose weights were compressed.
         pruner (str): of PRUNERS.
         know (Callable): from a model's logits on dev to more facts: each export has a temperature of its own.
+
+    Returns:
+        list[tuple]: of each export its folder, the logits on dev of its model, and verify_export's rows.
     """
     args = trainer.args
     if pruner == "paddleslim":
@@ -263,9 +267,12 @@ def compress(trainer, labels, types, facts=None, pruner="builtin", know=lambda l
         exports = [("1", trainer.model, Path(args.output_dir), logits)]
         options = {"types": types, "dev": trainer.eval_dataset, "facts": {**(facts or {}), **know(logits)}}
         export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, args.output_dir, **options)
+    finished = []
     for width, model, folder, logits in exports:
         size = paddleslim_pruner.size_of(model, trainer.max_length)
-        for row in verify_export(folder, trainer.eval_dataset, logits):
+        compared = verify_export(folder, trainer.eval_dataset, logits)
+        finished.append((folder, logits, compared))
+        for row in compared:
             if row["format"] != "dynamic":
                 path, tokens = folder / row["file"], trainer.max_length
                 rows.append(describe(width, size, tokens, path, row["format"], row["accuracy"]))
@@ -274,6 +281,7 @@ def compress(trainer, labels, types, facts=None, pruner="builtin", know=lambda l
     for line in format_table(rows):
         logger.info(line)
     trainer.save_metrics("compress", results)
+    return finished
 
 
 def describe(width, size, tokens, path, format, accuracy):
@@ -359,6 +367,7 @@ def save_plain(output_dir, width, state, model):
     with staged_files(width_folder(output_dir, width)) as stage:
         paddle.save(map_values(paddle.to_tensor, state), str(stage / MODEL_FILE))
         model.config.save_pretrained(str(stage))
+    remove_old_safetensors(width_folder(output_dir, width))
 
 
 def export_width(trainer, width, model, labels, types, facts, know):

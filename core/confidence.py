@@ -12,6 +12,16 @@ def temperature_of(content):
     return value if isinstance(value, (int, float)) and value > 0 else 1.0
 
 
+def version_of(content, format):
+    """What tells the answers of two exports apart, in a few characters: weights, temperature and format.
+
+    Args:
+        content (dict): of export.json.
+        format (str): of core.checkpoints.FORMATS.
+    """
+    return f"{str(content.get('weights') or 'unknown')[:12]}-t{temperature_of(content):g}-{format}"
+
+
 def served_temperature(model_dir):
     """The temperature that a checkpoint is served with: of <model_dir>/export, where that is this model's own export.
 

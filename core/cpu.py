@@ -86,6 +86,15 @@ def paddle_version():
     return ""
 
 
+def cpu_name(cpuinfo="/proc/cpuinfo"):
+    """What the processor is called, or what kind it is where its name is not known."""
+    with contextlib.suppress(OSError):
+        text = Path(cpuinfo).read_text(encoding="utf-8", errors="replace")
+        if match := re.search(r"^model name\s*:\s*(\S.*?)\s*$", text, re.MULTILINE):
+            return match[1]
+    return platform.processor() or platform.machine()
+
+
 def return_freed_memory():
     """Give what was freed back to the system, where glibc keeps it: reading a model leaves a copy of it behind."""
     if platform.system() == "Linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):

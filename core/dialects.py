@@ -61,13 +61,14 @@ def separator_of(name):
     return NAMES.get(name, name)
 
 
-def find_dialect(lines, separator=None, is_excel=False):
+def find_dialect(lines, separator=None, is_excel=False, is_csv=False):
     """The dialect of a file.
 
     Args:
         lines (list[str]): its beginning, without blank lines; the last ones may be cut.
         separator (str | None): the user's word for it.
         is_excel (bool): the file is in Excel's own encoding for text.
+        is_csv (bool): the file is called so: one column may be in quotes.
 
     Returns:
         tuple[Dialect, int]: and the fields of a row. One field a line where nothing divides most lines alike.
@@ -88,6 +89,10 @@ def find_dialect(lines, separator=None, is_excel=False):
         share, width, dialect = next((one for one in found if one[0] >= MOST), max(found, key=lambda one: one[0]))
         if width > 1 and (share >= MOST or separator):
             return dialect, width
+    if is_csv and separator is None and any(line.startswith('"') for line in lines):
+        share, width = _consistency(lines, Dialect(",", True))
+        if width == 1 and share >= MOST:
+            return Dialect(",", True), 1
     return Dialect(""), 1
 
 
@@ -99,7 +104,7 @@ def _consistency(lines, dialect):
     total = sum(row != [""] for row in rows)
     widths = collections.Counter(len(row) for row in rows if isinstance(row, list) and row != [""])
     quotes = sum(line.startswith('"') or f'{dialect.separator}"' in line for line in lines)
-    if not widths or 2 * (total - widths.total()) > quotes:
+    if not widths or 2 * (total - sum(widths.values())) > quotes:
         return 0.0, 1
     width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
     return round(count / total, 2), width
@@ -197,7 +202,10 @@ def _quoted_rows(feed, dialect, is_row):
 
 def _swallows(lines, options, is_row):
     """Whether a line of a row, but for the last one, is a row of its own."""
-    if is_row([field.strip('"') for field in lines[0].split(options["delimiter"])]):
+    first = lines[0].split(options["delimiter"])
+    # Where the last field of a row is what goes on in the next lines, the lines behind it tell.
+    is_last = first[-1].startswith('"') and "".join(first[:-1]).count('"') % 2 == 0
+    if not is_last and is_row([field.strip('"') for field in first]):
         return True
     for line in lines[1:-1]:
         try:

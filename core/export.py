@@ -12,6 +12,7 @@ An export folder holds
                                   (core/calibration.py); long_text where long texts are not truncated
                                   (core/long_texts.py)
     parity.json                   a few texts with the probabilities that the model gave before it was exported
+    README.md, README_en.md       the model card (core/model_card.py)
 
 core/predictor.py reads it.
 """
@@ -31,7 +32,7 @@ from paddlenlp.utils.log import logger
 
 from core.batches import make_collator
 from core.calibration import cross_fit, promises
-from core.checkpoints import EXACT_FORMATS, EXPORT_FILE, EXPORT_TYPES, PARITY_FILE
+from core.checkpoints import CARD_FILES, EXACT_FORMATS, EXPORT_FILE, EXPORT_TYPES, PARITY_FILE
 from core.confidence import temperature_of
 from core.encoders import make_encoder
 from core.heads import reads_all_tokens
@@ -243,11 +244,12 @@ def delete_replaced(folder, old_files, new_files):
 
     Args:
         folder: the export folder.
-        old_files, new_files (dict[str, int]): sizes by name, as in export.json.
+        old_files, new_files (dict[str, int]): sizes by name, as in export.json. Model cards stay: whether one was
+            changed is not seen by its size, and the new one takes its place.
     """
     for name, size in old_files.items():
         path = Path(folder) / name
-        if name not in new_files and path.is_file() and path.stat().st_size == size:
+        if name not in new_files and name not in CARD_FILES and path.is_file() and path.stat().st_size == size:
             path.unlink()
 
 

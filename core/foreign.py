@@ -15,7 +15,8 @@ import paddlenlp.transformers
 
 from core.checkpoints import refuse_export
 from core.families import FAMILIES, unsupported_family
-from core.safe_pickle import bfloat16_to_float32, read_torch
+from core.safe_pickle import read_torch
+from core.safetensors_files import own_facts, read_safetensors
 from utils import UsageError, write_json
 
 MODEL_FILE = "model_state.pdparams"
@@ -181,7 +182,8 @@ def weights_file(directory):
 
 
 def convert_weights(path, family, folder):
-    """Write model_state.pdparams with the weights of safetensors or torch files, in float32.
+    """Write model_state.pdparams with the weights of safetensors or torch files, in float32; of those that train.py
+    --save_safetensors wrote, all as they are, the integers of n-gram features too.
 
     Args:
         path (Path): the file, or the index of a model in several.
@@ -192,6 +194,10 @@ def convert_weights(path, family, folder):
         UsageError: no conversion is known for this family's names.
         ValueError, OSError: the file is cut short or broken; there is no room.
     """
+    if own_facts(path):
+        own = {name: np.array(value) for name, value in read_safetensors(path).items()}
+        paddle.save(own, os.fspath(folder / MODEL_FILE))
+        return
     state = {}
     for part in parts_of(path):
         read = read_safetensors if part.suffix == ".safetensors" else read_torch
@@ -257,38 +263,6 @@ def paddle_name(name, family):
     for pattern, replacement in NAMES:
         name = re.sub(pattern, replacement, name)
     return name
-
-
-# safetensors' types -> numpy's; bfloat16 is the upper half of a float32.
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?"}
-
-
-def read_safetensors(path):
-    """Read a .safetensors file.
-
-    Returns:
-        dict[str, np.ndarray]: as stored, bfloat16 as float32.
-
-    Raises:
-        ValueError: cut short, or no such file.
-    """
-    data = np.memmap(path, np.uint8, "r")
-    start = 8 + int.from_bytes(data[:8].tobytes(), "little")
-    if start > len(data):
-        raise ValueError("the file is cut short")
-    header = json.loads(data[8:start].tobytes())
-    state = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] not in DTYPES:
-            raise ValueError(f"{name} is in {entry['dtype']}, which cannot be read here")
-        first, last = (start + offset for offset in entry["data_offsets"])
-        if last > len(data):
-            raise ValueError("the file is cut short")
-        value = data[first:last].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
-        state[name] = bfloat16_to_float32(value) if entry["dtype"] == "BF16" else value
-    return state
 
 
 def write_links(source, folder, left_out=()):

@@ -85,10 +85,13 @@ def json_rows(source, text):
         records = [[record] for record in records]
     names = _names_of(records[:1000], source.name)
 
-    def rows(is_row=None, skim=False):
+    def rows(is_row=None, skim=False, whole=False):
         for number, record in enumerate(records, 1):
-            record = flat(record) if isinstance(record, dict) else dict(zip(names, record))
-            yield number, [to_text(record.get(name)) for name in names]
+            fields = flat(record) if isinstance(record, dict) else dict(zip(names, record))
+            if whole:
+                yield number, record if isinstance(record, dict) else fields
+                continue
+            yield number, [to_text(fields.get(name)) for name in names]
 
     return names, rows
 

@@ -14,8 +14,8 @@ from utils import UsageError
 
 # Between the parts of a label, where no other is given.
 SEPARATOR = "##"
-# The answer where no level is sure enough.
-UNKNOWN = "unknown"
+# The answer where no level is sure enough, if no other name is given for it, and how long such a name may be.
+UNKNOWN, MAX_UNKNOWN = "unknown", 100
 # In front of the accuracy that a min_confidence may name instead of a confidence; export.json knows what it takes.
 ACCURACY = "accuracy:"
 # Where a checkpoint's config.json and an export's export.json have the separator.
@@ -68,6 +68,13 @@ def confidence_problem(value):
     return None if is_number and 0 <= value <= 1 else f"give a number from 0 to 1, or {ACCURACY}0.98"
 
 
+def unknown_problem(value):
+    """What is wrong with a name for the answer where no level is sure enough, or None."""
+    if isinstance(value, str) and len(value) <= MAX_UNKNOWN and value.strip() and value.isprintable():
+        return None
+    return f"give a name of at most {MAX_UNKNOWN} printable characters, such as {UNKNOWN}"
+
+
 def stored_separator(content):
     """The separator in the content of config.json or export.json, else SEPARATOR: files from before there was one."""
     value = content.get(SEPARATOR_KEY)
@@ -111,16 +118,19 @@ class LabelPaths:
         self.names = [name for level in self.levels for name in level.names]
         self.class_ids = [classes.get(name) for name in self.names]
 
-    def check_answers(self):
-        """Refuse a model whose own answers could not be told from UNKNOWN.
+    def check_answers(self, unknown=UNKNOWN):
+        """Refuse a name for what is not sure enough that could not be told from the model's own answers.
 
         Raises:
-            UsageError: a label, or a part above one, is called so.
+            UsageError: it is no name, or a label, or a part above one, is called so.
         """
-        if UNKNOWN in self.names:
+        if problem := unknown_problem(unknown):
+            raise UsageError(f"unknown {unknown!r}: {problem}")
+        if unknown in self.names:
             raise UsageError(
-                f"min_confidence: the model has a label {UNKNOWN!r}, which is what an answer that is not sure enough "
-                "is called; leave min_confidence out and compare the confidence yourself, or train with another name"
+                f"min_confidence: the model has a label {unknown!r}, which is what an answer that is not sure enough "
+                "is called; give it another name by unknown (client.py: --unknown), or leave min_confidence out and "
+                "compare the confidence yourself"
             )
 
     @functools.cached_property
@@ -184,12 +194,12 @@ class LabelPaths:
             open_rows = open_rows[~is_sure]
         return chosen, confidence
 
-    def answers(self, probabilities, min_confidence):
-        """The answers with a limit: list[Answer], a text each; see choose."""
+    def answers(self, probabilities, min_confidence, unknown=UNKNOWN):
+        """The answers with a limit: list[Answer], a text each; see choose. `unknown` is what is not sure enough."""
         chosen, confidence = self.choose(probabilities, min_confidence)
         guesses = probabilities.argmax(axis=1)
         return [
-            Answer(UNKNOWN if place < 0 else self.names[place], own, self.labels[guess], float(row[guess]))
+            Answer(unknown if place < 0 else self.names[place], own, self.labels[guess], float(row[guess]))
             for place, own, guess, row in zip(chosen.tolist(), confidence.tolist(), guesses.tolist(), probabilities)
         ]
 

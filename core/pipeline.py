@@ -11,23 +11,50 @@ from scipy.special import softmax
 
 from core.batches import TextDataset, make_collator
 from core.calibration import calibration_line, export_facts, without_calibration
-from core.checkpoints import EXACT_FORMATS, is_finished, trained_ngrams, weights_digest
+from core.checkpoints import (
+    EXACT_FORMATS,
+    EXPORT_FILE,
+    is_finished,
+    read_run_file,
+    trained_max_length,
+    trained_ngrams,
+    weights_digest,
+)
 from core.encoders import make_encoder
 from core.export import dynamic_logits, export_classifier, is_exact, parity_table, verify_export
 from core.label_paths import SEPARATOR_KEY, LabelPaths, level_metrics, separator_facts, stored_separator, with_levels
-from core.loading import load_config_and_tokenizer, load_model, max_positions, uses_token_types
+from core.loading import (
+    MODEL_FILE,
+    load_config_and_tokenizer,
+    load_model,
+    max_positions,
+    uses_token_types,
+)
 from core.long_text_flags import check_long_text, long_text_facts, train_windows
 from core.long_texts import KEY as LONG_TEXT_KEY
 from core.long_texts import LongText
+from core.model_card import (
+    OF_COMPRESSION,
+    Card,
+    base_model,
+    data_sizes,
+    decided_by_dev,
+    dev_scores,
+    shown,
+    training_flags,
+    write_cards,
+)
 from core.ngram_layer import add_tower, special_ids, tower_layer
 from core.ngrams import TOWER_SHARE, Tower, without_special
 from core.predictor import graph_name
 from core.recipe_flags import changed, wants_ngrams
 from core.recipes import Recipe
+from core.safetensors_files import SAFETENSORS_FILE, write_safetensors
+from core.trained import load_trained
 from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
 from core.vocabulary import UnknownWatch
 from core.windows import set_long_text
-from utils import UsageError, evaluation_report, prediction_lines, write_lines
+from utils import UsageError, evaluation_report, prediction_lines, read_json, staged_files, write_lines
 
 
 def find_start(args, fingerprint):
@@ -76,7 +103,8 @@ def prepare(run, name, trainer_class=ClassificationTrainer, trains=False):
     positions = max_positions(config)
     if positions and run.max_length > positions:
         raise UsageError(f"--max_length {run.max_length}: {name} has positions for {positions}; use at most that")
-    model = load_model(name, config, run.data.labels, run.recipe_flags.pooling, tower=not trains)
+    load = load_model if run.args.do_train else load_trained
+    model = load(name, config, run.data.labels, run.recipe_flags.pooling, tower=not trains)
     if run.data_flags.label_separator != stored_separator(model.config.to_dict()):
         setattr(model.config, SEPARATOR_KEY, run.data_flags.label_separator)
     facts = long_text_facts(run.data_flags, getattr(config, LONG_TEXT_KEY, None), run.max_length, trains)
@@ -120,6 +148,7 @@ def make_trainer(model, tokenizer, run, trainer_class=ClassificationTrainer, tra
         chooses_pooling=trains and long_text.has_windows and flags.window_pooling is None,
     )
     trainer.test_dataset, trainer.encode = datasets["test"], encode
+    trainer.data_sizes = data_sizes(data.labels, train=data.train, dev=data.dev)
     return trainer
 
 
@@ -205,6 +234,24 @@ def model_dir(run):
     return Path(run.args.output_dir if run.args.do_train else run.model_flags.model_name_or_path)
 
 
+def save_safetensors(run):
+    """Write model.safetensors beside a checkpoint's model_state.pdparams, with the same numbers.
+
+    Raises:
+        UsageError: the directory has no such file, or its weights are in this form already.
+    """
+    folder = model_dir(run)
+    path = folder / SAFETENSORS_FILE
+    state = paddle.load(str(folder / MODEL_FILE), return_numpy=True)
+    state = {name: np.asarray(value) for name, value in state.items() if hasattr(value, "dtype")}
+    facts = {"weights": weights_digest(folder)}
+    if known := run.max_length if run.args.do_train else trained_max_length(folder):
+        facts["max_length"] = str(known)
+    with staged_files(folder) as stage:
+        write_safetensors(stage / SAFETENSORS_FILE, state, facts)
+    logger.info(f"The weights without pickle are in {path} ({path.stat().st_size / 1e6:.0f} MB)")
+
+
 def export_facts_of(run):
     """What export.json says of the model itself: whose weights they are, and what stands between parts of labels."""
     levels = separator_facts(run.data.labels, run.data_flags.label_separator)
@@ -223,8 +270,46 @@ def export(trainer, run):
     options = {"types": types, "dev": dev, "facts": facts, "texts": texts}
     export_classifier(trainer.model, trainer.tokenizer, labels, trainer.max_length, folder, **options)
     logger.info(f"Exported model, tokenizer and labels to {folder}")
-    if compares:
-        compare_formats(trainer, folder, expected)
+    rows = compare_formats(trainer, folder, expected) if compares else []
+    describe_export(trainer, run, folder, expected, rows)
+
+
+def describe_export(trainer, run, folder, logits, rows):
+    """Write the model card of a finished export (core/model_card.py).
+
+    Args:
+        trainer (ClassificationTrainer): with dev, where there is one.
+        run (train.Run): flags and data.
+        folder: the export folder.
+        logits (np.ndarray | None): of the model that was exported, on dev.
+        rows (list[dict]): of verify_export.
+    """
+    data, stored = run.data, read_run_file(model_dir(run))
+    fingerprint = stored.get("fingerprint") or {}
+    compression = []
+    if run.args.do_compress and Path(folder).resolve() != Path(run.args.output_dir, "export").resolve():
+        values = vars(run.args)
+        names = OF_COMPRESSION if "dynabert" in run.args.strategy else ["strategy"]
+        compression = [(name, shown(values[name])) for name in names if values.get(name) is not None]
+    scores = None
+    if logits is not None and len(logits):
+        truth = [feature["labels"] for feature in trainer.eval_dataset.features]
+        scores = dev_scores(data.labels, truth, logits, run.args.seed)
+    given = data_sizes(data.labels, train=data.train, dev=data.dev or data.export_dev)
+    card = Card(
+        labels=data.labels,
+        content=read_json(Path(folder) / EXPORT_FILE),
+        sizes={**(stored.get("data") or {}), **given},
+        flags=training_flags(fingerprint) if fingerprint else [],
+        trained=bool(fingerprint),
+        compression=compression,
+        base=base_model(model_dir(run), fingerprint),
+        by_dev=decided_by_dev(fingerprint, compression),
+        scores=scores,
+        why_no_scores=data.why_no_dev or "no dev data, or several processes",
+        rows=rows,
+    )
+    write_cards(folder, card, logger.warning)
 
 
 def confidence_facts(trainer, run, logits):

@@ -10,21 +10,29 @@ for label, score in predictor.classify(["头疼挂什么科", "医保卡能刷�
 import contextlib
 import copy
 import ctypes
-import functools
-import json
 import logging
 import os
 import sys
-from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
 
-from core.checkpoints import EXPORT_FILE, FORMATS
-from core.confidence import conformal_order, least_probability, limits
+from core.answers import Answers, read_label_names
+from core.answers import softmax as softmax  # which others import from here
+from core.checkpoints import (
+    BLEND,
+    CASCADE,
+    EXPORT_FILE,
+    FORMATS,
+    NGRAM,
+    SERVED_FORMATS,
+    STAGED_MODELS,
+    STUDENT_FORMATS,
+)
 from core.encoders import make_encoder, pad_batch, run_sorted
-from core.label_paths import LabelPaths, stored_separator
 from core.long_texts import KEY, LongText, flat, window_facts
+from core.ngram_student import STUDENT_FILE
+from core.students import STUDENT_FOLDER, BlendPredictor, CascadePredictor, NgramPredictor, read_stages
 from core.tokenizer_json import RUNTIME_KEY, TOKENIZER_FILE, no_runtime, read_encoder
 from core.vocabulary import UnknownWatch
 from utils import UsageError, read_json
@@ -46,6 +54,11 @@ def graph_name(folder):
     graphs = {path.stem for path in Path(folder).glob("*.pdmodel")}
     onnx = {path.stem.removesuffix("_int8") for path in Path(folder).glob("*.onnx")}
     names = graphs or (onnx if (Path(folder) / TOKENIZER_FILE).is_file() else set())
+    if not names and (Path(folder) / STUDENT_FILE).is_file():
+        raise UsageError(
+            f"{folder}: holds a student of n-grams and no graph, so Predictor and deploy/simple_serving read it with "
+            f"the format {NGRAM}, and Taskflow, Triton and other formats cannot"
+        )
     if len(names) != 1:
         what = "no such directory" if not Path(folder).is_dir() else f"{len(graphs)} *.pdmodel files instead of one"
         raise UsageError(f"{folder}: {what}; give what train.py --do_export or --do_compress wrote")
@@ -58,7 +71,9 @@ def runs_slim(folder, format):
 
 
 def available_formats(folder):
-    """The formats of FORMATS that an export folder holds and this machine can run, in that order."""
+    """The formats of FORMATS that an export folder holds and this machine can run, in that order; or ngram alone."""
+    if (Path(folder) / STUDENT_FILE).is_file():
+        return [NGRAM]
     name = graph_name(folder)
     found = [format for format, ending in FORMATS.items() if (Path(folder) / f"{name}{ending}").is_file()]
     return [format for format in found if format != "paddle_bf16" or has_bfloat16()]
@@ -109,12 +124,6 @@ def paddle_runner(session):
     return run_batch
 
 
-def softmax(logits):
-    """Probabilities, float64 [texts, classes]."""
-    powers = np.exp(logits.astype("float64") - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
 class GraphRunner:
     """A graph read from an export folder, with its tokenizer: texts in, the graph's first output out.
 
@@ -146,7 +155,7 @@ class GraphRunner:
         self, folder, format="paddle", num_threads=None, batch_size=32, device="cpu", precision="fp32", spin=True
     ):
         if format not in FORMATS:
-            raise UsageError(f"format {format}: not known; use one of {', '.join(FORMATS)}")
+            raise UsageError(f"format {format}: not known; use one of {', '.join(SERVED_FORMATS)}")
         self.folder, self.format, self.batch_size = Path(folder), format, batch_size
         self.path = self.folder / f"{graph_name(folder)}{FORMATS[format]}"
         if not self.path.is_file():
@@ -280,45 +289,28 @@ class GraphRunner:
         return run_sorted(features, self.batch_size, lambda some: self.run_batch(self._collate(some)))
 
 
-class Scored(namedtuple("Scored", "label confidence")):
-    """A label and its probability.
-
-    Attributes:
-        window (dict | None): see core.long_texts.window_facts; None where the text was read as a whole.
-    """
-
-    window = None
-
-
-class Predictor(GraphRunner):
+class Predictor(GraphRunner, Answers):
     """A classifier read from an export folder.
 
     Args:
-        *args, **options: as for GraphRunner.
+        *args, **options: as for GraphRunner; format may be one of STUDENT_FORMATS too (core/students.py).
 
     Attributes:
         labels (list[str]): label names in class order.
         paths (LabelPaths): the levels of labels such as 一级##二级, by the separator in export.json.
 
     Raises:
-        UsageError: as GraphRunner; id2label.json is missing or broken.
+        UsageError: as GraphRunner; id2label.json is missing or broken; a student is missing, or another model's.
     """
+
+    def __new__(cls, folder=None, format="paddle", *args, **options):
+        if cls is Predictor and format in STUDENT_FORMATS:
+            return open_student(folder, format, *args, **options)
+        return super().__new__(cls)
 
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
-        self.labels = self._read_labels()
-
-    def _read_labels(self):
-        path = self.folder / "id2label.json"
-        try:
-            id2label = json.loads(path.read_text(encoding="utf-8"))
-            return [id2label[str(index)] for index in range(len(id2label))]
-        except (OSError, ValueError, KeyError) as error:
-            raise UsageError(f"{path}: cannot be read ({error}); export the model again") from None
-
-    @functools.cached_property
-    def paths(self):
-        return LabelPaths(self.labels, stored_separator(self.content))
+        self.labels = read_label_names(self.folder)
 
     def logits(self, features):
         """Run tokenised texts.
@@ -347,79 +339,29 @@ class Predictor(GraphRunner):
         logits = self.long_text.pool(raw, counts)
         return logits, self.long_text.deciding(features, raw, counts, logits.argmax(axis=1))
 
-    def probabilities(self, texts):
-        """float64 [texts, classes]; each row sums to 1. A str is one text; a blank one is taken, for texts without
-        their words."""
-        return self._read(self._listed(texts))[0]
-
     def _read(self, texts):
-        """Probabilities of texts, and what window_facts says of each: np.ndarray, list[dict | None]."""
         features = self.encode(texts)
         self.look(texts, features)
         logits, windows = self.logits_and_windows(features)
         return softmax(logits), [None] * len(texts) if windows is None else list(map(window_facts, windows))
 
-    @staticmethod
-    def _listed(texts, blank=True):
-        """The texts as a list; a single str is one text.
 
-        Raises:
-            UsageError: one of them is no text, such as None or NaN of a table, or is empty where `blank` is False.
-        """
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        for number, text in enumerate(texts):
-            if not isinstance(text, str) or not (blank or text.strip()):
-                raise UsageError(f"texts[{number}]: {text!r} is not a text; leave it out, or write one")
-        return texts
+def open_student(folder, format, *args, **options):
+    """A predictor of one of STUDENT_FORMATS; arguments and errors as of Predictor.
 
-    def classify(self, texts, min_confidence=None):
-        """The most probable label of each text and its probability.
-
-        Args:
-            texts (Iterable[str] | str): a str is one text.
-            min_confidence (float | str | None): from 0 to 1. Of labels such as 一级##二级 the answer is then the
-                deepest level that is at least so probable, a parent being as probable as all its labels together;
-                where no level is, `unknown`. Or accuracy:0.98, so probable that answers are right so often, by the
-                thresholds in export.json.
-
-        Returns:
-            list[tuple[str, float]]: label and probability; with min_confidence list[core.label_paths.Answer]: label,
-            confidence, and beside it the most probable label and its probability, guess and guess_confidence. Each
-            has an attribute window: which of a long text's windows decided (core.long_texts.window_facts), or None.
-
-        Raises:
-            UsageError: an empty text, a min_confidence out of range or that export.json has no threshold for, or a
-                label that is called `unknown` itself.
-        """
-        if min_confidence is not None:
-            least = limits(self.content, self.format, min_confidence)
-            self.paths.check_answers()
-        probabilities, windows = self._read(self._listed(texts, blank=False))
-        if min_confidence is not None:
-            answers = self.paths.answers(probabilities, least)
-        else:
-            answers = [Scored(self.labels[row.argmax()], float(row.max())) for row in probabilities]
-        for answer, window in zip(answers, windows):
-            answer.window = window
-        return answers
-
-    def label_sets(self, texts, conformal=0.9):
-        """Labels of each text among which the right one is, as often as `conformal` says (core/calibration.py).
-
-        Args:
-            texts (Iterable[str] | str): a str is one text.
-            conformal (float): a share that export.json knows: 0.9 or 0.95.
-
-        Returns:
-            list[list[tuple[str, float]]]: label and probability, the most probable one first; at least one a text.
-
-        Raises:
-            UsageError: an empty text, or a share that export.json does not know.
-        """
-        least = least_probability(self.content, self.format, conformal)
-        probabilities = self.probabilities(self._listed(texts, blank=False))
-        order = conformal_order(probabilities, least)
-        return [
-            [(self.labels[place], float(row[place])) for place in places if place >= 0]
-            for places, row in zip(order.tolist(), probabilities)
-        ]
+    The model's own format, where none is named, is onnx, or paddle where the folder has no onnx.
+    """
+    kind, _, own = format.partition(":")
+    if kind == NGRAM:
+        return NgramPredictor(folder)
+    if not own:
+        own = next((name for name in ("onnx", "paddle") if name in available_formats(folder)), STAGED_MODELS[0])
+    model = Predictor(folder, own, *args, **options)
+    place = Path(folder) / STUDENT_FOLDER
+    facts = read_stages(model, kind)
+    if (place / STUDENT_FILE).is_file():
+        student = NgramPredictor(place)
+    else:
+        best = next((name for name in ("onnx_int8", "onnx", "paddle") if name in available_formats(place)), "paddle")
+        student = Predictor(place, facts.get("student_format", best), *args, **options)
+    return {CASCADE: CascadePredictor, BLEND: BlendPredictor}[kind](student, model, facts, format)

@@ -13,8 +13,9 @@ from scipy.special import softmax
 
 from core import pipeline
 from core.calibration import fit_temperature
-from core.checkpoints import RUN_FILE
+from core.checkpoints import RUN_FILE, remove_old_safetensors
 from core.locks import LOCK_FILE
+from core.model_card import data_sizes
 from core.sub_runs import ANSWERS_FILE, answers, scores, sub_run, train_unless_finished
 from core.trainer import write_run_file
 from utils import MAX_NAMES_IN_MESSAGE, format_table, prediction_lines, staged_files, write_json
@@ -224,4 +225,6 @@ def adopt(run, folder):
         for path in folder.iterdir():
             if path.is_file() and path.name not in NOT_ADOPTED:
                 shutil.copyfile(path, stage / path.name)
-    write_run_file(run.args.output_dir, {"fingerprint": run.fingerprint})
+    remove_old_safetensors(run.args.output_dir)
+    sizes = data_sizes(run.data.labels, train=run.data.train, dev=run.data.dev)
+    write_run_file(run.args.output_dir, {"fingerprint": run.fingerprint, "data": sizes})

@@ -12,11 +12,29 @@ MAX_NGRAM_LABELS = 1000
 # What --logit_adjustment can be chosen by: the other metrics do not ask for rare classes.
 BALANCED_METRICS = ("macro_f1", "macro_recall")
 
+# --recipe -> the flags that it sets, of RecipeArguments and core.stage_flags.StageArguments (core/named_recipes.py).
+NAMED_RECIPES = {
+    "plain": {},
+    "strong": {"ngram_features": True, "rdrop_alpha": 1.0},
+}
+
 
 @dataclass
 class RecipeArguments:
     """What a training may do beside plain cross entropy; each is off by default, and of use to --do_train alone."""
 
+    recipe: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "Sets several of these flags and of the stages' at once, which are printed when the training "
+            "starts; what you give beside it wins. "
+            + "; ".join(
+                f"{name}: {' '.join(f'--{flag} {value}' for flag, value in values.items()) or 'none of them'}"
+                for name, values in NAMED_RECIPES.items()
+            )
+            + "."
+        },
+    )
     rdrop_alpha: float = field(
         default=0.0,
         metadata={"help": "R-Drop: weight of the difference between two answers under dropout; 1 to 5 are usual."},
@@ -76,9 +94,9 @@ class RecipeArguments:
 
 
 def changed(flags):
-    """The flags that are not at their defaults: dict of values by name."""
-    values = {item.name: getattr(flags, item.name) for item in fields(RecipeArguments)}
-    return {item.name: values[item.name] for item in fields(RecipeArguments) if values[item.name] != item.default}
+    """The flags that are not at their defaults: dict of values by name. --recipe itself changes nothing."""
+    names = {item.name: item.default for item in fields(RecipeArguments) if item.name != "recipe"}
+    return {name: getattr(flags, name) for name, default in names.items() if getattr(flags, name) != default}
 
 
 def wants_ngrams(flags, trained_ngrams):
@@ -135,10 +153,11 @@ def recipe_problems(flags, args):
     given = changed(flags)
     if not args.do_train:
         model = "; the model says itself what it reads" if given.keys() & {"pooling", "ngram_features"} else ""
-        names = [f"--{name}" for name in given]
-        return [f"{' '.join(names)}: for a training; add --do_train, or leave it out{model}"] if given else []
+        names = [f"--{name}" for name in [*["recipe"] * (flags.recipe is not None), *given]]
+        return [f"{' '.join(names)}: for a training; add --do_train, or leave it out{model}"] if names else []
     problems = []
     choices = {"adversarial": ("none", "fgm"), "class_weight": ("none", "balanced"), "pooling": (None, "cls", "mean")}
+    choices["recipe"] = (None, *NAMED_RECIPES)
     for name, allowed in choices.items():
         if getattr(flags, name) not in allowed:
             known = " or ".join(filter(None, allowed))

@@ -123,11 +123,33 @@ class ModelArguments:
             "calibrated probabilities; labels stay. Without dev data there is none."
         },
     )
+    save_safetensors: bool = field(
+        default=False,
+        metadata={
+            "help": "Write the checkpoint's weights as model.safetensors too, which others can load without running "
+            "what a pickle brings along; with config.json and the tokenizer's files it is the whole model."
+        },
+    )
     pruner: str = field(
         default="builtin",
         metadata={
             "help": f"Who prunes, {' or '.join(PRUNERS)}: core/compress.py, or PaddleSlim as PaddleNLP documents it, "
             "which needs core/requirements-compress.txt."
+        },
+    )
+    student: str = field(
+        default="ngram",
+        metadata={
+            "help": "With --do_compress --strategy distill: ngram, n-grams of characters that learn the model's "
+            "answers to train and to --unlabelled_path, and run without a neural network; or layers:<number>, so many "
+            "of the model's own layers, which are trained like a model."
+        },
+    )
+    cascade_loss: float = field(
+        default=0.2,
+        metadata={
+            "help": "Points of accuracy, of 100, that a student before the model may cost on dev; by it the threshold "
+            "is chosen above which the student answers alone."
         },
     )
     do_parity: bool = field(

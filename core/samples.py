@@ -12,7 +12,7 @@ from typing import Optional
 from core.dialects import Rejected
 from core.folders import folder_table, is_folder_a_label
 from core.label_names import given_names, integer, names_beside
-from core.table_columns import NO_LABEL, Roles, Unsure, find_roles, names_of
+from core.table_columns import NO_LABEL, Roles, Unsure, find_known_labels, find_roles, names_of
 from core.tables import Reading, Table, open_table
 from core.text_cleaning import clean_text, one_line
 from utils import UsageError, shortened
@@ -36,6 +36,8 @@ class Wishes:
     join: str = " "
     clean: str = "html"
     trust_columns: bool = False
+    # Where texts are predicted: the model's labels. The column that has them is the label's; none has to be there.
+    known_labels: Optional[frozenset] = None
 
 
 @dataclass
@@ -124,6 +126,8 @@ class Samples:
                 self.notes.append(f"{first.table.name}: no labels, so its texts are for data.txt")
             texts = wishes.text_columns or (texts_before if set(texts_before) <= set(columns) else None)
             label = labelled if labelled in columns and label is None else label
+            if wishes.known_labels is not None and label is None:
+                label = find_known_labels(first.table, rows, wishes.known_labels, texts)
             roles = find_roles(first.table, rows, texts, label, wishes.trust_columns)
             if roles.label is not None:
                 labelled = labelled or columns[roles.label]
@@ -163,7 +167,8 @@ class Samples:
                 self.order = list(found.values())
                 self.notes.append(f"{one.table.name}: the file names its class ids: {_listed(self.order)}")
                 return
-        if not labels or any(integer(label) is None for label in labels):
+        known = self.wishes.known_labels or set()
+        if labels <= known or any(integer(label) is None for label in labels):
             return
         for names in names_beside(folders):
             try:
@@ -223,16 +228,16 @@ class Samples:
                 raw = row[roles.label]
                 label = ready.get(raw)
                 if label is None:
-                    label = _label(raw, mapping)
+                    label = label_of(raw, mapping)
                     if label.__class__ is str:
                         ready[raw] = label
             if not text:
-                label = Rejected("no text", _content(row)) if any(row) else Rejected("blank line", "")
+                label = Rejected("no text", row_content(row)) if any(row) else Rejected("blank line", "")
             elif label.__class__ is Rejected:
-                label.content = _content(row)
+                label.content = row_content(row)
             elif row == table.names:
-                label = Rejected("the names of the columns again", _content(row))
-            elif not text.isascii() and not _can_be_written(text):
+                label = Rejected("the names of the columns again", row_content(row))
+            elif not text.isascii() and not can_be_written(text):
                 label = Rejected("half a character (a surrogate)", ascii(text))
             yield one, number, text, label
 
@@ -280,11 +285,11 @@ def _in_order(row, table, columns):
     return row if names == columns else [row[names.index(name)] for name in columns]
 
 
-def _content(row):
+def row_content(row):
     return shortened("\t".join(row), 1000)
 
 
-def _label(raw, mapping):
+def label_of(raw, mapping):
     """What a label is called; None for none; a Rejected for several, or one that has no name."""
     label = one_line(raw)
     if label[:1] in LIST_STARTS and label[-1:] in ("]", ")"):
@@ -301,12 +306,12 @@ def _label(raw, mapping):
     if not label:
         return None
     if mapping is None:
-        return label if label.isascii() or _can_be_written(label) else Rejected("half a character in the label", "")
+        return label if label.isascii() or can_be_written(label) else Rejected("half a character in the label", "")
     name = mapping.get(label) or mapping.get(str(integer(label)))
     return name or Rejected(f"no name of the label {shortened(label)!r}", "")
 
 
-def _can_be_written(text):
+def can_be_written(text):
     try:
         text.encode("utf-8")
         return True

@@ -9,6 +9,8 @@ import os
 from dataclasses import dataclass, field, fields
 from typing import Optional
 
+from core.distill_flags import distills
+
 
 @dataclass
 class StageArguments:
@@ -92,6 +94,8 @@ def stage_problems(flags, args):
         list[str]: messages.
     """
     given = [item.name for item in fields(StageArguments) if getattr(flags, item.name) != item.default]
+    if distills(args):
+        given = [name for name in given if name != "unlabelled_path"]
     if not args.do_train:
         names = " ".join(f"--{name}" for name in given)
         more = "; an encoder alone is trained by data/build_encoder.py --mlm_texts" * flags.do_pretrain
@@ -101,7 +105,7 @@ def stage_problems(flags, args):
         idle = [f"--{name}" for name in names if name in given]
         if stage not in asked and idle:
             problems.append(f"{' '.join(idle)}: nothing without {SWITCHES[stage]}; add that, or leave it out")
-    if flags.unlabelled_path and not asked:
+    if flags.unlabelled_path and not asked and not distills(args):
         problems.append(f"--unlabelled_path: nothing reads it; add one of {', '.join(SWITCHES.values())}")
     ranges = {
         "pretrain_epochs": (lambda value: value >= 1, "at least 1"),

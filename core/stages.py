@@ -1,6 +1,7 @@
 """What train.py does to train: one stage after the other, each of which resumes."""
 
 from core import pipeline
+from core.named_recipes import recipe_line
 from core.pretraining import pretrain
 from core.pseudo_labels import train_rounds
 from core.teachers import train_teachers
@@ -18,7 +19,9 @@ def train_in_stages(run, checkpoint):
     Returns:
         ClassificationTrainer: with the trained model.
     """
-    name = run.model_flags.model_name_or_path
+    name, line = run.model_flags.model_name_or_path, recipe_line(run.recipe_flags, run.stage_flags)
+    if line and run.args.should_log:
+        print(line, flush=True)
     if run.stage_flags.do_pretrain:
         if not is_pretrained(run.args, run.unlabelled.pretraining):
             pipeline.prepare(run, name)  # what it refuses is refused before the long training, not after it

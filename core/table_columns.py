@@ -27,6 +27,8 @@ NO_LABEL = "none"
 LONGEST_LABEL = 40
 # A text so many times as long as all others is the one that is meant.
 LONGER, MUCH_LONGER = 2, 8
+# The share of a column's values that must be labels of a model.
+MOST_KNOWN = 0.9
 DATE = re.compile(r"(?:\d{2,4}[-/.年]){1,2}\d{1,2}.{0,16}|\d{1,2}:\d{2}.*|(?:https?|ftp)://\S+")
 CORRECT = "say which columns are which with --text_column and --label_column"
 
@@ -135,6 +137,39 @@ def find_roles(table, rows, text_columns=None, label_column=None, trust=False):
     return roles
 
 
+def find_known_labels(table, rows, known, texts=None):
+    """The column with labels of a model, by what is in it.
+
+    Args:
+        table, rows: as for find_roles.
+        known (set[str]): the model's labels.
+        texts (list[str] | None): the user's word for the columns of the text.
+
+    Returns:
+        str: as find_roles takes it; NO_LABEL where no column has such labels.
+
+    Raises:
+        Unsure: two columns have some.
+    """
+    names, columns = names_of(table), []
+    taken = {_named(table, names, word) for word in texts or ()}
+    for index, name in enumerate(names if len(names) > 1 else ()):
+        column, own = Column(index, name, [row[index] for row in rows]), table.label_names.get(index, {})
+        found = sum(count for value, count in column.values.items() if own.get(value, value) in known)
+        if index not in taken and found and found >= MOST_KNOWN * column.filled:
+            columns.append(column)
+    best = max((column.label_score for column in columns), default=0)
+    columns = [column for column in columns if column.label_score == best]
+    if len(columns) > 1:
+        raise Unsure(
+            f"{table.name}: {len(columns)} columns have labels of the model; choose those that answers are compared "
+            f"with: {_flags(table, columns, '--label_column')}, or --label_column {NO_LABEL}"
+        )
+    if not columns:
+        return NO_LABEL
+    return columns[0].name if names.count(columns[0].name) == 1 else str(columns[0].index + 1)
+
+
 def _named(table, names, word):
     """The number of the column that a user names."""
     for known in (names, [name.strip().lower() for name in names]):
@@ -241,6 +276,8 @@ def _find_text(table, columns, roles):
             candidates = [longest]
         elif len(whole) == 1 and all(column.share < 0.95 for column in candidates if column not in whole):
             candidates = whole
+    if not candidates:  # one row, perhaps
+        candidates = [column for column in free if column.text_score == 3 and column.values]
     if not candidates:
         raise Unsure(f"{table.name}: no column looks like texts; {CORRECT}")
     if len(candidates) > 1:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from core.binary_tables import EXCEL, PARQUET, excel_table, parquet_table
-from core.columns import looks_like_header
+from core.columns import HEADER_TEXTS, looks_like_header, name_score
 from core.dialects import SAMPLE_READ, Rejected, find_dialect, is_sampled, read_rows, separator_of
 from core.encodings import shown_name, utf16_variant
 from core.json_tables import flat, json_rows, record_names, to_text
@@ -60,6 +60,8 @@ class Table:
         label_names (dict[int, dict[str, str]]): of a column's number, the names of the ids in it, where the file
             itself has them.
         encodings (Counter): name -> lines that were in it, as far as rows were read.
+        records (Callable | None): of JSON: records() yields what rows() does, with the values as the file has them in
+            the place of the texts.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Table:
     rows: Callable
     label_names: dict = field(default_factory=dict)
     encodings: collections.Counter = field(default_factory=collections.Counter)
+    records: Optional[Callable] = None
 
     def sample(self):
         """Rows that can be used, with their numbers: the first ones, and some of those behind, where labels differ."""
@@ -109,11 +112,13 @@ def open_table(source, reading=DEFAULT):
     words = [shown_name(name) for name in encodings] or ["UTF-8"]
     if kind == "whole":
         names, rows = json_rows(source, "".join(f"{line}\n" for line in _all_lines(source, reading)))
-        return Table(source.name, f"JSON, {' and '.join(words)}", names, len(names), rows)
+        records = functools.partial(rows, whole=True)
+        return Table(source.name, f"JSON, {' and '.join(words)}", names, len(names), rows, records=records)
     if kind == "lines":
         names = record_names(filled, source.name)
         table = Table(source.name, f"JSON lines, {' and '.join(words)}", names, len(names), None)
         table.rows = functools.partial(_json_lines, source, table, reading)
+        table.records = functools.partial(table.rows, whole=True)
         return table
     return _text_table(source, filled, words, reading)
 
@@ -200,8 +205,8 @@ def _is_nested(value):
     return any(isinstance(part, (list, dict)) and len(part) > 1 for part in value.values())
 
 
-def _json_lines(source, table, reading, is_row=None, skim=False):
-    """The rows of a file of one JSON object (or list) a line."""
+def _json_lines(source, table, reading, is_row=None, skim=False, whole=False):
+    """The rows of a file of one JSON object (or list) a line; with `whole`, the objects themselves."""
     unreadable, names = set(), table.names
     for first, lines in _chunks(source, table, reading, unreadable):
         for number, line in enumerate(lines, first):
@@ -222,6 +227,8 @@ def _json_lines(source, table, reading, is_row=None, skim=False):
                 yield number, Rejected("not a JSON object", shortened(line, 1000))
             elif number in unreadable:
                 yield number, Rejected("not in a known encoding", shortened(line, 1000))
+            elif whole:
+                yield number, value
             else:
                 if dict in map(type, value.values()):
                     value = flat(value)
@@ -239,7 +246,8 @@ def _text_table(source, lines, words, reading):
         table = Table(source.name, f"fastText, {encoding}", ["label", "text"], 2, None)
         table.rows = functools.partial(_fasttext, source, table, reading)
         return table
-    dialect, width = find_dialect(lines, separator, any(word.startswith("UTF-16") for word in words))
+    is_csv = source.parts[-1].lower().endswith(".csv")
+    dialect, width = find_dialect(lines, separator, any(word.startswith("UTF-16") for word in words), is_csv)
     if separator and not dialect.separator:
         raise UsageError(f"{source.name}: no line has {separator!r}; correct --separator, or leave it out")
     sample = [row for _, row in read_rows([(1, lines)], dialect) if isinstance(row, list)]
@@ -247,7 +255,8 @@ def _text_table(source, lines, words, reading):
     if not names or reading.header is not None:
         names, has_header = None, reading.header
         if has_header is None:
-            has_header = width > 1 and looks_like_header(source.name, sample)
+            is_named = is_csv and len(sample) > 1 and name_score(sample[0][0], HEADER_TEXTS) == 3
+            has_header = looks_like_header(source.name, sample) if width > 1 else is_named
         if has_header:
             names = [name.strip() for name in sample[0]]
             # R gives the numbers of rows no name.

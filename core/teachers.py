@@ -12,6 +12,7 @@ from paddlenlp.utils.log import logger
 from scipy.special import softmax
 
 from core import pipeline
+from core.model_card import data_sizes
 from core.sub_runs import answers, scores, sub_run, train_unless_finished
 from core.trainer import ClassificationTrainer, train_and_save
 from utils import format_table, staged_files, write_json
@@ -103,6 +104,7 @@ def train_teachers(run, name, checkpoint):
     )
     trainer = pipeline.prepare(student, name, DistillationTrainer, trains=True)
     trainer.learn_from(softmax(mean["texts"] / flags.distill_temperature, axis=1), flags.distill_temperature)
+    trainer.data_sizes = data_sizes(run.data.labels, train=run.data.train, dev=run.data.dev)
     train_and_save(trainer, checkpoint, run.data_flags.keep_optimizer)
     rows.append(table_row("distilled into one", trainer.predict(trainer.eval_dataset).predictions, truth))
     write_table(args.output_dir, rows)

@@ -27,6 +27,7 @@ from core.checkpoints import (
     find_checkpoints,
     is_same_training,
     read_run_file,
+    remove_old_safetensors,
     remove_optimizer_states,
     what_is_incomplete,
 )
@@ -167,11 +168,16 @@ class ClassificationTrainer(Trainer):
         self.max_length = max_length
         self.group_by_length = group_by_length
         self.fingerprint = fingerprint
+        self.data_sizes = None
         self.resumed_from = None
         self.add_callback(RunCallback(self))
         if recipe is not None and recipe.flags.ema_decay:
             self.averages = WeightAverages(recipe.flags.ema_decay)
             self.add_callback(self.averages)
+
+    def data_facts(self):
+        """What run.json says of the data beside the fingerprint's digest of it: sizes, where these are known."""
+        return {"data": self.data_sizes} if self.data_sizes else {}
 
     def _get_train_sampler(self):
         check_batch(len(self.train_dataset), self.args, "the training data")
@@ -382,11 +388,15 @@ def train_and_save(trainer, checkpoint, keep_optimizer=True):
         if args.should_save:
             with staged_files(args.output_dir) as stage:
                 trainer.save_model(str(stage))
+            if removed := remove_old_safetensors(args.output_dir):
+                logger.info(
+                    f"{removed} was of the model before this one and is removed; --save_safetensors True writes it"
+                )
         trainer.log_metrics("train", result.metrics)
         trainer.save_metrics("train", result.metrics)
         trainer.save_state()
         if args.should_save:
-            write_run_file(args.output_dir, {"fingerprint": trainer.fingerprint})
+            write_run_file(args.output_dir, {"fingerprint": trainer.fingerprint, **trainer.data_facts()})
             if not keep_optimizer:
                 names, size = remove_optimizer_states(args.output_dir, trainer.fingerprint)
                 if names:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from core.checkpoints import differences, weights_digest
+from core.distill_flags import distills
 from core.stage_flags import PARTS, needs_dev, stages
 from utils import UsageError, read_cases, read_json
 
@@ -93,12 +94,12 @@ def prepare_unlabelled(flags, data_flags, encoder, max_length, args, train):
         train (tuple[list[str], list[int]] | None): the training data.
 
     Returns:
-        Unlabelled | None: None without a stage.
+        Unlabelled | None: None without a stage, where no student is distilled either.
 
     Raises:
         UsageError: see read_unlabelled and is_pretrained.
     """
-    if not stages(flags):
+    if not stages(flags) and not distills(args):
         return None
     unlabelled = read_unlabelled(flags, data_flags, train[0])
     if flags.do_pretrain:

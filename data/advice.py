@@ -256,7 +256,12 @@ WAYS = (
         "train",
         lambda facts: True,
         lambda facts: [train_command(facts)],
-        {"en": "enough labelled texts: fine-tuning, train.py", "zh": "标注足够：微调，train.py"},
+        {
+            "en": "enough labelled texts: fine-tuning, train.py; train once more with --recipe strong behind the "
+            "command, and another --output_dir, and take what is better on dev.txt",
+            "zh": "标注足够：微调，train.py；在命令后加 --recipe strong（换一个 --output_dir）再训练一次，"
+            "用开发集上更好的",
+        },
         {
             "en": "KUAKE-QIC (11 labels, 6,931 texts, 630 a label on average): dev accuracy {tuned_all} "
             "(3 seeds); TF-IDF + LinearSVC {svc}",

@@ -67,7 +67,7 @@ def read_records(path, text_key=None, choice=None):
         UsageError: not such a file, or, all at once, the records that are no text with labels.
     """
     where, data = _read_export(Path(path))
-    values = list(_parse_json(where, data))
+    values = list(parse_json(where, data))
     project = find_project(where, [value for _, value in values], text_key, choice)
     records, problems = [], []
     for place, value in values:
@@ -112,7 +112,7 @@ def _read_export(path):
         raise UsageError(f"{path}: cannot be read ({reason}); give an export of doccano or Label Studio") from None
 
 
-def _parse_json(where, data):
+def parse_json(where, data):
     """Yield (place, value) of each record: the lines of JSONL, the items of a JSON list."""
     try:
         text = data.decode("utf-8-sig")
@@ -145,9 +145,9 @@ def _to_record(place, value, project):
         raise RecordError("not a JSON object; export the project as JSONL or JSON")
     if is_task(value):
         data = value["data"]
-        text, label, meta = data.get(project.text_key), _label(labels_of_task(value, project)), _meta(data)
+        text, label, meta = data.get(project.text_key), label_of(labels_of_task(value, project)), _meta(data)
     elif is_minimal(value):
-        text, label = value.get(project.text_key), _label(labels_of_minimal(value, project))
+        text, label = value.get(project.text_key), label_of(labels_of_minimal(value, project))
         meta = _meta(value)
     else:
         text, label, meta = _from_doccano(value, project.text_key)
@@ -163,7 +163,7 @@ def _meta(data):
 
 
 def _from_doccano(value, text_key=None):
-    """Text, label (see _label) and meta data of a doccano record, of any version."""
+    """Text, label (see label_of) and meta data of a doccano record, of any version."""
     if "entities" in value or "relations" in value or "cats" in value:
         raise RecordError(f"spans, as a sequence labelling or intent project exports them; {NEEDED}")
     if "annotations" in value:
@@ -171,10 +171,10 @@ def _from_doccano(value, text_key=None):
         raise RecordError(f"{why}; update doccano and export again")
     # Versions 1.5 and 1.6 call the text "data".
     text = value.get(text_key) if text_key else value.get("text", value.get("data"))
-    return text, _label(value.get("label", value.get("labels"))), _meta(value)
+    return text, label_of(value.get("label", value.get("labels"))), _meta(value)
 
 
-def _label(labels):
+def label_of(labels):
     """The label of a record; None for none, a tuple where there are several.
 
     Numbers are names too (0 and 1 of two classes); several annotators may have given the same label.

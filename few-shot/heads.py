@@ -183,6 +183,26 @@ def fit_weights(logits, truth, share=None):
     return result if share is None else result[0] * np.array([1, share])
 
 
+def out_of_fold(logits, truth, share, seed):
+    """The sum of several logits, each half of the samples with the weights that the other half asks for.
+
+    Args:
+        logits, truth, share: as of fit_weights; at least two samples.
+        seed (int): of the halves.
+
+    Returns:
+        np.ndarray: [samples, classes].
+    """
+    truth = np.asarray(truth)
+    # Other halves than core.calibration's: what a sample's temperature is fitted on has not all seen it.
+    half = np.random.RandomState([seed, 1]).permutation(len(truth)) < len(truth) // 2
+    result = np.empty_like(logits[0], dtype=np.float64)
+    for part in (half, ~half):
+        weights = fit_weights([rows[~part] for rows in logits], truth[~part], share)
+        result[part] = sum(weight * rows[part] for weight, rows in zip(weights, logits))
+    return result
+
+
 # --------------------------------------------------------------------------------------- how sure without a dev set
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 from core.arguments import at_least, load_module, parse_argv, require_packages
 from core.checkpoints import read_model_config
+from core.label_paths import with_levels
 from core.progress import progress_bar
 from utils import UsageError, exit_on_usage_error, prediction_lines, read_json, read_texts, write_lines
 
@@ -131,6 +132,8 @@ def main(argv=None):
     if truth is not None:
         right = sum(label == labels[index] for (label, _), index in zip(answers, truth))
         print(f"Accuracy: {right / len(texts):.2%} ({right} of {len(texts)} texts)", file=sys.stderr)
+        levels = predictor.paths.scores(truth, [labels.index(label) for label, _ in answers])
+        print("\n".join(with_levels([], "test", levels)), end="\n" * (len(levels) > 0), file=sys.stderr)
 
 
 if __name__ == "__main__":

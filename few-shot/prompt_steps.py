@@ -9,12 +9,15 @@ from scipy.special import softmax
 
 from core.arguments import load_module
 from core.batches import TextDataset
-from core.checkpoints import read_run_file
+from core.calibration import calibration_line, export_facts, without_calibration
+from core.checkpoints import EXPORT_FILE, read_run_file
 from core.encoders import make_encoder
 from core.export import parity_table, verify_export
+from core.label_paths import SEPARATOR_KEY, LabelPaths, level_metrics, stored_separator, with_levels
+from core.model_card import Card, base_model, data_sizes, decided_by_dev, dev_scores, training_flags, write_cards
 from core.trainer import ResumableEarlyStopping, compute_metrics
 from core.vocabulary import UnknownWatch
-from utils import UsageError, evaluation_report, prediction_lines, write_lines
+from utils import UsageError, evaluation_report, prediction_lines, read_json, write_lines
 
 few_shot = load_module("few_shot_utils", Path(__file__).with_name("utils.py"))
 
@@ -44,6 +47,8 @@ def prepare(run, trained, checkpoint):
         model, tokenizer = few_shot.load_trained(trained, *settings)
     else:
         model, tokenizer = few_shot.load_pretrained(run.model_flags.model_name_or_path, *settings)
+    if run.data_flags.label_separator != stored_separator(model.plm.config.to_dict()):
+        setattr(model.plm.config, SEPARATOR_KEY, run.data_flags.label_separator)
     return make_trainer(model, tokenizer, run)
 
 
@@ -66,7 +71,7 @@ def make_trainer(model, tokenizer, run):
     encode = few_shot.make_encoder(model.template)
     datasets = {
         split: TextDataset(examples[0], examples[1] or [], encode) if examples else None
-        for split, examples in {"train": data.train, "dev": data.dev, "test": data.test}.items()
+        for split, examples in {"train": data.train, "dev": data.dev or data.export_dev, "test": data.test}.items()
     }
     if args.should_log:
         warn_of_unknown(tokenizer, run)
@@ -85,6 +90,7 @@ def make_trainer(model, tokenizer, run):
         fingerprint=run.fingerprint,
     )
     trainer.test_dataset = datasets["test"]
+    trainer.data_sizes = data_sizes(data.labels, train=data.train, dev=data.dev)
     return trainer
 
 
@@ -99,23 +105,27 @@ def warn_of_unknown(tokenizer, run):
             watch.look(f"{folder}: {what}", examples[0])
 
 
-def evaluate(trainer, labels):
-    """Log and save accuracy and macro averages on dev, and log precision, recall and F1 of every class."""
+def evaluate(trainer, labels, separator):
+    """Log and save accuracy and macro averages on dev, of each level of the labels too, and log precision, recall and
+    F1 of every class."""
     output = trainer.predict(trainer.eval_dataset, metric_key_prefix="eval")
     truth = [feature["labels"] for feature in trainer.eval_dataset.features]
-    for line in evaluation_report("dev", labels, truth, output.predictions.argmax(axis=1)):
+    predicted = output.predictions.argmax(axis=1)
+    levels = LabelPaths(labels, separator).scores(truth, predicted)
+    for line in with_levels(evaluation_report("dev", labels, truth, predicted), "dev", levels):
         logger.info(line)
     trainer.log_metrics("eval", output.metrics)
-    trainer.save_metrics("eval", output.metrics)
+    trainer.save_metrics("eval", {**output.metrics, **level_metrics("eval_", levels)})
 
 
-def predict(trainer, data, file_name):
+def predict(trainer, data, file_name, separator):
     """Write label and score of every text of test.txt, else of data.txt; the report where test.txt has labels.
 
     Args:
         trainer (FewShotTrainer): with the test data set.
         data (train.Data): the same texts, and the labels.
         file_name (str): of the predictions in output_dir.
+        separator (str): between the parts of labels.
     """
     texts, truth = data.test
     output = trainer.predict(trainer.test_dataset)
@@ -124,9 +134,10 @@ def predict(trainer, data, file_name):
     probabilities = softmax(output.predictions.astype("float64"), axis=1)
     predicted = probabilities.argmax(axis=1)
     if truth is not None:
-        for line in evaluation_report("test", data.labels, truth, predicted):
+        levels = LabelPaths(data.labels, separator).scores(truth, predicted)
+        for line in with_levels(evaluation_report("test", data.labels, truth, predicted), "test", levels):
             logger.info(line)
-        trainer.save_metrics("test", output.metrics)
+        trainer.save_metrics("test", {**output.metrics, **level_metrics("test_", levels)})
     answers = [(data.labels[class_id], scores[class_id]) for class_id, scores in zip(predicted, probabilities)]
     lines = prediction_lines(texts, truth and [data.labels[index] for index in truth], answers)
     path = Path(trainer.args.output_dir) / file_name
@@ -140,10 +151,57 @@ def export(trainer, run):
     dev, settings = trainer.eval_dataset, (run.template, trainer.max_length)
     compares = dev is not None and trainer.args.world_size == 1
     expected = trainer.predict(dev).predictions if compares else None
-    few_shot.export_prompt_model(trainer.model, trainer.tokenizer, *settings, folder, export_type)
+    facts = confidence_facts(trainer, run, expected)
+    few_shot.export_prompt_model(trainer.model, trainer.tokenizer, *settings, folder, export_type, facts)
     logger.info(f"Exported model, tokenizer, template and labels to {folder}")
+    rows = []
     if compares:
         formats = ["paddle", "onnx"] if export_type == "onnx" else ["paddle"]
         rows = verify_export(folder, dev, expected, few_shot.PromptPredictor, formats)
         for line in parity_table(rows):
             logger.info(line)
+    describe_export(trainer, run, folder, expected, rows)
+
+
+def confidence_facts(trainer, run, logits):
+    """What export.json says of the probabilities (core/calibration.py); logged in a line.
+
+    Args:
+        trainer (FewShotTrainer): with dev, where there is one.
+        run (train.Run): flags and data.
+        logits (np.ndarray | None): of the model on dev; None where there are none.
+    """
+    if logits is None:
+        why = "a temperature is fitted in one process only; export again without paddle.distributed.launch"
+        if trainer.eval_dataset is None:
+            why = run.data.why_no_dev or "--calibrate False"
+        facts = without_calibration(why)
+    else:
+        truth = [feature["labels"] for feature in trainer.eval_dataset.features]
+        paths = LabelPaths(run.data.labels, run.data_flags.label_separator)
+        facts = export_facts(logits, truth, paths, run.args.seed, run.model_flags.calibrate)
+    logger.info(calibration_line(facts))
+    return facts
+
+
+def describe_export(trainer, run, folder, logits, rows):
+    """Write the model card of a finished export; arguments as of core.pipeline.describe_export."""
+    data, stored = run.data, read_run_file(run.trained or run.args.output_dir)
+    fingerprint, scores = stored.get("fingerprint") or {}, None
+    if logits is not None and len(logits):
+        truth = [feature["labels"] for feature in trainer.eval_dataset.features]
+        scores = dev_scores(data.labels, truth, logits, run.args.seed)
+    given = data_sizes(data.labels, train=data.train, dev=data.dev or data.export_dev)
+    card = Card(
+        labels=data.labels,
+        content=read_json(folder / EXPORT_FILE),
+        sizes={**(stored.get("data") or {}), **given},
+        flags=training_flags(fingerprint, "PromptTuningArguments") if fingerprint else [],
+        trained=bool(fingerprint),
+        base=base_model(run.trained or run.args.output_dir, fingerprint),
+        by_dev=decided_by_dev(fingerprint),
+        scores=scores,
+        why_no_scores=data.why_no_dev or "no dev data, or several processes",
+        rows=rows,
+    )
+    write_cards(folder, card, logger.warning)

@@ -11,14 +11,18 @@ from paddlenlp.utils.log import logger
 from core import ngram_layer
 from core.arguments import load_module
 from core.batches import TextDataset
+from core.calibration import MIN_SAMPLES, calibration_line, export_facts, without_calibration
+from core.checkpoints import EXPORT_FILE, MODEL_WEIGHTS, weights_digest
 from core.encoders import make_encoder, pad_batch, run_sorted
-from core.export import export_classifier
+from core.export import export_classifier, parity_table, verify_export
+from core.label_paths import SEPARATOR, LabelPaths, separator_facts
 from core.loading import load_config_and_tokenizer, load_weights, max_positions, uses_token_types
+from core.model_card import Card, base_model, data_sizes, dev_scores, told_flags, write_cards
 from core.pooling import PooledEncoder
 from core.progress import progress_bar
 from core.trainer import adamw
 from core.vocabulary import UnknownWatch
-from utils import UsageError
+from utils import UsageError, read_json
 
 heads = load_module("few_shot_heads", Path(__file__).with_name("heads.py"))
 
@@ -121,6 +125,7 @@ class Learner:
         self.model = SentenceClassifier(encoder, self.tokenizer.pad_token_id, len(self.labels))
         self.encode = make_encoder(self.tokenizer, flags.max_seq_length, uses_token_types(self.model))
         self.watch = UnknownWatch(self.tokenizer, self.encode, flags.model_name_or_path, logger.warning)
+        self.sizes, self.out_of_fold = {}, None
 
     def fit(self, texts, label_ids, dev=None, unlabelled=()):
         """Tune the encoder and set the head; label words are samples like others.
@@ -133,6 +138,7 @@ class Learner:
             unlabelled (list[str]): texts of data.txt.
         """
         flags = self.flags
+        self.sizes = data_sizes(self.labels, train=(texts, label_ids) if len(texts) else None, dev=dev)
         features = self.encode([*texts, *self.words])
         self.watch.look("the training texts and label words", [*texts, *self.words], features)
         label_ids = np.concatenate([label_ids, np.arange(len(self.labels))]).astype(int)
@@ -163,8 +169,11 @@ class Learner:
         if dev:
             dev_features = self.encode(dev[0])
             logits = [embed(dev_features) @ head + bias for embed, head, bias, _ in views]
-            weights = heads.fit_weights(logits, dev[1], flags.ngram_weight if len(views) > 1 else None)
+            share = flags.ngram_weight if len(views) > 1 else None
+            weights = heads.fit_weights(logits, dev[1], share)
             self.calibration = {"on": "dev.txt", "texts": len(dev[1])}
+            if len(dev[1]) >= MIN_SAMPLES:
+                self.out_of_fold = heads.out_of_fold(logits, dev[1], share, flags.seed)
         elif len(texts):
             left_out = sum(weight * logits for weight, (*_, logits) in zip(weights, views))
             accuracy = float((left_out.argmax(axis=1) == label_ids[:count]).mean())
@@ -238,9 +247,75 @@ class Learner:
         return {name: paddle.to_tensor(rows) for name, rows in batch.items()}
 
     def export(self, folder, dev):
-        """Write the export folder; `dev` (texts, class ids) gives onnx_int8 its ranges."""
+        """Write the export folder with its model card; compare its formats where there is dev.
+
+        Args:
+            folder (Path): where to.
+            dev (tuple | None): texts and class ids; they give onnx_int8 its ranges, and the export its temperature and
+                what can be promised of it (core/calibration.py).
+        """
         flags = self.flags
-        facts = {"model_name_or_path": flags.model_name_or_path, "calibration": self.calibration}
+        facts = {"model_name_or_path": flags.model_name_or_path, **self.confidence_facts(dev)}
+        facts.update(separator_facts(self.labels, flags.label_separator or SEPARATOR))
         options = {"types": flags.export_type, "facts": facts}
-        options["dev"] = TextDataset(*dev, self.encode) if dev else None
+        options["dev"] = dataset = TextDataset(*dev, self.encode) if dev else None
         export_classifier(self.model, self.tokenizer, self.labels, flags.max_seq_length, folder, **options)
+        rows, scores = [], None
+        if dev:
+            expected = self.logits(dataset.features)
+            rows, scores = (
+                verify_export(folder, dataset, expected),
+                dev_scores(self.labels, dev[1], expected, flags.seed),
+            )
+            logger.info(f"{folder}, {len(dataset)} samples of dev:")
+            for line in parity_table(rows):
+                logger.info(line)
+        self.describe(folder, rows, scores)
+
+    def confidence_facts(self, dev):
+        """What export.json says of the probabilities: as core.calibration.export_facts, and what `fit` knows.
+
+        The logits are out of fold: the weights of a half of dev are those that the other half asks for.
+        """
+        if not dev:
+            where = self.flags.data_dir / "dev.txt"
+            facts = without_calibration(f"there is no {where} to fit a temperature on; add one of {MIN_SAMPLES} texts")
+        else:
+            logits = self.out_of_fold if self.out_of_fold is not None else np.zeros((len(dev[1]), len(self.labels)))
+            paths = LabelPaths(self.labels, self.flags.label_separator or SEPARATOR)
+            facts = export_facts(logits, dev[1], paths, self.flags.seed, self.flags.calibrate)
+        logger.info(calibration_line(facts))
+        return {**facts, "calibration": {**self.calibration, **facts["calibration"]}}
+
+    def logits(self, features):
+        """The model's logits, float32 [texts, classes], without the temperature of its export."""
+
+        def run(some):
+            return self.model(**self._batch(some)).numpy()
+
+        self.model.eval()
+        features = [{name: row for name, row in feature.items() if name != "labels"} for feature in features]
+        with paddle.no_grad():
+            return run_sorted(features, self.flags.per_device_eval_batch_size, run)
+
+    def describe(self, folder, rows, scores):
+        """Write the model card (core/model_card.py); rows and scores of dev, empty and None without it."""
+        flags, name = self.flags, self.flags.model_name_or_path
+        fingerprint = {"model_name_or_path": name}
+        if Path(name).is_dir():
+            fingerprint[MODEL_WEIGHTS] = weights_digest(name)
+        untold = ("data_dir", "output_dir", "device", "export_type", "calibrate", "defaults")
+        values = {key: value for key, value in vars(flags).items() if key not in untold and not key.startswith("do_")}
+        card = Card(
+            labels=self.labels,
+            content=read_json(Path(folder) / EXPORT_FILE),
+            sizes=self.sizes,
+            flags=told_flags(values, getattr(flags, "defaults", {})),
+            trained=True,
+            base=base_model(flags.output_dir, fingerprint),
+            by_dev=["weights"] if scores else [],
+            scores=scores,
+            why_no_scores="there is no dev.txt",
+            rows=rows,
+        )
+        write_cards(folder, card, logger.warning)

@@ -21,8 +21,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.arguments import at_least, load_module, parse_argv, require_onnx
+from core.arguments import at_least, boolean, load_module, parse_argv, require_onnx
 from core.checkpoints import EXPORT_FILE, EXPORT_TYPES
+from core.label_paths import SEPARATOR, LabelPaths, separator_problems, with_levels
 from core.progress import progress_bar
 from utils import (
     UsageError,
@@ -68,13 +69,19 @@ def parse_flags(argv):
     add("--unlabelled_weight", type=float, default=0.1, help=weight)
     weight = "of the n-grams' logits against the vectors'; 0: without n-grams (default: fitted on dev.txt, else 0.5)"
     add("--ngram_weight", type=float, default=None, help=weight)
+    calibrated = "fit a temperature on dev.txt and put it into the graphs, where it has 100 texts (default: True)"
+    add("--calibrate", type=boolean, default=True, help=calibrated)
     add("--max_seq_length", type=int, default=128, help="tokens kept of a text (default: %(default)s)")
+    levels = f"between the parts of labels that are paths (default: the export's own; {SEPARATOR} for a new one)"
+    add("--label_separator", help=levels)
     add("--per_device_eval_batch_size", type=int, default=32, help="(default: %(default)s)")
     add("--device", default="gpu", help="gpu, gpu:<n> or cpu; without a GPU the CPU is used (default: gpu)")
     add("--seed", type=int, default=42, help="of batches and dropout (default: %(default)s)")
     flags = parse_argv(parser, argv)
+    flags.defaults = {action.dest: action.default for action in parser._actions}
     problems = at_least(flags, max_steps=0, labels_per_batch=2, samples_per_label=2, max_seq_length=3)
     problems += at_least(flags, per_device_eval_batch_size=1, unlabelled_weight=0, ngram_weight=0)
+    problems += separator_problems(flags.label_separator)
     for name in ("tuned_share", "shrinkage"):
         if not 0 <= getattr(flags, name) <= 1:
             problems.append(f"--{name} {getattr(flags, name)}: give a number from 0 to 1")
@@ -162,8 +169,9 @@ def score_note(folder):
     return "", ""
 
 
-def report(split, predictor, texts, truth, path=None):
-    """Print the report where there are labels; write `path`: text, label, prediction and score of every text.
+def report(split, predictor, texts, truth, separator, path=None):
+    """Print the report, of each level too, where there are labels; write `path`: text, label, prediction and score of
+    every text.
 
     Returns:
         list[str]: accuracy and file, for the end of the run.
@@ -176,7 +184,8 @@ def report(split, predictor, texts, truth, path=None):
             bar.update(len(answers) - bar.n)
     if truth is not None:
         predicted = [predictor.labels.index(label) for label, _ in answers]
-        print("\n".join(evaluation_report(split, predictor.labels, truth, predicted)))
+        levels = LabelPaths(predictor.labels, separator).scores(truth, predicted)
+        print("\n".join(with_levels(evaluation_report(split, predictor.labels, truth, predicted), split, levels)))
         right = sum(one == other for one, other in zip(truth, predicted))
         lines.append(f"Accuracy on {split}.txt: {right / len(texts):.2%} ({right} of {len(texts)} texts)")
     if path:
@@ -225,10 +234,11 @@ def main(argv=None):
         predictor = load_export(flags, warned)
         if predictor.labels != labels:
             raise UsageError(f"{flags.data_dir / 'label.txt'}: not the labels of {predictor.path}; train again")
+        separator = flags.label_separator or predictor.paths.separator
         if flags.do_eval:
-            lines += report("dev", predictor, *dev)
+            lines += report("dev", predictor, *dev, separator)
         if flags.do_predict:
-            lines += report("test", predictor, *to_predict, flags.output_dir / PREDICTION_FILE)
+            lines += report("test", predictor, *to_predict, separator, flags.output_dir / PREDICTION_FILE)
     print("\n".join([*lines, f"Next: {next_step(flags)}"]))
 
 

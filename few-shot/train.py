@@ -40,12 +40,15 @@ from core.arguments import (
     require_onnx,
     training_problems,
 )
-from core.checkpoints import read_run_file, run_fingerprint, starting_weights
+from core.checkpoints import read_model_config, read_run_file, run_fingerprint, starting_weights
+from core.checks import dev_at_hand
+from core.label_paths import SEPARATOR, separator_problems, stored_separator
 from utils import UsageError, exit_on_usage_error, read_examples, read_json, read_label_words, read_texts
 
 DEFAULTS = {"output_dir": "./checkpoints/"}
 EXPORT_TYPES = ("paddle", "onnx")
 PREDICTIONS_FILE = "predictions.txt"
+PLM_DIR = "plm"  # see utils.py, whose import takes seconds
 # What a part of a template may be, and what may stand beside it.
 PARTS = ("text", "soft", "hard", "mask", "sep", "soft_id")  # soft_id: the vectors of an earlier part once more
 ATTRIBUTES = dict.fromkeys(("length", "hidden_size", "position", "token_type"), int)
@@ -70,6 +73,13 @@ class DataArguments:
         default="lstm", metadata={"help": "What the soft part of the prompt goes through: lstm, mlp or None."}
     )
     encoder_hidden_size: int = field(default=200, metadata={"help": "Units of the soft encoder."})
+    label_separator: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "Between the parts of labels that are paths, such as illness##cold: reports have each level, and "
+            f"the export keeps it. None means the model's own, which is {SEPARATOR} for a new one."
+        },
+    )
     early_stopping: bool = field(default=False, metadata={"help": "Stop when the metric no longer improves."})
     early_stopping_patience: int = field(
         default=4, metadata={"help": "Stop after this many evaluations without progress."}
@@ -98,6 +108,13 @@ class ModelArguments:
         default="paddle",
         metadata={"help": "paddle, or onnx, which writes model.onnx beside the Paddle graph."},
     )
+    calibrate: bool = field(
+        default=True,
+        metadata={
+            "help": "Fit a temperature on dev.txt, where it has 100 texts, and put it into the exported graphs, so "
+            "that whoever runs them gets calibrated probabilities; labels stay."
+        },
+    )
 
 
 @dataclass
@@ -111,6 +128,8 @@ class Data:
     train: Optional[tuple]
     dev: Optional[tuple]
     test: Optional[tuple]
+    export_dev: Optional[tuple] = None  # dev where only an export's calibration has a use for it
+    why_no_dev: str = ""  # where there is none
 
     @property
     def labels(self):
@@ -151,9 +170,9 @@ def main(argv=None):
     if not trained:
         train_and_save(trainer, checkpoint, run.data_flags.keep_optimizer)
     if args.do_eval:
-        steps.evaluate(trainer, run.data.labels)
+        steps.evaluate(trainer, run.data.labels, run.data_flags.label_separator)
     if args.do_predict:
-        steps.predict(trainer, run.data, PREDICTIONS_FILE)
+        steps.predict(trainer, run.data, PREDICTIONS_FILE, run.data_flags.label_separator)
     if args.do_export and args.should_save:
         steps.export(trainer, run)
     if args.should_save:
@@ -178,12 +197,14 @@ def parse_all(argv):
     if light.do_train:
         trained = None
         template = parse_prompt(data_flags.prompt, data_flags.soft_encoder, data_flags.encoder_hidden_size)
-        data = read_data(data_flags.data_dir, light)
+        data = read_data(data_flags.data_dir, light, calibrates=model_flags.calibrate)
     else:
         trained, run_file = find_trained(light)
         template = run_file["template"]
-        data = read_data(data_flags.data_dir, light, run_file["label_words"])
+        data = read_data(data_flags.data_dir, light, run_file["label_words"], model_flags.calibrate)
         defaults = {**DEFAULTS, "max_seq_length": run_file["max_seq_length"]}
+    stored = read_model_config(Path(trained, PLM_DIR)) if trained else None
+    data_flags.label_separator = data_flags.label_separator or stored_separator(stored or {})
 
     from paddlenlp.prompt import PromptTuningArguments
     from paddlenlp.trainer import PdArgumentParser
@@ -246,7 +267,9 @@ def check_flags(model_flags, data_flags, args):
         problems.append(f"--export_type {model_flags.export_type}: not known; use one of {', '.join(EXPORT_TYPES)}")
     if data_flags.soft_encoder not in ("lstm", "mlp", None):
         problems.append(f"--soft_encoder {data_flags.soft_encoder}: not known; use one of lstm, mlp, None")
-    problems += at_least(data_flags, encoder_hidden_size=1)
+    if not (model_flags.calibrate or args.do_export):
+        problems.append("--calibrate False: has a part in an export only; add --do_export")
+    problems += at_least(data_flags, encoder_hidden_size=1) + separator_problems(data_flags.label_separator)
     if not args.ppt_learning_rate > 0:
         problems.append(f"--ppt_learning_rate {args.ppt_learning_rate}: must be above 0")
     if args.unified_checkpoint:
@@ -336,13 +359,14 @@ def find_trained(args):
     return folder, fingerprint
 
 
-def read_data(data_dir, args, trained_words=None):
+def read_data(data_dir, args, trained_words=None, calibrates=False):
     """Read the files that this run needs, and no others.
 
     Args:
         data_dir (str): the folder.
         args: PromptTuningArguments, or their fields.
         trained_words (dict[str, str] | None): the labels and words of a trained model, which label.txt must have too.
+        calibrates (bool): an export is calibrated on dev.txt, where that is there.
 
     Returns:
         Data: texts and class ids a split; test.txt's ids are None where it has no labels or data.txt stands for it.
@@ -357,12 +381,16 @@ def read_data(data_dir, args, trained_words=None):
                 f"{folder / 'label.txt'}: not the labels that the model was trained on, which are "
                 f"{' '.join(trained_words)}; give the data folder of its training"
             )
-    labels = list(words)
+    labels, spare = list(words), (None, "")
+    if args.do_export and calibrates and not needs_dev:
+        spare = dev_at_hand(folder / "dev.txt", folder / "label.txt", list(trained_words or words))
     return Data(
         label_words=trained_words or words,
         train=read_examples(folder / "train.txt", labels) if args.do_train else None,
         dev=read_examples(folder / "dev.txt", labels) if needs_dev else None,
         test=read_texts(folder, labels) if args.do_predict else None,
+        export_dev=spare[0],
+        why_no_dev=spare[1],
     )
 
 

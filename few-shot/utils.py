@@ -4,6 +4,7 @@ Where PaddleNLP 2.8.1's paddlenlp.prompt or Paddle 2.6.2 is wrong, the smallest 
 comment says which fault it mends.
 """
 
+import contextlib
 import copy
 import inspect
 import sys
@@ -27,6 +28,7 @@ from paddlenlp.transformers import AutoConfig, AutoModelForMaskedLM, AutoTokeniz
 from paddlenlp.utils.log import logger
 
 from core.checkpoints import EXPORT_FILE
+from core.confidence import temperature_of
 from core.cpu import paddle_version
 from core.encoders import make_encoder as make_plain_encoder
 from core.export import (
@@ -38,6 +40,7 @@ from core.export import (
     versions,
     write_graph,
 )
+from core.label_paths import separator_facts, stored_separator
 from core.loading import MODEL_FILE, load_config_and_tokenizer, load_masked_lm, max_positions
 from core.predictor import Predictor
 from core.progress import progress_bar
@@ -330,14 +333,40 @@ class FewShotTrainer(ClassificationTrainer, PromptTrainer):
 # --------------------------------------------------------------------------------------------------------- export
 
 
-def export_prompt_model(model, tokenizer, parts, max_seq_length, folder, export_type="paddle"):
+class DividedBy(paddle.nn.Layer):
+    """A layer whose output is divided by a number."""
+
+    def __init__(self, layer, divisor):
+        super().__init__()
+        self.layer, self.divisor = layer, divisor
+
+    def forward(self, inputs):
+        return self.layer(inputs) / self.divisor
+
+
+@contextlib.contextmanager
+def tempered(model, temperature):
+    """Let a prompted model's logits be divided by a temperature for a while, in what is exported too."""
+    if temperature == 1.0:
+        yield
+        return
+    verbalizer, head = model.verbalizer, model.verbalizer.head
+    verbalizer.head = DividedBy(head, temperature)
+    try:
+        yield
+    finally:
+        verbalizer.head = head
+
+
+def export_prompt_model(model, tokenizer, parts, max_seq_length, folder, export_type="paddle", facts=None):
     """Write an export folder: the static graph, and what Taskflow(mode="prompt") and infer.py need.
 
         model.pdmodel, .pdiparams     the static graph
         model.onnx                    with export_type onnx
         tokenizer files, id2label.json, template_config.json, verbalizer_config.json
         model_state.pdparams, plm/    the model for Taskflow's is_static_model=False; plm/ it wants in both cases
-        export.json                   template, max_length, versions, metrics on dev, and the size of every file
+        export.json                   template, max_length, versions, metrics on dev, temperature, sizes of all files
+        README.md, README_en.md       the model card, which prompt_steps.py writes
 
     The model's forward is a static function afterwards: evaluate before.
 
@@ -348,6 +377,7 @@ def export_prompt_model(model, tokenizer, parts, max_seq_length, folder, export_
         max_seq_length (int): tokens of an input in training.
         folder: the export folder. Files of an earlier export that this one does not replace are removed.
         export_type (str): paddle or onnx.
+        facts (dict | None): more for export.json; the temperature in its calibration goes into the graphs.
 
     Raises:
         UsageError: the conversion to ONNX failed; the folder is then as it was.
@@ -356,7 +386,8 @@ def export_prompt_model(model, tokenizer, parts, max_seq_length, folder, export_
     labels = model.verbalizer.labels
     old_files = read_json(Path(folder) / EXPORT_FILE).get("files", {})
     with staged_files(folder) as stage:
-        write_graph(model, model.get_input_spec(), stage)
+        with tempered(model, temperature_of(facts or {})):
+            write_graph(model, model.get_input_spec(), stage)
         if export_type == "onnx":
             save_onnx(convert_to_onnx(stage, "model"), stage / "model.onnx")
         save_labels_and_tokenizer(stage, tokenizer, labels, max_seq_length)
@@ -369,6 +400,8 @@ def export_prompt_model(model, tokenizer, parts, max_seq_length, folder, export_
         files = file_sizes(stage)
         content = {"max_length": max_seq_length, "num_labels": len(labels), "types": ["paddle"], "template": parts}
         content["types"] += ["onnx"] if export_type == "onnx" else []
+        content.update(separator_facts(labels, stored_separator(model.plm.config.to_dict())))
+        content.update(facts or {})
         write_json(stage / EXPORT_FILE, {**content, "versions": versions(), "files": files}, ascii_only=True)
     delete_replaced(folder, old_files, files)
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 import train
-from tests.helpers import LABEL_WORDS, LABELS, ROOT, save_tiny_ernie, train_flags, write_data
+from tests.helpers import LABEL_WORDS, LABELS, ROOT, distill_flags, save_tiny_ernie, train_flags, write_data
 
 os.environ.setdefault("PPNLP_HOME", str(ROOT / ".pytest_cache" / "ppnlp"))
 
@@ -141,6 +141,20 @@ def calibrated(trained_once, tmp_path_factory):
     flags = f"--do_export --device cpu --data_dir {large} --model_name_or_path {checkpoint} --output_dir {checkpoint}"
     train.main([*flags.split(), "--export_type", "onnx", "onnx_int8"])
     return large, checkpoint, checkpoint / "export"
+
+
+@pytest.fixture(scope="session")
+def distilled(calibrated, tmp_path_factory, sample_lines):
+    """(data, checkpoint) of a model with an export in every format, and a student of n-grams beside it."""
+    data = tmp_path_factory.mktemp("distilled")
+    for name in ("dev.txt", "label.txt"):
+        shutil.copy(calibrated[0] / name, data)
+    (data / "train.txt").write_text("\n".join(sample_lines["train"]) + "\n", encoding="utf-8")
+    (data / "data.txt").write_text("头疼应该吃什么药\n感冒了去哪个医院看\n头疼应该吃什么药\n", encoding="utf-8")
+    checkpoint = data / "checkpoint"
+    shutil.copytree(calibrated[1], checkpoint)
+    train.main(distill_flags(data, checkpoint, "--cascade_loss", "3"))
+    return data, checkpoint
 
 
 @pytest.fixture

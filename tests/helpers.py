@@ -89,6 +89,12 @@ def compress_flags(data, checkpoint, output, *more):
     ]
 
 
+def distill_flags(data, checkpoint, *more):
+    """A student of n-grams, of a model with max_length 32."""
+    own = "--do_compress --strategy distill --student ngram --device cpu --max_length 32 --disable_tqdm True"
+    return [*own.split(), "--data_dir", str(data), "--model_name_or_path", str(checkpoint), *map(str, more)]
+
+
 def few_shot_flags(data, model, output, *more):
     """Flags of a short prompt learning on the CPU; later ones win."""
     own = (

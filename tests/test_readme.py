@@ -19,6 +19,8 @@ import pytest
 
 import train
 from core.arguments import load_argument_classes
+from core.named_recipes import typed
+from core.recipe_flags import NAMED_RECIPES
 from tests.helpers import ROOT, load_script, write_few_shot_data
 
 # Folders with a README.md in Chinese and a README_en.md.
@@ -27,6 +29,7 @@ FOLDERS = [
     "analysis",
     "data",
     "deploy",
+    "deploy/batch",
     "deploy/simple_serving",
     "deploy/triton_serving",
     "few-shot",
@@ -44,15 +47,18 @@ FOREIGN_FLAGS = set(
 
 # Files that a command writes, or that the reader has; names without a folder.
 PRODUCED = set(
-    """all.txt again.jsonl aug.txt bad_case.txt changed.txt class.txt classes.tsv config.json confusion_matrix.png
-    corpus.tsv corrected.jsonl coverage.png doccano.jsonl dual_encoder.json evaluate.html export.json id2label.json
+    """all.txt again.jsonl answers.jsonl aug.txt bad_case.txt changed.txt class.txt classes.tsv config.json
+    confusion_matrix.png corpus.tsv corrected.jsonl coverage.png doccano.jsonl dual_encoder.json evaluate.html
+    export.json id2label.json
     labels.txt levels.json model.py new.txt other.txt pairs.txt parity.json predictions.txt raw.txt
     reliability.png report.html report.json result.jsonl sent_interpret.txt
     special_tokens_map.json sparse.txt support.txt template_config.json test.txt test_results.json to_annotate.jsonl
     tokenizer.json tokenizer_config.json train_dirty.txt train_dirty_rest.txt verbalizer_config.json vocab.txt
     word_interpret.html word_interpret.txt zero_shot.txt
-    pseudo_labels.json pseudo_labels.txt teachers.json
-    conflicts.txt dev.json merges.txt meta.json notes.json tasks.json test.json train.json
+    adjudicated.jsonl agreement.html agreement.json alice.jsonl bob.jsonl conflicts.txt descriptions.txt dev.json
+    encoding.json export.zip labelled.txt merges.txt meta.json monitor.html monitor.json notes.json openapi.json
+    origins.jsonl predictions.jsonl pseudo_labels.json pseudo_labels.txt reference.json stages.json tasks.json
+    teachers.json test.json texts.prom to_adjudicate.jsonl to_annotate.txt to_label.txt train.json
     vocab.json""".split()
 )
 PRODUCED_FOLDERS = ("checkpoint", "checkpoints", "my_data", "my_clean", "my_folds", "recall_result", "features")
@@ -243,7 +249,7 @@ def train_commands():
 
 def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
     monkeypatch.chdir(workplace)
-    training, *stages, debug, compress, export, parity, windows = train_commands()
+    training, *stages, debug, compress, distill, layers, export, parity, windows = train_commands()
     train.main(replaced(training, device="cpu", model_name_or_path=tiny_model))
     for path in ("export/model.pdmodel", "export/id2label.json", "config.json", "model_state.pdparams", "vocab.txt"):
         assert (workplace / "checkpoint" / path).is_file()
@@ -258,6 +264,10 @@ def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
     train.main(replaced(compress, device="cpu"))
     for width in ("0.75", "0.67", "0.5"):
         assert (workplace / "checkpoint" / "prune" / f"width_mult_{width}" / "pruned_model.pdmodel").is_file()
+    train.main(distill)
+    train.main(replaced(layers, device="cpu", student="layers:1", num_train_epochs="1"))
+    for path in ("distill_ngram/ngram_student.npz", "distill_layers_1/model_int8.onnx", "export/student/stages.json"):
+        assert (workplace / "checkpoint" / path).is_file()
     train.main(export)
     assert (workplace / "checkpoint" / "export" / "model_int8.onnx").is_file()
     train.main(parity)
@@ -301,7 +311,9 @@ def test_the_data_example(tmp_path, tiny_model, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     copy_data(tmp_path)
     text = TEXTS["data/README.md"]
-    example = re.findall(r"```shell\n(.*?)```", text[text.index('<a name="6">') :], re.DOTALL)
+    example = re.findall(
+        r"```shell\n(.*?)```", text[text.index('<a name="6">') : text.index('<a name="7">')], re.DOTALL
+    )
     commands = [shlex.split(line) for block in example for line in block.strip().splitlines()]
     truth = dict(line.split("\t") for line in (tmp_path / "data/train.txt").read_text(encoding="utf-8").splitlines())
     done = []
@@ -335,6 +347,13 @@ def test_the_top_readme_shows_commands_of_the_data_s():
         assert len(shown) == 6 and set(shown) <= set(pattern.findall(TEXTS["data/README.md"]))
 
 
+@pytest.mark.parametrize("name", ["README.md", "README_en.md"])
+def test_the_strong_recipe_is_told_as_it_is(name):
+    (row,) = re.findall(r"^\| `--recipe strong` \|.*", TEXTS[name], re.MULTILINE)
+    flags = " ".join(typed(*flag) for flag in NAMED_RECIPES["strong"].items())
+    assert re.findall(r"`([^`]+)`", row)[1] == flags
+
+
 # ------------------------------------------------------------------------------------------------------------ analysis
 
 
@@ -344,7 +363,8 @@ def test_the_analysis_commands(trained, tiny_mlm, monkeypatch, tmp_path, capsys)
     shutil.copy(ROOT / "data" / "data.txt", data)
     commands = python_lines("analysis/README.md")
     assert " ".join(command[0] for command in commands) == (
-        "evaluate.py evaluate.py sent_interpret.py word_interpret.py dirty.py sparse.py sparse.py aug.py aug.py"
+        "evaluate.py evaluate.py sent_interpret.py word_interpret.py dirty.py sparse.py sparse.py aug.py aug.py "
+        "monitor.py"
     )
     values = {
         "dataset_dir": data,
@@ -353,13 +373,18 @@ def test_the_analysis_commands(trained, tiny_mlm, monkeypatch, tmp_path, capsys)
         "train_path": data / "train.txt",
         "aug_path": data / "aug.txt",
         "model_name_or_path": tiny_mlm,
+        "reference": data / "dev.txt",
+        "export_dir": checkpoint / "export",
     }
+    rows = [line.split("\t") for line in (data / "train.txt").read_text(encoding="utf-8").splitlines()]
+    answers = [json.dumps({"text": text, "label": label, "score": 0.9}, ensure_ascii=False) for text, label in rows]
+    (tmp_path / "predictions.jsonl").write_text("\n".join(answers), encoding="utf-8")
     for script, *flags in commands:
         given = {name: value for name, value in values.items() if f"--{name}" in flags}
         importlib.import_module(f"analysis.{script.removesuffix('.py')}").main(replaced(flags, **given))
     for name in "bad_case sent_interpret word_interpret train_dirty train_dirty_rest sparse support aug".split():
         assert (data / f"{name}.txt").is_file()
-    for name in ("evaluate_report/evaluate.html", "word_interpret.html"):
+    for name in ("evaluate_report/evaluate.html", "word_interpret.html", "monitor_report/monitor.html"):
         assert (tmp_path / name).is_file()
     assert "+0.00 points" in capsys.readouterr().out
 

@@ -64,7 +64,7 @@ def test_result_tree_and_metrics(trained_once):
     assert {path.name for path in (checkpoint / "export").iterdir()} == set(
         (
             "model.pdmodel model.pdiparams model.pdiparams.info id2label.json tokenizer_config.json "
-            "vocab.txt special_tokens_map.json export.json parity.json tokenizer.json"
+            "vocab.txt special_tokens_map.json export.json parity.json tokenizer.json README.md README_en.md"
         ).split()
     )
     id2label = json.loads((checkpoint / "export" / "id2label.json").read_text(encoding="ascii"))
@@ -142,13 +142,6 @@ def test_eval_loss_can_choose_the_best_model(data_dir, tiny_model, tmp_path):
     train.main(train_flags(data_dir, tiny_model, tmp_path / "out", "--metric_for_best_model", "eval_loss"))
     state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
     assert state["best_metric"] == min(entry["eval_loss"] for entry in state["log_history"] if "eval_loss" in entry)
-
-
-def test_defaults_fill_from_data_dir_and_explicit_paths_win(data_dir, tmp_path):
-    arguments = train.DataArguments(data_dir=str(data_dir), dev_path="other.txt")
-    assert arguments.train_path == str(data_dir / "train.txt") and arguments.test_path == str(data_dir / "dev.txt")
-    assert arguments.dev_path == "other.txt"
-    assert train.DataArguments().label_path == "./data/label.txt"
 
 
 def test_a_missing_gpu_is_a_warning(trained, log):

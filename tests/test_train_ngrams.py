@@ -85,6 +85,17 @@ def test_a_training_that_begins_from_it(towers, tmp_path):
     assert not same_weights(tmp_path / "off", tmp_path / "on")
 
 
+def test_ernie_m(tiny_ernie_m, data_dir, tmp_path):
+    """Whose tokens are SentencePiece's, and whose inputs are the ids alone."""
+    out = tmp_path / "out"
+    more = "--recipe strong --do_eval --do_export --export_type onnx --num_train_epochs 1"
+    train.main(short(data_dir, tiny_ernie_m, out, more))
+    rows = json.loads((out / "export" / "export.json").read_text())["metrics"]["dev"]
+    assert {row["format"] for row in rows} >= {"paddle", "onnx"}
+    assert all(row["max_difference"] < 1e-4 for row in rows)
+    assert np.abs(state_dict(out)["ngrams.table"][:, :-1]).max() > 0.01
+
+
 def test_in_training_a_text_gets_what_was_left_out_of_it(towers, tmp_path, monkeypatch):
     """And what the model gets is the regression's share, number by number."""
     data, _ = towers

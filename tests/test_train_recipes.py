@@ -12,7 +12,8 @@ from scipy.special import softmax
 
 import train
 from core import recipes, trainer
-from core.recipe_flags import RecipeArguments
+from core.named_recipes import typed
+from core.recipe_flags import NAMED_RECIPES, RecipeArguments
 from tests.helpers import LABELS, ROOT, train_flags, write_data
 from tests.test_train import refusal, results, same_weights, state_dict
 from utils import UsageError
@@ -85,6 +86,28 @@ def test_the_flags_make_another_training_and_their_defaults_do_not(plain, tiny_m
     text = refusal(*flags, "--rdrop_alpha", "2")
     assert "a finished training with another rdrop_alpha (null, now 2.0); add --overwrite_output_dir" in text
     assert 'another pooling (null, now "mean")' in refusal(*flags, "--pooling", "mean")
+
+
+def test_a_named_recipe_is_its_flags_typed_in_full(plain, tiny_model, tmp_path, capsys, log):
+    """It goes on with their training, finds it finished, and is printed."""
+    data, _ = plain
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    command = short(data, tiny_model, out)
+    in_full = " ".join(typed(*flag) for flag in NAMED_RECIPES["strong"].items())
+    by_name, by_hand = [*command, "--recipe", "strong"], [*command, *in_full.split()]
+    assert train.parse_all(by_name).fingerprint == train.parse_all(by_hand).fingerprint
+    train.main([*by_hand, "--keep_optimizer", "True"])
+    shutil.copytree(out, whole)
+    train.main(by_name)
+    assert any("already holds the result of this training" in line for line in log)
+    assert "--recipe" not in capsys.readouterr().out
+    for path in out.iterdir():
+        if path.name != "checkpoint-4":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    train.main(by_name)
+    assert any("Continuing the interrupted training from" in line for line in log) and same_weights(out, whole)
+    assert f"--recipe strong sets {in_full}\n" in capsys.readouterr().out
+    assert "another rdrop_alpha (1.0, now null)" in refusal(*by_name, "--rdrop_alpha", "0")
 
 
 # ---------------------------------------------------------------------------------------------------------- averages
@@ -287,6 +310,8 @@ def test_flags_that_would_do_nothing_on_a_model(plain, tiny_model, tmp_path):
     data, _ = plain
     flags = short(data, with_dropout(tiny_model, tmp_path / "model", 0.0), tmp_path / "out")
     assert "this model has no dropout" in refusal(*flags, "--rdrop_alpha", "1")
+    text = refusal(*flags, "--recipe", "strong")
+    assert "(--recipe strong sets --rdrop_alpha 1.0; --rdrop_alpha 0.0 switches that part off)" in text
     assert not list((tmp_path / "out").glob("*"))
 
 

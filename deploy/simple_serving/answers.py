@@ -68,13 +68,13 @@ class Writer:
     def __init__(self, labels, paths=None):
         paths = paths or LabelPaths(labels)
         self.labels = [json.dumps(label, ensure_ascii=False) for label in labels]
+        self.names = [json.dumps(name, ensure_ascii=False) for name in paths.names]
         # The last one is for the place -1.
-        self.names = [json.dumps(name, ensure_ascii=False) for name in [*paths.names, UNKNOWN]]
         self.name_ids = [json.dumps(class_id) for class_id in [*paths.class_ids, None]]
         self.heads = [f'{{"label":{label},"confidence":' for label in self.labels]
         self.tails = [f',"label_id":{index}}}' for index in range(len(labels))]
 
-    def pieces(self, entries, with_top, is_limited=False, windows=None):
+    def pieces(self, entries, with_top, is_limited=False, unknown=UNKNOWN, windows=None):
         """The JSON of an answer: label, confidence, label_id, an entry a text; with_top also top, all its entries; and
         window, where the answer to any text was one of several windows'.
 
@@ -83,14 +83,16 @@ class Writer:
             with_top (bool): see above.
             is_limited (bool): label is what is sure enough, a parent of labels perhaps or unknown, and label_id null
                 where it is no class; the most probable class is beside it: guess, guess_confidence, guess_id.
+            unknown (str): what the label is where nothing is sure enough; another name than unknown is told, too.
             windows (np.ndarray | None): core.long_texts.WINDOW [texts].
 
         Yields:
             bytes: the next piece.
         """
         answer, entries = entries[:, 0], entries[:, int(is_limited) :]
+        names = [*self.names, json.dumps(unknown, ensure_ascii=False)] if is_limited else self.labels
         columns = [
-            ("label", answer, "id", (self.names if is_limited else self.labels).__getitem__),
+            ("label", answer, "id", names.__getitem__),
             ("confidence", answer, "millionths", in_units),
             ("label_id", answer, "id", self.name_ids.__getitem__ if is_limited else str),
         ]
@@ -111,6 +113,8 @@ class Writer:
             parts = (windows[start : start + PIECE] for start in range(0, len(windows), PIECE))
             yield from joined(map(json.dumps, map(window_facts, part)) for part in parts)
             yield b"]"
+        if is_limited and unknown != UNKNOWN:
+            yield f',"unknown":{names[-1]}'.encode()
         if with_top:
             yield b',"top":['
             step = max(1, PIECE // entries.shape[1])

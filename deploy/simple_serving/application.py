@@ -29,7 +29,10 @@ from deploy.simple_serving.messages import (
 )
 from deploy.simple_serving.models import Model
 from deploy.simple_serving.observing import Metrics, logger
+from deploy.simple_serving.openapi import Document
+from deploy.simple_serving.prediction_log import PredictionLog
 from deploy.simple_serving.query import Refusal, parse_json, read_query
+from deploy.simple_serving.v2 import V2, unknown_model
 from utils import UsageError
 
 # Bytes of a body above which it is read on another thread, and entries of an answer above which it is sent in pieces.
@@ -37,7 +40,8 @@ SHORT_BODY, SHORT_ANSWER = 1 << 16, 2000
 PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
 )
-WATCHED = ("/health", "/metrics")  # asked all the time: not logged
+# Asked all the time, and so not logged: how these begin, and end.
+WATCHED, WATCHED_END = ("/health", "/metrics", "/v2/health"), "/ready"
 
 
 def create_app(settings):
@@ -61,10 +65,14 @@ class Application:
         self.models = {name: Model(name, *place, settings) for name, place in settings.folders().items()}
         self.state = SimpleNamespace(models=self.models)
         self.metrics = Metrics(self.models)
-        self.page = Path(__file__).with_name("page.html").read_bytes()
+        self.prediction_log = PredictionLog(settings, self.metrics.registry) if settings.prediction_log else None
+        pages = {"/": "page.html", "/docs": "docs.html"}
+        self.pages = {path: Path(__file__).with_name(name).read_bytes() for path, name in pages.items()}
         self.pool = ThreadPoolExecutor(1, "answers")
         self.routes = {
             "/": {"GET": self.show_page},
+            "/docs": {"GET": self.show_page},
+            "/openapi.json": {"GET": self.describe},
             "/models": {"GET": self.list_models},
             "/health": {"GET": self.health},
             "/health/live": {"GET": self.live},
@@ -73,6 +81,7 @@ class Application:
         for name in self.models:
             self.routes[f"/models/{name}"] = {"POST": self.predict}
             self.routes[f"/models/{name}/reload"] = {"POST": self.reload}
+        self.routes.update(V2(self).routes)
 
     async def __call__(self, scope, receive, send):
         if scope["type"] == "lifespan":
@@ -105,12 +114,15 @@ class Application:
         for model in self.models.values():
             model.batcher.close()
         self.pool.shutdown(wait=False)
+        if self.prediction_log:
+            await asyncio.to_thread(self.prediction_log.close)
         logger.info("stopped")
         await send({"type": "lifespan.shutdown.complete"})
 
     def begin(self, model):
         """Let a model answer."""
-        model.start(self.metrics.on_turn(model.name), self.loop.call_soon_threadsafe)
+        on_turn, on_stages = self.metrics.on_turn(model.name), self.metrics.on_stages(model.name)
+        model.start(on_turn, self.loop.call_soon_threadsafe, on_stages)
         fields = {"path": f"/models/{model.name}", "folder": str(model.folder), **model.health()}
         logger.info("ready", extra={"fields": fields})
 
@@ -162,11 +174,9 @@ class Application:
         try:
             await self.route(scope, receive, send_observed, observed)
         except Refusal as refusal:
-            content = {"status": refusal.status, "message": refusal.message}
-            if refusal.field:
-                content["field"] = refusal.field
             observed["error"] = refusal.logged
-            await send_whole(send_observed, refusal.status, json_bytes({"error": content}), refusal.headers)
+            content = error_of(path, refusal.status, refusal.message, refusal.field)
+            await send_whole(send_observed, refusal.status, content, refusal.headers)
         except ClientGone:
             status = 499
         except Exception as error:
@@ -174,7 +184,7 @@ class Application:
             if status != 499:
                 raise  # in the middle of an answer: the connection is cut
             message = "the server failed on this request; its log has the reason"
-            await send_whole(send_observed, 500, json_bytes({"error": {"status": 500, "message": message}}))
+            await send_whole(send_observed, 500, error_of(path, 500, message))
         finally:
             seconds = time.perf_counter() - started
             model = observed.get("model", "")
@@ -182,7 +192,7 @@ class Application:
             if model and status == 200:
                 self.metrics.texts.labels(model).inc(observed["texts"])
                 self.metrics.seconds.labels(model).observe(seconds)
-            if not path.startswith(WATCHED):
+            if not path.startswith(WATCHED) and not (path in self.routes and path.endswith(WATCHED_END)):
                 # Other paths, which may hold anything, stay out of the log.
                 fields = {"method": scope["method"], "path": path if path in self.routes else "unknown"}
                 fields.update({"status": status, "ms": round(seconds * 1000, 1), **observed})
@@ -201,6 +211,9 @@ class Application:
         path, method = scope["path"], scope["method"]
         handlers = self.routes.get(path)
         if handlers is None:
+            if path.startswith("/v2/models/"):
+                self.check_key(scope)
+                raise unknown_model(path, list(self.models))
             if path.startswith("/models/"):
                 self.check_key(scope)
                 names = ", ".join(self.models)
@@ -235,26 +248,49 @@ class Application:
                 query = self.query(body)
             else:
                 query = await self.loop.run_in_executor(self.pool, self.query, body)
-            observed["texts"] = len(query["texts"])
-            if self.settings.log_texts:
-                observed["text"] = query["texts"]
+            self.observe(observed, query["texts"])
             model = self.models[name]
-            try:
-                future = model.submit(query)
-                entries = await watch.result(future)
-            except Overloaded:
-                why = f"more than {self.settings.max_waiting_texts} texts wait already; try again later"
-                raise Refusal(503, why, headers={"Retry-After": "2"}) from None
-            except Stopped:
-                raise Refusal(503, "the model has stopped", headers={"Retry-After": "10"}) from None
+            futures = []
+            entries = await self.result(watch, lambda: futures.append(model.submit(query)) or futures[0])
+            entries = self.logged(model, query["texts"], entries)
             with_top = query["top_k"] != 1 or query["conformal"] is not None
-            pieces = model.writer.pieces(entries, with_top, query["min_confidence"] is not None, future.windows)
+            is_limited, windows = query["min_confidence"] is not None, futures[0].windows
+            pieces = model.writer.pieces(entries, with_top, is_limited, query["unknown"], windows)
             if entries.size <= SHORT_ANSWER:
                 await send_whole(send, 200, b"".join(pieces))
             else:
                 await send_pieces(send, pieces, watch, self.pool)
         finally:
             watch.end()
+
+    def observe(self, observed, texts):
+        """What the log has of a request's texts."""
+        observed["texts"] = len(texts)
+        if self.settings.log_texts:
+            observed["text"] = texts
+
+    def logged(self, model, texts, kept):
+        """What a model gave, without the columns for the log of answers, which has them now, where there is one."""
+        return self.prediction_log.take(model, texts, kept) if self.prediction_log else kept
+
+    async def result(self, watch, submit):
+        """What a model gives for a request.
+
+        Args:
+            watch (Watch): of the request.
+            submit (Callable[[], Future]): queues it.
+
+        Raises:
+            Refusal: 503, or what submit raises.
+            ClientGone: the client left.
+        """
+        try:
+            return await watch.result(submit())
+        except Overloaded:
+            why = f"more than {self.settings.max_waiting_texts} texts wait already; try again later"
+            raise Refusal(503, why, headers={"Retry-After": "2"}) from None
+        except Stopped:
+            raise Refusal(503, "the model has stopped", headers={"Retry-After": "10"}) from None
 
     def query(self, body):
         return read_query(parse_json(body), self.settings)
@@ -276,7 +312,7 @@ class Application:
         names = ("max_texts", "max_characters", "max_scores", "max_body_bytes")
         limits = {name: getattr(self.settings, name) for name in names}
         models = [model.describe() for model in self.models.values()]
-        await send_whole(send, 200, json_bytes({"models": models, "limits": limits}))
+        await send_whole(send, 200, json_bytes({"models": models, "limits": limits, "unknown": self.settings.unknown}))
 
     async def health(self, scope, receive, send, observed):
         state = {name: model.health() for name, model in self.models.items()}
@@ -295,7 +331,18 @@ class Application:
 
     async def show_page(self, scope, receive, send, observed):
         headers = {"Content-Security-Policy": PAGE_POLICY}
-        await send_whole(send, 200, self.page, headers, "text/html; charset=utf-8")
+        await send_whole(send, 200, self.pages[scope["path"]], headers, "text/html; charset=utf-8")
+
+    async def describe(self, scope, receive, send, observed):
+        self.check_key(scope)
+        await send_whole(send, 200, json_bytes(Document(self.settings, self.models).content()))
+
+
+def error_of(path, status, message, field=None):
+    """The JSON of an error: bytes. Below /v2 it has the shape of that protocol, a string."""
+    if path.startswith("/v2"):
+        return json_bytes({"error": f"{field}: {message}" if field else message})
+    return json_bytes({"error": {"status": status, "message": message, **({"field": field} if field else {})}})
 
 
 def has_terminal():

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from core.long_texts import WINDOW, LongText
+from core.ngram_student import CHARACTERS, shorten_characters
 from core.predictor import softmax
 
 # What a newcomer waits for at most, besides its own turn, on each thread.
@@ -84,6 +85,8 @@ class Batcher:
         alone (predictor.Predictor | None): has all the cores, for a turn while no other one runs or waits.
         hand_over (Callable[[Callable], None]): calls what completes the requests of a turn, on the thread where
             they are waited for.
+        on_stages (Callable[[int, int], None]): told how many texts of a turn a student answered, and how many the
+            model behind it; not where a predictor has no stages (see core.students).
     """
 
     def __init__(
@@ -93,8 +96,10 @@ class Batcher:
         on_turn=lambda texts, seconds: None,
         alone=None,
         hand_over=lambda complete: complete(),
+        on_stages=lambda student, model: None,
     ):
         self.predictors, self.max_waiting, self.on_turn = predictors, max_waiting, on_turn
+        self.on_stages = on_stages
         self.alone, self.hand_over = alone, hand_over
         self.long_text = getattr(predictors[0], "long_text", None)
         self.waiting_texts = 0
@@ -248,13 +253,16 @@ class Batcher:
         for feature, (job, _) in zip(features, taken):
             if "windows" not in feature:  # Model.submit refuses other lengths
                 shorten(feature, job.max_length)
-        for group in groups_of_similar_length(features, [job.batch_size for job, _ in taken]):
-            rows = softmax(self._logits(predictor, taken, features, group))
-            for keep in {taken[number][0].keep for number in group}:
-                places = [place for place, number in enumerate(group) if taken[number][0].keep is keep]
-                for place, kept in zip(places, keep(rows[places])):
-                    job, index = taken[group[place]]
-                    job.result[index] = kept
+        left = range(len(taken))
+        if hasattr(predictor, "first_stage"):
+            rows, is_open = predictor.first_stage(features)
+            self._keep(taken, np.flatnonzero(~is_open), rows[~is_open])
+            left = np.flatnonzero(is_open).tolist()
+            predictor = getattr(predictor, "model", predictor)
+            self.on_stages(len(taken) - len(left), len(left))
+        groups = groups_of_similar_length([features[n] for n in left], [taken[n][0].batch_size for n in left])
+        for group in ([left[place] for place in group] for group in groups):
+            self._keep(taken, group, softmax(self._logits(predictor, taken, features, group)))
         finished = []
         with self._changed:
             for job, _ in taken:
@@ -275,6 +283,15 @@ class Batcher:
             job, index = taken[number]
             job.future.windows[index] = window
         return logits
+
+    @staticmethod
+    def _keep(taken, group, rows):
+        """Give the probabilities of some texts, numbers in `taken`, to their requests."""
+        for keep in {taken[number][0].keep for number in group}:
+            places = [place for place, number in enumerate(group) if taken[number][0].keep is keep]
+            for place, kept in zip(places, keep(rows[places])):
+                job, index = taken[group[place]]
+                job.result[index] = kept
 
     def _fail(self, jobs, error):
         self.hand_over(lambda: [complete(job.future, error) for job in jobs])
@@ -301,7 +318,9 @@ def complete(future, result):
 def shorten(feature, max_length):
     """Cut a tokenised text as the tokenizer would have: the last token kept is its own last one; in place."""
     for name, ids in feature.items():
-        if len(ids) > max_length:
+        if name == CHARACTERS:
+            feature[name] = shorten_characters(ids, max_length)
+        elif len(ids) > max_length:
             feature[name] = [*ids[: max_length - 1], ids[-1]]
 
 

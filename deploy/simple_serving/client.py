@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's
 
 from core.arguments import at_least, parse_argv
 from core.confidence import share_problem
-from core.label_paths import UNKNOWN, confidence_problem
+from core.label_paths import UNKNOWN, confidence_problem, unknown_problem
 from core.progress import progress_bar
 from utils import MAX_NAMES_IN_MESSAGE, UsageError, exit_on_usage_error, read_cases, write_lines
 
@@ -53,6 +53,7 @@ def parse_flags(argv):
     )
     none = "(default: none, the most probable label)"
     add("--min_confidence", type=number_or_text, metavar="LIMIT", help=f"{limit} {none}")
+    add("--unknown", metavar="NAME", help="what that answer is called (default: as the server says, else unknown)")
     add(
         "--conformal", type=float, metavar="SHARE", help="0.9 or 0.95: in top, labels that hold the right one so often"
     )
@@ -67,6 +68,10 @@ def parse_flags(argv):
         parser.error("; ".join(problems))
     if args.min_confidence is not None and (problem := confidence_problem(args.min_confidence)):
         parser.error(f"--min_confidence {args.min_confidence}: {problem}")
+    if args.unknown is not None and (problem := unknown_problem(args.unknown)):
+        parser.error(f"--unknown {args.unknown}: {problem}")
+    if args.unknown is not None and args.min_confidence is None:
+        parser.error("--unknown is what answers below --min_confidence are called; give that too")
     if args.conformal is not None and (problem := share_problem(args.conformal)):
         parser.error(f"--conformal {args.conformal}: {problem}")
     if args.conformal is not None and args.top_k != 1:
@@ -131,7 +136,8 @@ def classify(session, args, texts):
 
     Returns:
         dict[str, list]: label, confidence, label_id, with --min_confidence guess, guess_confidence and guess_id, and
-        top unless --top_k is 1 and --conformal not given; an entry a text.
+        top unless --top_k is 1 and --conformal not given; an entry a text. And unknown (str), how that is called
+        where it is called otherwise.
 
     Raises:
         UsageError: the server refused, cannot be reached, or is not server.py.
@@ -143,6 +149,8 @@ def classify(session, args, texts):
         parameters["max_seq_len"] = args.max_seq_len
     if args.min_confidence is not None:
         parameters["min_confidence"] = args.min_confidence
+    if args.unknown is not None:
+        parameters["unknown"] = args.unknown
     body = {"data": {"text": texts, "text_pair": None}, "parameters": parameters}
     headers = {"X-API-Key": args.api_key.encode()} if args.api_key else {}
     proxy = proxy_hint(args.url)
@@ -187,20 +195,21 @@ def answers(texts, result):
         yield {"text": text, **{name: result[name][index] for name in names}}
 
 
-def summary(found, min_confidence=None):
+def summary(found, min_confidence=None, unknown=UNKNOWN):
     """How often the labels came, and how many answers are less sure than not, or than asked for; a line.
 
     Args:
         found (list[dict]): as answers gives them.
         min_confidence (float | str | None): the limit that was asked for.
+        unknown (str): what is not so sure is called.
     """
     counts = collections.Counter(answer["label"] for answer in found)
     shown = ", ".join(f"{label} {count}" for label, count in counts.most_common(MAX_NAMES_IN_MESSAGE))
     more = " …" if len(counts) > MAX_NAMES_IN_MESSAGE else ""
     if min_confidence is not None:
-        unknown = sum(answer["label"] == UNKNOWN for answer in found)
+        count = sum(answer["label"] == unknown for answer in found)
         limit = min_confidence if isinstance(min_confidence, str) else f"{min_confidence:g}"
-        return f"{shown}{more}; {unknown} {UNKNOWN}, surer than {limit} of nothing: read these first"
+        return f"{shown}{more}; {count} {unknown}, surer than {limit} of nothing: read these first"
     unsure = sum(answer["confidence"] < 0.5 for answer in found)
     return f"{shown}{more}; {unsure} with a confidence below 0.5: read these first"
 
@@ -208,7 +217,7 @@ def summary(found, min_confidence=None):
 def main(argv=None):
     args = parse_flags(argv)
     texts = [text for _, text, *_ in read_cases(args.file)] if args.file else EXAMPLES
-    found = []
+    found, unknown = [], UNKNOWN
     with requests.Session() as session, progress_bar(total=len(texts), unit="text", disable=not args.file) as bar:
         for start in range(0, len(texts), args.chunk):
             chunk = texts[start : start + args.chunk]
@@ -218,6 +227,7 @@ def main(argv=None):
                 where = f"{args.file}: in texts {start + 1} to {start + len(chunk)}: " if args.file else ""
                 raise UsageError(f"{where}{error}") from None
             found += answers(chunk, result)
+            unknown = result.get("unknown", UNKNOWN)
             bar.update(len(chunk))
     lines = [json.dumps(answer, ensure_ascii=False) for answer in found]
     if not args.file:
@@ -226,7 +236,7 @@ def main(argv=None):
     output = Path(args.output or f"{args.file}.result.jsonl")
     write_lines(output.parent, {output.name: lines}, "--output")
     print(f"{len(lines)} answers are in {output}")
-    print(summary(found, args.min_confidence))
+    print(summary(found, args.min_confidence, unknown))
 
 
 if __name__ == "__main__":

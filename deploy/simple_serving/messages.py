@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import zlib
 
 from deploy.simple_serving.query import Refusal
 
@@ -24,21 +25,27 @@ def header(scope, name):
     return None
 
 
-async def read_body(scope, receive, settings):
-    """The body of a request.
+async def read_body(scope, receive, settings, kinds=("application/json",), codings=()):
+    """The body of a request, as it came.
+
+    Args:
+        scope, receive: of ASGI.
+        settings (Settings): with the limits.
+        kinds (Sequence[str]): content types that it may have.
+        codings (Sequence[str]): ways in which it may be compressed, see decompress.
 
     Raises:
-        Refusal: it is too large or too slow, or is not said to be plain JSON.
+        Refusal: it is too large or too slow, or is not said to be of these kinds.
         ClientGone: it will not come.
     """
     kind = (header(scope, b"content-type") or "application/json").split(";")[0].strip().lower()
-    if kind != "application/json":
+    if kind not in kinds:
         what = "Content-Type is %s; send JSON with the header Content-Type: application/json"
         raise Refusal(415, what, quoted=kind[:40])
     coding = (header(scope, b"content-encoding") or "identity").strip().lower()
-    if coding != "identity":
+    if coding != "identity" and coding not in codings:
         what = "Content-Encoding is %s; send the body as it is, without that header"
-        raise Refusal(415, what, headers={"Accept-Encoding": "identity"}, quoted=coding[:40])
+        raise Refusal(415, what, headers={"Accept-Encoding": ", ".join(codings) or "identity"}, quoted=coding[:40])
 
     def check_size(size):
         if size > settings.max_body_bytes:
@@ -57,6 +64,30 @@ async def read_body(scope, receive, settings):
             chunks.append(message.get("body", b""))
             if not message.get("more_body", False):
                 return b"".join(chunks) if len(chunks) > 1 else chunks[0]
+
+
+def decompress(body, coding, most):
+    """A body that came compressed.
+
+    Args:
+        body (bytes): the body.
+        coding (str): gzip, or deflate, which HTTP means zlib's format by.
+        most (int): bytes that it may have; no more is unpacked.
+
+    Raises:
+        Refusal: it is not that, is cut short, or is too large.
+    """
+    unpacker = zlib.decompressobj(31 if coding == "gzip" else 15)
+    try:
+        plain = unpacker.decompress(body, most + 1)
+    except zlib.error as error:
+        raise Refusal(400, f"the body is not {coding} ({error}); send it as it is, without Content-Encoding") from None
+    if len(plain) > most:
+        raise Refusal(413, f"the body is larger than {most} bytes, unpacked; send fewer texts a request")
+    if not unpacker.eof or unpacker.unused_data:
+        what = "something follows it" if unpacker.eof else "it is cut short"
+        raise Refusal(400, f"the body is not whole as {coding}: {what}; send it again")
+    return plain
 
 
 @contextlib.contextmanager
@@ -144,19 +175,20 @@ async def send_whole(send, status, body, headers=None, kind="application/json"):
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_pieces(send, pieces, watch, pool):
-    """Answer 200 with JSON whose pieces are made on another thread, each when the one before has been taken.
+async def send_pieces(send, pieces, watch, pool, headers=None):
+    """Answer 200 with a body whose pieces are made on another thread, each when the one before has been taken.
 
     Args:
         send (Callable): of ASGI; it waits while much has not been sent.
         pieces (Iterator[bytes]): the body.
         watch (Watch): the rest is not made for a client that has gone.
         pool (concurrent.futures.Executor): where they are made.
+        headers (dict[str, str] | None): of the answer; None means that it is JSON.
 
     Raises:
         ClientGone: see above.
     """
-    await send(_start(200, {"content-type": "application/json"}))
+    await send(_start(200, headers or {"content-type": "application/json"}))
     loop = asyncio.get_running_loop()
     while (piece := await loop.run_in_executor(pool, next, pieces, None)) is not None:
         await send({"type": "http.response.body", "body": piece, "more_body": True})

@@ -5,13 +5,16 @@ import functools
 
 import numpy as np
 
+from core.checkpoints import NGRAM
 from core.confidence import least_probability, limits, most_labels, promised
 from core.cpu import return_freed_memory
 from core.label_paths import ACCURACY
 from core.predictor import Predictor, available_formats
+from core.students import StagedPredictor
 from deploy.parity import check_parity
 from deploy.simple_serving.answers import Writer, most_probable, sure_enough
 from deploy.simple_serving.batching import Batcher
+from deploy.simple_serving.prediction_log import with_facts
 from deploy.simple_serving.query import Refusal
 from utils import UsageError
 
@@ -50,6 +53,11 @@ def check_padding(predictor):
         )
 
 
+def is_staged(predictor):
+    """Whether it answers with a student and a model."""
+    return isinstance(predictor, StagedPredictor)
+
+
 class Model:
     """A served export folder: its predictors, and the queue in front of them.
 
@@ -60,7 +68,8 @@ class Model:
     def __init__(self, name, folder, format, settings):
         self.name, self.folder, self.settings = name, folder, settings
         if format == "auto":
-            format = "onnx" if "onnx" in available_formats(folder) else "paddle"
+            found = available_formats(folder)
+            format = next((name for name in ("onnx", NGRAM) if name in found), "paddle")
         self.format = format
         # Spinning threads would keep the cores from those that read and write the requests.
         predictor = Predictor(folder, format, num_threads=settings.threads, device=settings.device, spin=False)
@@ -70,17 +79,20 @@ class Model:
         if cores > settings.threads and settings.device == "cpu":
             self.alone = Predictor(folder, format, num_threads=cores)
         self.labels, self.max_length, self.paths = predictor.labels, predictor.max_length, predictor.paths
-        self.content, self.long_text = predictor.content, predictor.long_text
-        self.self_check = check_parity(predictor)
+        self.content, self.long_text = predictor.content, getattr(predictor, "long_text", None)
+        stages = {"student": predictor.student, "model": predictor.model} if is_staged(predictor) else {"": predictor}
+        checked = {name: check_parity(stage) for name, stage in stages.items()}
+        self.self_check = "; ".join(f"{name}: {seen}" if name else seen for name, seen in checked.items())
         if settings.device == "cpu" and format != "paddle_bf16":  # where rounding is too fine to be mistaken for it
-            check_padding(predictor)
+            check_padding(stages.get("model", predictor))
         return_freed_memory()
         self.writer = Writer(self.labels, self.paths)
         self.batcher = None
 
-    def start(self, on_turn, hand_over):
+    def start(self, on_turn, hand_over, on_stages=lambda student, model: None):
         """Begin to answer; see Batcher."""
-        self.batcher = Batcher(self.predictors, self.settings.max_waiting_texts, on_turn, self.alone, hand_over)
+        waiting = self.settings.max_waiting_texts
+        self.batcher = Batcher(self.predictors, waiting, on_turn, self.alone, hand_over, on_stages)
 
     def describe(self):
         content = {"name": self.name, "labels": self.labels, "max_seq_len": self.max_length, "format": self.format}
@@ -102,6 +114,12 @@ class Model:
             "waiting_requests": self.batcher.waiting_requests if self.batcher else 0,
         }
 
+    def check_scores(self, texts, classes, field, way_out):
+        """Refuse an answer that would be too large."""
+        if texts * classes > self.settings.max_scores:
+            most = max(1, self.settings.max_scores // classes)
+            raise Refusal(413, f"{texts} texts x {classes} classes; send at most {most} texts, or {way_out}", field)
+
     def submit(self, query):
         """Queue a checked request (see read_query).
 
@@ -109,8 +127,8 @@ class Model:
             Future: entries for self.writer, as most_probable gives them, or sure_enough where there is a limit.
 
         Raises:
-            Refusal: 413, its answer would be too large; 422, a limit with a label that is called unknown, what
-                export.json does not know, or a max_seq_len that the model cannot have.
+            Refusal: 413, its answer would be too large; 422, a limit with a label that is called as what is unknown,
+                what export.json does not know, or a max_seq_len that the model cannot have.
             Overloaded, Stopped: as Batcher.submit.
         """
         classes, least, own = min(query["top_k"] or len(self.labels), len(self.labels)), None, "top_k"
@@ -118,17 +136,20 @@ class Model:
             with refusing("conformal"):
                 least = least_probability(self.content, self.format, query["conformal"])
             classes, own = most_labels(least, len(self.labels)), "conformal"
-        if len(query["texts"]) * classes > self.settings.max_scores:
-            most = max(1, self.settings.max_scores // classes)
-            what = f"{len(query['texts'])} texts x {classes} classes; send at most {most} texts, or a smaller {own}"
-            raise Refusal(413, what, f"parameters.{own}")
-        if self.long_text.way != "truncate" and (query["max_seq_len"] or self.max_length) < self.max_length:
+        self.check_scores(len(query["texts"]), classes, f"parameters.{own}", f"a smaller {own}")
+        is_cut = self.long_text is None or self.long_text.way == "truncate"
+        if not is_cut and (query["max_seq_len"] or self.max_length) < self.max_length:
             what = f"this model reads long texts by {self.long_text.way} of {self.max_length} tokens; leave it out"
             raise Refusal(422, what, "parameters.max_seq_len")
         max_length, limit = min(query["max_seq_len"] or self.max_length, self.max_length), query["min_confidence"]
         keep = keeper(classes, least=least)
         if limit is not None:
+            with refusing("min_confidence" if query["unknown"] == self.settings.unknown else "unknown"):
+                self.paths.check_answers(query["unknown"])
             with refusing("min_confidence"):
-                self.paths.check_answers()
                 keep = keeper(classes, self.paths, limits(self.content, self.format, limit), least)
-        return self.batcher.submit(query["texts"], max_length, query["batch_size"], keep)
+        return self.batcher.submit(query["texts"], max_length, query["batch_size"], self.kept(keep))
+
+    def kept(self, keep):
+        """What is kept of probabilities, with what the log of answers needs, where there is one."""
+        return with_facts(keep) if self.settings.prediction_log else keep

@@ -35,6 +35,9 @@ class Metrics:
             "turn_texts", "Texts run in one turn of a thread.", ["model"], buckets=(1, 2, 4, 8, 16, 32), **options
         )
         self.turn_seconds = prometheus_client.Histogram("turn_seconds", "Time of a turn.", ["model"], **options)
+        self.stage_texts = prometheus_client.Counter(
+            "stage_texts", "Texts that a student answered, and the model behind it.", ["model", "stage"], **options
+        )
         for kind in ("requests", "texts"):
             gauge = prometheus_client.Gauge(f"waiting_{kind}", "Accepted, not yet begun.", ["model"], **options)
             for name in models:
@@ -53,6 +56,15 @@ class Metrics:
             turn_seconds.observe(seconds)
 
         return on_turn
+
+    def on_stages(self, name):
+        """The function that Batcher calls with the texts of a turn that a student and the model have answered."""
+
+        def on_stages(by_student, by_model):
+            self.stage_texts.labels(name, "student").inc(by_student)
+            self.stage_texts.labels(name, "model").inc(by_model)
+
+        return on_stages
 
 
 class JsonLines(logging.Formatter):

@@ -3,13 +3,13 @@
 import json
 
 from core.confidence import share_problem
-from core.label_paths import confidence_problem
+from core.label_paths import confidence_problem, unknown_problem
 
 # JSON objects in a request: it needs three, and each one costs a call.
 MAX_OBJECTS = 16
 # Parameters and their smallest values: a text keeps [CLS], one token and [SEP]; top_k 0 means all classes.
 SMALLEST = {"max_seq_len": 3, "batch_size": 1, "top_k": 0}
-PARAMETERS = (*SMALLEST, "min_confidence", "conformal")
+PARAMETERS = (*SMALLEST, "min_confidence", "unknown", "conformal")
 
 
 # Characters of the user's own words that are quoted in a reason.
@@ -34,8 +34,8 @@ class Refusal(Exception):
         self.logged = message if quoted is None else message.replace("%s", "…")
 
 
-def parse_json(body):
-    """The JSON value in a body.
+def parse_json(body, example='{"data": {"text": ["…"]}}'):
+    """The JSON value in a body; `example` shows what to send instead.
 
     Raises:
         Refusal: it is not UTF-8, not JSON, nested too deeply, or has a key twice.
@@ -65,7 +65,7 @@ def parse_json(body):
         raise Refusal(400, "the JSON is nested too deeply") from None
     except ValueError as error:  # also a number of thousands of digits
         what = f"not JSON: {error}" if body.strip() else "the body is empty"
-        raise Refusal(400, f'{what}; send {{"data": {{"text": ["…"]}}}}') from None
+        raise Refusal(400, f"{what}; send {example}") from None
 
 
 def read_query(content, settings):
@@ -73,27 +73,27 @@ def read_query(content, settings):
 
     Args:
         content: whatever it was.
-        settings (Settings): with the limits.
+        settings (Settings): with the limits, and how unknown is called.
 
     Returns:
         dict: texts (list[str]), max_seq_len (int | None), batch_size and top_k (int), min_confidence (float | str |
-        None), conformal (float | None).
+        None), unknown (str), conformal (float | None).
 
     Raises:
         Refusal: 422 with the field, or 413 for too many or too long texts.
     """
-    _check_object(content, "", "the body", ("data", "parameters"))
+    check_keys(content, "", "the body", ("data", "parameters"))
     if "data" not in content:
         raise Refusal(422, 'missing; send {"data": {"text": ["…"]}}', "data")
     data, parameters = content["data"], content.get("parameters")
-    _check_object(data, "data", "data", ("text", "text_pair"))
+    check_keys(data, "data", "data", ("text", "text_pair"))
     if data.get("text_pair") is not None:
         raise Refusal(422, "this model classifies single texts; leave text_pair out or null", "data.text_pair")
     if "text" not in data:
         raise Refusal(422, "missing; give a list of texts", "data.text")
     texts = [data["text"]] if isinstance(data["text"], str) else data["text"]
     if not isinstance(texts, list) or not texts:
-        raise Refusal(422, f"{_kind(texts)} instead of a list with at least one text", "data.text")
+        raise Refusal(422, f"{kind_of(texts)} instead of a list with at least one text", "data.text")
     if len(texts) > settings.max_texts:
         raise Refusal(413, f"{len(texts)} texts; send at most {settings.max_texts} a request", "data.text")
     for index, text in enumerate(texts):
@@ -107,15 +107,19 @@ def read_query(content, settings):
         "batch_size": 32,
         "top_k": 1,
         "min_confidence": None,
+        "unknown": settings.unknown,
         "conformal": None,
     }
-    _check_object({} if parameters is None else parameters, "parameters", "parameters", PARAMETERS)
+    check_keys({} if parameters is None else parameters, "parameters", "parameters", PARAMETERS)
     for name, value in (parameters or {}).items():
         problem = parameter_problem(name, value)
         if problem:
             shown = "null" if value is None else "%s"
             raise Refusal(422, f"{shown}; {problem}", f"parameters.{name}", quoted=value)
         query[name] = value
+    if query["min_confidence"] is None and "unknown" in (parameters or {}):
+        what = "no answer is called so without min_confidence; give that too, or leave unknown out"
+        raise Refusal(422, what, "parameters.unknown")
     if query["conformal"] is not None and "top_k" in parameters:
         raise Refusal(422, "conformal decides how many classes a text has in top; leave top_k out", "parameters.top_k")
     return query
@@ -125,6 +129,8 @@ def parameter_problem(name, value):
     """What is wrong with the value of one of PARAMETERS, or None."""
     if name == "min_confidence":
         return confidence_problem(value)
+    if name == "unknown":
+        return unknown_problem(value)
     if name == "conformal":
         return share_problem(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < SMALLEST[name]:
@@ -132,16 +138,17 @@ def parameter_problem(name, value):
     return None
 
 
-def _check_object(value, field, name, keys):
+def check_keys(value, field, name, keys):
+    """Refuse what is no object, or has other keys than these."""
     if not isinstance(value, dict):
-        raise Refusal(422, f"{name} is {_kind(value)} instead of an object with {' and '.join(keys)}", field or None)
+        raise Refusal(422, f"{name} is {kind_of(value)} instead of an object with {' and '.join(keys)}", field or None)
     for key in value:
         if key not in keys:
             what = f"%s is not known; use {', '.join(keys)}"
             raise Refusal(422, what, field or None, quoted=key[:MAX_QUOTED])
 
 
-def _kind(value):
+def kind_of(value):
     """A JSON value's kind in JSON's words."""
     if isinstance(value, (list, dict, str)) and not value:
         return "empty"
@@ -152,7 +159,7 @@ def _kind(value):
 def text_problem(text, max_characters):
     """(status, message) of what is wrong with one text, or None."""
     if not isinstance(text, str):
-        return 422, f"{_kind(text)} instead of a text"
+        return 422, f"{kind_of(text)} instead of a text"
     if len(text) > max_characters:
         return 413, f"{len(text)} characters; send at most {max_characters} a text"
     if "\0" in text:

@@ -4,8 +4,9 @@ import dataclasses
 import re
 from pathlib import Path
 
-from core.checkpoints import FORMATS
+from core.checkpoints import SERVED_FORMATS
 from core.cpu import usable_cores
+from core.label_paths import UNKNOWN, unknown_problem
 from utils import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +28,7 @@ class Settings:
     """What can be set: each field is the environment variable SERVING_<FIELD>."""
 
     models: str = ""  # name=folder or name=folder@format, with commas between; empty: checkpoint/export
-    format: str = "auto"  # auto: onnx where the folder has it, else paddle
+    format: str = "auto"  # auto: onnx where the folder has it, else paddle, or ngram where it has nothing else
     device: str = "cpu"
     workers: int = min(MAX_WORKERS, usable_cores())  # requests are run on so many threads a model …
     threads: int = max(1, usable_cores() // MAX_WORKERS)  # … with so many cores each
@@ -41,8 +42,11 @@ class Settings:
     body_seconds: int = 30  # … and the rest of it
     send_seconds: int = 60  # that a client may take without reading anything of its answer
     stop_seconds: int = 110  # that requests under way get after SIGTERM
+    unknown: str = UNKNOWN  # what answers below min_confidence are called, unless the request says so
     api_key: str = ""  # not empty: requests need it
     log_texts: int = 0  # 1: users' texts are logged
+    prediction_log: str = ""  # a file that each answer is written to, for analysis/monitor.py; see prediction_log.py
+    prediction_log_bytes: int = 64 << 20  # above it the file becomes <file>.1, and the earlier one of that name goes
 
     @classmethod
     def from_environment(cls, environment):
@@ -72,10 +76,12 @@ class Settings:
                 problems.append(f"{key}={text}: give a whole number above 0")
             else:
                 values[name] = int(text)
-        if values.get("format", "auto") not in ("auto", *FORMATS):
-            problems.append(f"SERVING_FORMAT={values['format']}: use auto, {', '.join(FORMATS)}")
+        if values.get("format", "auto") not in ("auto", *SERVED_FORMATS):
+            problems.append(f"SERVING_FORMAT={values['format']}: use auto, {', '.join(SERVED_FORMATS)}")
         if not re.fullmatch(r"cpu|gpu(:[0-9]{1,3})?", values.get("device", "cpu")):
             problems.append(f"SERVING_DEVICE={values['device'][:40]}: use cpu, gpu or gpu:<number>")
+        if problem := unknown_problem(values.get("unknown", UNKNOWN)):
+            problems.append(f"SERVING_UNKNOWN={values['unknown'][:40]}: {problem}")
         if problems:
             raise UsageError("\n".join(problems))
         return cls(**values)
@@ -97,7 +103,7 @@ class Settings:
             if not equals:
                 name, path = DEFAULT_NAME, entry
             path, at, format = path.rpartition("@")
-            if not at or format not in FORMATS:
+            if not at or format not in SERVED_FORMATS:
                 path, format = path + at + format, self.format
             is_list = "," in path and not Path(path).expanduser().is_dir()
             if not re.fullmatch(r"[\w.-]+", name, re.ASCII) or name in found or not path or is_list:

@@ -3,7 +3,7 @@
     python build_models.py --export_dir ../../checkpoint/export --output_dir models
     python build_models.py --export_dir ../../checkpoint/prune/width_mult_0.67 --format onnx_int8
 
-    models/tokenizer/             texts -> token ids          tokenizer_model.py, tokenizer.json
+    models/tokenizer/             texts -> token ids          tokenizer_model.py, encoding.json, tokenizer.json
     models/seqcls_model/          token ids -> logits         model.onnx
     models/seqcls_postprocess/    logits -> labels            postprocess_model.py, labels.txt
     models/seqcls/                the three one after another: the model that clients ask

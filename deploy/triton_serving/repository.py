@@ -2,20 +2,15 @@
 
 import json
 import shutil
-import sys
-import unicodedata
 from pathlib import Path
 
 import onnxruntime
-import tokenizers
-from paddlenlp.transformers import AutoTokenizer
 
-from core.encoders import rust_tokenizer
 from core.long_texts import KEY
 from core.predictor import Predictor
-from core.progress import progress_bar
+from core.tokenizer_json import RUNTIME_KEY, TOKENIZER_FILE, no_runtime, write_tokenizer_json
 from deploy.parity import check_parity
-from utils import UsageError, write_json
+from utils import write_json
 
 HERE = Path(__file__).resolve().parent
 
@@ -30,83 +25,31 @@ TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(float)": "TYPE_FP32"}
 # ------------------------------------------------------------------------------------------------------ tokenizer
 
 
-def character_rules(tokenizer, rust):
-    """What to replace in a text, so that the Rust tokenizer cuts it as PaddleNLP does: tried on all of Unicode.
+def write_tokenizer(folder, predictor):
+    """Write what tokenizes into the version folder: the export's tokenizer.json, else PaddleNLP's own files.
 
-    The two differ where one of them knows a newer Unicode, and on some blocks.
-
-    Args:
-        tokenizer: PaddleNLP's tokenizer.
-        rust (tokenizers.Tokenizer): its twin.
-
-    Returns:
-        list[tuple[str, str]]: characters and ranges for a regular expression's [], and what each becomes.
-    """
-
-    def words(probes):
-        normal = rust.normalizer.normalize_str(" ".join(probes))
-        return [word for word, _ in rust.pre_tokenizer.pre_tokenize_str(normal)]
-
-    def expected(characters):
-        return tokenizer.basic_tokenizer.tokenize(" ".join(f"头{char}疼a{char}b" for char in characters))
-
-    in_vocabulary = set().union(*tokenizer.vocab.token_to_idx)
-    # A letter that no token has makes its word [UNK], as any other such letter does.
-    letter = next(char for char in map(chr, range(0xA000, 0xA48D)) if char not in in_vocabulary)
-    chosen, different = {}, []
-    for start in progress_bar(range(0, sys.maxunicode + 1, 256), unit="block", leave=False, mininterval=1):
-        kinds = {char: unicodedata.category(char) for char in map(chr, range(start, start + 256))}
-        # Not assigned, private: PaddleNLP drops them. NUL is dropped later than special tokens are found, so that
-        # "[S" + char + "EP]" stays text. Surrogates are not in any UTF-8 text.
-        chosen.setdefault("\0", []).extend(char for char, kind in kinds.items() if kind in ("Cn", "Co"))
-        block = [char for char, kind in kinds.items() if kind not in ("Cn", "Co", "Cs")]
-        if expected(block) != words([f"头{char}疼a{char}b" for char in block]):
-            different += [char for char in block if expected([char]) != words([f"头{char}疼a{char}b"])]
-    for char in different:
-        for becomes in ("\0", f" {char} ", unicodedata.normalize("NFD", char.lower()), letter):
-            result = words([f"头{becomes}疼a{becomes}b"])
-            if becomes == letter and char not in in_vocabulary:
-                result = [word.replace(letter, char) for word in result]
-            if result == expected([char]):
-                chosen.setdefault(becomes.replace(char, r"\g<0>"), []).append(char)
-                break
-        else:
-            raise UsageError(f"U+{ord(char):04X}: the Rust tokenizer cannot be made to treat it as PaddleNLP does")
-    return [(ranges(sorted(characters)), becomes) for becomes, characters in chosen.items()]
-
-
-def ranges(characters):
-    """Sorted characters as the inside of a regular expression's [], such as \\U00000041-\\U0000005a."""
-    runs = []
-    for code in map(ord, characters):
-        if runs and code == runs[-1][1] + 1:
-            runs[-1][1] = code
-        else:
-            runs.append([code, code])
-    return "".join(rf"\U{first:08x}-\U{last:08x}" for first, last in runs)
-
-
-def write_tokenizer(folder, predictor, tokenizer):
-    """Write tokenizer.json into the version folder: the Rust twin where it was proven, else PaddleNLP's own files.
+    An export from before there was tokenizer.json gets one here, where the library is proven to give PaddleNLP's ids.
 
     Returns:
         str: what must be installed beside Triton.
     """
-    content = {"max_length": predictor.max_length, "pad_token_id": predictor.pad_token_id}
-    is_cut = predictor.long_text.way == "truncate"
-    if not is_cut:
+    facts = predictor.content.get(RUNTIME_KEY)
+    if no_runtime(predictor.content) is None:
+        shutil.copyfile(predictor.folder / TOKENIZER_FILE, folder / TOKENIZER_FILE)
+    else:
+        from paddlenlp.transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(str(predictor.folder))
+        facts = write_tokenizer_json(folder, tokenizer, predictor.max_length)
+        if not facts["tokenizer"]:
+            tokenizer.save_pretrained(str(folder / "paddlenlp"))
+    version = facts["tokenizers"] if facts["tokenizer"] else None
+    content = {"max_length": predictor.max_length, "pad_token_id": predictor.pad_token_id, "tokenizers": version}
+    if predictor.long_text.way != "truncate":
         content[KEY] = predictor.content[KEY]
         shutil.copyfile(LONG_TEXTS, folder / LONG_TEXTS.name)
-    if predictor.encode.is_fast:  # make_encoder has compared the two
-        rust = rust_tokenizer(tokenizer, predictor.max_length if is_cut else None)._tokenizer
-        needs = f"tokenizers=={tokenizers.__version__}"
-        content.update(tokenizers=tokenizers.__version__, rust=json.loads(rust.to_str()))
-        content["characters"] = character_rules(tokenizer, rust)
-    else:
-        needs = "paddlepaddle paddlenlp"
-        tokenizer.save_pretrained(str(folder / "paddlenlp"))
-    write_json(folder / "tokenizer.json", content, ascii_only=True)
-    return needs
+    write_json(folder / "encoding.json", content)
+    return f"tokenizers=={version}" if version else "paddlepaddle paddlenlp"
 
 
 # ------------------------------------------------------------------------------------------------------- configs
@@ -225,7 +168,7 @@ def write_repository(folder, args):
     labels = "".join(f"{label}\n" for label in predictor.labels)
     (folder / "seqcls_postprocess" / "labels.txt").write_bytes(labels.encode("utf-8"))
     (version["seqcls"] / ".keep").write_bytes(b"")  # Git and archives drop empty folders, and Triton wants this one
-    needs = write_tokenizer(version["tokenizer"], predictor, AutoTokenizer.from_pretrained(str(args.export_dir)))
+    needs = write_tokenizer(version["tokenizer"], predictor)
     return {
         "format": args.format,
         "graph": predictor.path.name,

@@ -1,14 +1,13 @@
 """Triton Python backend: texts -> input_ids, and token_type_ids where the model takes them.
 
-build_models.py copies this file to models/tokenizer/1/model.py, beside tokenizer.json (see there for what it holds)
-and, where long texts are not truncated, long_texts.py. Windows of a text are laid side by side, max_length ids each.
-It needs numpy, which Triton containers have, and `pip install tokenizers` in the version that tokenizer.json names;
-or paddlenlp, for tokenizers that have no Rust twin.
+build_models.py copies this file to models/tokenizer/1/model.py, beside encoding.json, the export's tokenizer.json and,
+where long texts are not truncated, long_texts.py. Windows of a text are laid side by side, max_length ids each.
+It needs numpy, which Triton containers have, and `pip install tokenizers` in the version that encoding.json names; or
+paddlenlp, for tokenizers that have no Rust twin.
 """
 
 import importlib.util
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -27,51 +26,48 @@ def text_problem(texts):
 
 class TritonPythonModel:
     def initialize(self, args):
-        """Read tokenizer.json; what is wrong is raised here, so that the model is not ready."""
+        """Read the tokenizer; what is wrong is raised here, so that the model is not ready."""
         config = json.loads(args["model_config"])
         self.names = [output["name"] for output in config["output"]]
         self.multiple = int(config["parameters"]["pad_to_multiple_of"]["string_value"])
         folder = Path(args["model_repository"]) / args["model_version"]
-        content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / "encoding.json").read_text(encoding="utf-8"))
         self.max_length, self.pad_token_id = content["max_length"], content["pad_token_id"]
-        make = self._rust if "rust" in content else self._paddlenlp
-        self.encode, self.long_text = make(content, folder), None
-        if "long_text" in content:
+        version, is_cut = content["tokenizers"], "long_text" not in content
+        self.encode = self._rust(folder, version, is_cut) if version else self._paddlenlp(folder, is_cut)
+        self.long_text = None
+        if not is_cut:
             spec = importlib.util.spec_from_file_location("long_texts", folder / "long_texts.py")
             self.module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(self.module)
             self.long_text = self.module.LongText(content["long_text"], self.max_length)
 
-    def _rust(self, content, folder):
+    def _rust(self, folder, version, is_cut):
         import tokenizers
 
-        if tokenizers.__version__ != content["tokenizers"]:
+        if tokenizers.__version__ != version:
             raise pb_utils.TritonModelException(
-                f"tokenizers {tokenizers.__version__} is installed, but the ids were proven with "
-                f"{content['tokenizers']}; run: pip install tokenizers=={content['tokenizers']}"
+                f"tokenizers {tokenizers.__version__} is installed, but the ids were proven with {version}; run: "
+                f"pip install tokenizers=={version}"
             )
-        rust = tokenizers.Tokenizer.from_str(json.dumps(content["rust"]))
-        # Characters that it would take for something else than PaddleNLP does.
-        rules = [(re.compile(f"[{characters}]"), becomes) for characters, becomes in content["characters"]]
+        rust = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        if not is_cut:
+            rust.no_truncation()
         fields = ["ids" if name == "input_ids" else "type_ids" for name in self.names]
 
         def encode(texts):
-            for rule, becomes in rules:
-                texts = [rule.sub(becomes, text) for text in texts]
             encodings = rust.encode_batch(texts)
             return [[getattr(encoding, field) for encoding in encodings] for field in fields]
 
         return encode
 
-    def _paddlenlp(self, content, folder):
+    def _paddlenlp(self, folder, is_cut):
         from paddlenlp.transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(str(folder / "paddlenlp"))
         options = {"return_attention_mask": False, "return_token_type_ids": "token_type_ids" in self.names}
-        if "long_text" in content:
-            options.update(truncation=False, verbose=False)
-        else:
-            options.update(truncation=True, max_length=self.max_length)
+        cut = {"truncation": True, "max_length": self.max_length}
+        options.update(cut if is_cut else {"truncation": False, "verbose": False})
 
         def encode(texts):
             encoded = tokenizer(texts, **options)

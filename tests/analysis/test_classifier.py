@@ -10,6 +10,7 @@ from analysis import classifier
 from analysis.explainer import Explainer
 from analysis.flags import make_parser, read_model_labels
 from core.predictor import Predictor
+from core.safetensors_files import read_safetensors, write_safetensors
 from tests.helpers import UNREADABLE, unknown_lines
 from utils import UsageError
 
@@ -66,6 +67,23 @@ def test_the_cache_is_keyed_by_texts_length_and_weights(trained, texts, monkeypa
     files[0].write_bytes(b"broken")
     weights.write_bytes(weights.read_bytes()[:-1])
     assert (load(flags(*trained)).run(texts)[0] == first[0]).all()
+
+
+def test_the_cache_knows_weights_of_every_kind(trained, tmp_path):
+    """Of a folder with model.safetensors alone, too: other weights have other features."""
+    data, checkpoint = trained
+    train.main(f"--save_safetensors True --device cpu --data_dir {data} --model_name_or_path {checkpoint}".split())
+    key = load(flags(data, checkpoint)).key(["头疼"])
+    (checkpoint / "model_state.pdparams").rename(tmp_path / "model_state.pdparams")
+    given = load(flags(data, checkpoint))
+    assert given.key(["头疼"]) == key and given.max_length == 32
+    path = checkpoint / "model.safetensors"
+    state = {name: np.array(value) for name, value in read_safetensors(path).items()}
+    write_safetensors(path, {name: value * 2 for name, value in state.items()}, {"weights": "0"})
+    assert load(flags(data, checkpoint)).key(["头疼"]) != key
+    write_safetensors(path, {name: state[name] for name in state if "classifier" not in name}, {"weights": "0"})
+    with pytest.raises(UsageError, match="the weights lack classifier.bias, classifier.weight, which would be random"):
+        load(flags(data, checkpoint))
 
 
 def test_texts_that_the_model_cannot_read(trained, log):

@@ -1,7 +1,7 @@
 # Speed and accuracy: make bench-…; a part of the Makefile, whose variables it uses.
 
 .PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot \
-	bench-recipes bench-retrieval bench-long
+	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor bench-batch bench-long
 
 # Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
 DATA := ../shared/kuake_qic
@@ -27,6 +27,11 @@ bench-retrieval: $(VENV)/.installed-bench $(ENCODER)/config.json $(MILVUS)
 	$(PYTHON) tests/bench/bench_retrieval.py --data_dir $(DATA)
 	$(PYTHON) tests/bench/bench_index.py --data_dir $(DATA)
 
+# False alarms, power, and the error of the estimated accuracy of analysis/monitor.py; MODEL is a trained checkpoint.
+MODEL := checkpoint
+bench-monitor: $(VENV)/.installed-bench
+	$(PYTHON) tests/bench/bench_monitor.py --data_dir ../shared --params_path $(MODEL)
+
 # Accuracy with few labels: fine-tuning, prompts and sentence vectors.
 bench-few-shot: $(VENV)/.installed-bench $(ENCODER)/config.json $(ENCODER)_mlm/config.json
 	$(PYTHON) tests/bench/bench_few_shot.py --data_dir ../shared
@@ -45,6 +50,19 @@ bench-long: $(VENV)/.installed
 EXPORT := checkpoint/export
 bench-serving: $(VENV)/.installed-bench $(TRITON)
 	$(PYTHON) tests/bench/bench_serving.py --export_dir $(EXPORT)
+
+# Whether the accuracies that an export promises hold on a half of dev that had no part in them.
+bench-confidence: $(VENV)/.installed-bench
+	$(PYTHON) tests/bench/bench_confidence.py --export_dir $(EXPORT) --data_dir $(DATA)
+
+# The runtime without Paddle beside the full stack, on all texts of ../shared.
+bench-runtime: $(VENV)/.installed-bench
+	$(PYTHON) tests/bench/bench_runtime.py --export_dir $(EXPORT) --data_dir ../shared
+
+# deploy/batch/predict.py beside the model alone, its memory, and kill -9; a million rows take hours on two cores.
+BATCH_FLAGS :=
+bench-batch: $(VENV)/.installed-bench
+	$(PYTHON) tests/bench/bench_batch.py --data_dir $(DATA) --export_dir $(EXPORT) $(BATCH_FLAGS)
 
 # Time and memory of the data tools on a million lines, on one core.
 bench-data: $(VENV)/.installed $(ENCODER)/config.json

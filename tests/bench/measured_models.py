@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from core import export
-from core.checkpoints import stored_labels
+from core.checkpoints import NGRAM, STUDENT_FORMATS, stored_labels
 from core.export import graph_bytes
 from core.loading import load_config_and_tokenizer, load_model
 from core.predictor import Predictor
@@ -39,6 +39,8 @@ def export_plain(checkpoint, target):
 def measure(folder, format, texts, truth, repeats):
     """One row: accuracy, and milliseconds a sample with and without tokenisation."""
     predictor = Predictor(folder, format, batch_size=BATCH_SIZE)
+    if format.partition(":")[0] in STUDENT_FORMATS:
+        return measure_student(predictor, texts, truth, repeats)
     features = predictor.encode(texts)
     predictor.logits(features[::8])
     without, tokens = [], []
@@ -54,6 +56,36 @@ def measure(folder, format, texts, truth, repeats):
         "accuracy": float((logits.argmax(axis=1) == np.array(truth)).mean()),
         "ms": min(without),
         "ms_with_tokenisation": min(without) + min(tokens),
+    }
+
+
+def measure_student(predictor, texts, truth, repeats):
+    """A row of a student alone or with its model: as of measure, and the share of texts that the student answers.
+
+    Texts are sorted by length and go in by BATCH_SIZE where the student is alone; else as Predictor takes them.
+    """
+    step = BATCH_SIZE if predictor.format == NGRAM else len(texts)
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    batches = [[texts[place] for place in order[start : start + step]] for start in range(0, len(texts), step)]
+    found, without, seconds = np.empty(len(texts), int), [], []
+    for _ in range(repeats + 1):  # the first one warms up
+        start = time.perf_counter()
+        features = [predictor.encode(batch) for batch in batches]
+        between = time.perf_counter()
+        rows = np.concatenate([predictor.rows(batch) for batch in features])
+        without.append((time.perf_counter() - between) / len(texts) * 1000)
+        seconds.append((time.perf_counter() - start) / len(texts) * 1000)
+    found[order] = rows.argmax(axis=1)
+    share = None
+    if hasattr(predictor, "first_stage"):
+        share = 1 - float(np.mean(np.concatenate([predictor.first_stage(batch)[1] for batch in features])))
+    return {
+        "file_mb": predictor.path.stat().st_size / 1e6,
+        "accuracy": float((found == np.array(truth)).mean()),
+        "ms": min(without[1:]),
+        "ms_with_tokenisation": min(seconds[1:]),
+        "share": share,
+        "accuracy_out_of_fold": getattr(predictor, "facts", {}).get("accuracy"),
     }
 
 

@@ -9,9 +9,11 @@ from scipy.stats import binom
 
 import train
 from core import pipeline, stages
+from core.arguments import load_argument_classes, parse_arguments
+from core.named_recipes import parse_with_recipe
 from tests.bench import bench_recipes, recipe_scores
 from tests.bench.recipe_epochs import keep_epochs
-from tests.helpers import LABELS, train_flags
+from tests.helpers import LABELS, ROOT, train_flags
 from tests.test_train import results, same_weights
 from utils import UsageError, read_examples, read_json, read_lines
 
@@ -134,6 +136,23 @@ def test_stratified_draws():
 def test_names_of_recipes(text, training, metric):
     recipe = bench_recipes.Recipe.parse(text)
     assert (recipe.training, recipe.metric, recipe.adjust) == (training, metric, "logit" in text)
+
+
+def test_the_strong_recipe_is_among_those_that_are_measured():
+    """Its row is what README says of --recipe strong: another set of flags needs a row of its own."""
+
+    def groups(flags):
+        parser_class, light = load_argument_classes()
+        found, _ = parse_with_recipe(
+            lambda defaults: parse_arguments(parser_class, (*train.FLAGS, light), flags, "", defaults)
+        )
+        found[2].recipe = None
+        return found[2:]
+
+    plain = bench_recipes.Cell("kuake", ROOT, "plain", 1).flags("1e-4")
+    names = map(bench_recipes.Recipe.parse, [*bench_recipes.RECIPES, *bench_recipes.COMBINATIONS])
+    rows = [groups(bench_recipes.Cell("kuake", ROOT, name.training, 1).flags("1e-4")) for name in names]
+    assert groups([*plain, "--recipe", "strong"]) in rows
 
 
 @pytest.mark.parametrize(

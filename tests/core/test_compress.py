@@ -46,13 +46,17 @@ def test_tree_and_table(pruned):
                 (
                     "pruned_model.pdmodel pruned_model.pdiparams pruned_model.pdiparams.info "
                     "model_state.pdparams config.json tokenizer_config.json vocab.txt special_tokens_map.json "
-                    "id2label.json export.json parity.json pruned_model.onnx pruned_model_int8.onnx tokenizer.json"
+                    "id2label.json export.json parity.json pruned_model.onnx pruned_model_int8.onnx tokenizer.json "
+                    "README.md README_en.md"
                 ).split()
             )
             == names
         )
         assert 0 <= results[f"width_mult_{width}_accuracy"] <= 1
         assert f"width_mult_{width}_onnx_int8_accuracy" in results
+        card = (output / f"width_mult_{width}" / "README_en.md").read_text(encoding="utf-8")
+        assert "Pruned to the width" in card and "`--width_mult_list" in card and "pruned_model_int8.onnx" in card
+        assert "dev chose which evaluation of the pruning is kept" in card
     assert results["teacher_accuracy"] > 0.5
 
 

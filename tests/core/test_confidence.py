@@ -71,6 +71,12 @@ def test_the_temperature_of_a_content():
         assert confidence.temperature_of(content) == 1.0
 
 
+def test_answers_of_different_exports_have_different_names():
+    content = {"weights": "0123456789abcdef", "calibration": {"temperature": 1.25}}
+    assert confidence.version_of(content, "onnx") == "0123456789ab-t1.25-onnx"
+    assert confidence.version_of({}, "paddle") == "unknown-t1-paddle"
+
+
 def test_what_a_checkpoint_is_served_with(tmp_path):
     assert confidence.served_temperature(tmp_path) == (1.0, None)
     (tmp_path / "model_state.pdparams").write_bytes(b"weights")

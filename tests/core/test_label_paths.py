@@ -159,6 +159,19 @@ def test_a_label_called_unknown_is_refused():
     LabelPaths(LABELS).check_answers()
 
 
+def test_what_is_not_sure_enough_may_have_another_name():
+    paths = LabelPaths(["unknown", "a"])
+    paths.check_answers("说不准")
+    rows = np.array([[0.6, 0.4], [0.9, 0.1]])
+    assert [answer.label for answer in paths.answers(rows, 0.8, "说不准")] == ["说不准", "unknown"]
+    with pytest.raises(UsageError, match="label 'a'.*give it another name by unknown"):
+        paths.check_answers("a")
+    for wrong in ("", " ", "a\nb", "x" * 101, None, 5, "\ud800"):
+        assert label_paths.unknown_problem(wrong)
+        with pytest.raises(UsageError, match="give a name of at most 100 printable characters"):
+            paths.check_answers(wrong)
+
+
 def test_it_needs_no_numpy_to_be_imported():
     import subprocess
     import sys

@@ -90,6 +90,16 @@ def test_the_way_at_the_borders(folder, labels, per_label, unlabelled, way):
     assert shlex.split(found["commands"][0])[1] == script
 
 
+def test_enough_texts_are_for_the_strong_recipe_too(folder):
+    """As it is named, behind the command that is recommended."""
+    path = folder(11, 120)
+    for lang in ("en", "zh"):
+        found = advised(path, lang)
+        assert "--recipe strong" in found["said"] and "--output_dir" in found["said"]
+    (command,) = found["commands"]
+    run_up_to_the_model(f"{command} --recipe strong --output_dir other")
+
+
 def test_the_label_in_the_middle_counts(folder):
     found = advised(folder(5, [400, 300, 20, 10, 1]))
     assert (

@@ -141,9 +141,3 @@ def python_model(monkeypatch):
         return model
 
     return load
-
-
-@pytest.fixture
-def no_rules(monkeypatch):
-    """Leaves out what takes seconds and is not the matter."""
-    monkeypatch.setattr("deploy.triton_serving.repository.character_rules", lambda tokenizer, rust: [])

@@ -63,6 +63,15 @@ def test_what_is_written_as_the_limit_reaches_it():
     assert answered(["甲", "乙"], [[0.7999996, 0.2000004], [0.799999, 0.200001]], 1, 0.8)["label"] == ["甲", "unknown"]
 
 
+def test_another_name_for_what_is_unknown_is_told():
+    labels, rows = ['"甲', "unknown"], np.array([[0.6, 0.4], [0.1, 0.9]])
+    paths = LabelPaths(labels)
+    pieces = Writer(labels, paths).pieces(sure_enough(rows, 1, paths, 0.8), False, is_limited=True, unknown='说"不准')
+    result = json.loads(b"".join(pieces))["result"]
+    assert result["label"] == ['说"不准', "unknown"] and result["unknown"] == '说"不准'
+    assert result["label_id"] == [None, 1]
+
+
 def test_limits_of_zero_and_a_piece_more():
     rows = np.random.default_rng(0).dirichlet(np.full(3, 0.5), PIECE + 1)
     found = answered(["a##b", "a##c", "d"], rows, 1, 0)

@@ -11,7 +11,7 @@ from tests.deploy.running import TRITON_SERVING, run_light
 from utils import UsageError
 
 
-def test_only_a_generated_folder_is_replaced(export_dir, tmp_path, no_rules):
+def test_only_a_generated_folder_is_replaced(export_dir, tmp_path):
     flags = ["--export_dir", str(export_dir), "--output_dir", str(tmp_path / "models")]
     (tmp_path / "models").mkdir()
     build_models.main(flags)

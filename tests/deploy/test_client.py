@@ -208,7 +208,16 @@ def test_the_key_is_sent(trained_once, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "flags", [["--chunk", "0"], ["--retries", "-1"], ["--timeout", "0"], ["--output", "x"], ["--min_confidence", "2"]]
+    "flags",
+    [
+        ["--unknown", "x"],
+        ["--unknown", " ", "--min_confidence", "1"],
+        ["--chunk", "0"],
+        ["--retries", "-1"],
+        ["--timeout", "0"],
+        ["--output", "x"],
+        ["--min_confidence", "2"],
+    ],
 )
 def test_wrong_flags(flags, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -1,6 +1,7 @@
 """min_confidence accuracy:… and conformal: the same from Predictor, server, client and Triton's probabilities."""
 
 import json
+import urllib.parse
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tests.deploy.asking import classify
 from tests.deploy.exporting import read_config
 from tests.deploy.running import server_thread
 from tests.helpers import LABELS
-from utils import read_examples
+from utils import UsageError, read_examples
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,36 @@ def test_the_same_answers_from_predictor_server_and_client(calibrated, served, d
     assert [answer.label == "unknown" for answer in answers] == [
         round(row.max() * 1e6) < round(limit * 1e6) for row in predictor.probabilities(dev_texts)
     ]
+
+
+def test_the_four_ways_with_another_name_for_what_is_unknown(
+    calibrated, served, dev_texts, rendered, tmp_path, capsys
+):
+    """Predictor, HTTP, client.py and the page say the same, of a text that is sure enough and of one that is not."""
+    limit = {"min_confidence": "accuracy:0.95", "unknown": "说不准"}
+    answers = Predictor(calibrated[2], "onnx").classify(dev_texts, **limit)
+    labels = [answer.label for answer in answers]
+    found = classify(served, dev_texts, "onnx", **limit)
+    assert found["label"] == labels and found["unknown"] == "说不准"
+    assert found["guess"] == [answer.guess for answer in answers]
+    (tmp_path / "texts.txt").write_text("\n".join(dev_texts) + "\n", encoding="utf-8")
+    flags = f"--url {served}/models/onnx --file {tmp_path / 'texts.txt'} --min_confidence accuracy:0.95"
+    client.main([*flags.split(), "--unknown", "说不准"])
+    lines = (tmp_path / "texts.txt.result.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["label"] for row in rows] == labels and [row["guess"] for row in rows] == found["guess"]
+    assert f"; {labels.count('说不准')} 说不准, surer than accuracy:0.95 of nothing" in capsys.readouterr().out
+    for index in (labels.index("说不准"), [label == "说不准" for label in labels].index(False)):
+        given = {"text": dev_texts[index], "model": "onnx", "limit": "accuracy:0.95", "unknown": "说不准"}
+        page = rendered(f"{served}/?" + urllib.parse.urlencode(given))
+        verdict = f"回答：{labels[index]}（{100 * found['confidence'][index]:.2f}%）"
+        assert f'id="verdict">{verdict}<' in page
+        assert f'<th scope="row">{found["guess"][index]}</th>' in page
+
+
+def test_a_name_without_a_limit_is_refused(calibrated):
+    with pytest.raises(UsageError, match="no answer is called so without min_confidence"):
+        Predictor(calibrated[2], "onnx").classify(["头疼"], unknown="说不准")
 
 
 def test_triton_s_probabilities_with_numpy_on_top(calibrated, served, dev_texts, python_model, tmp_path):

@@ -61,3 +61,17 @@ def test_a_label_called_unknown_takes_no_limit(serve, exports, tmp_path):
     assert answer.status_code == 422 and answer.json()["error"]["field"] == "parameters.min_confidence"
     assert "label 'unknown'" in answer.json()["error"]["message"]
     assert len(classify(address, ["头疼"], "one")["label"]) == 1
+    # The way out that the message names.
+    found = classify(address, ["头疼"], "one", min_confidence=1, unknown="不确定")
+    assert found["label"] == ["不确定"] == [found["unknown"]] and found["label_id"] == [None]
+    body["parameters"]["unknown"] = "b"
+    answer = requests.post(f"{address}/models/one", json=body, timeout=60)
+    assert answer.status_code == 422 and answer.json()["error"]["field"] == "parameters.unknown"
+
+
+def test_the_server_s_own_name_for_what_is_unknown(serve):
+    address, _ = serve(unknown="其他")
+    assert requests.get(f"{address}/models", timeout=60).json()["unknown"] == "其他"
+    assert classify(address, ["头疼"], "one", min_confidence=1)["label"] == ["其他"]
+    found = classify(address, ["头疼"], "one", min_confidence=1, unknown="unknown")
+    assert found["label"] == ["unknown"] and "unknown" not in found

@@ -35,6 +35,12 @@ def test_plain_input_is_answered(address):
         ({"parameters": {"min_confidence": True}}, "parameters.min_confidence", "True; give a number from 0 to 1"),
         ({"parameters": {"min_confidence": "0.5"}}, "parameters.min_confidence", "'0.5'; give a number from 0 to 1"),
         ({"parameters": {"min_confidence": None}}, "parameters.min_confidence", "null; give a number from 0 to 1"),
+        ({"parameters": {"unknown": "x"}}, "parameters.unknown", "no answer is called so without min_confidence"),
+        (
+            {"parameters": {"unknown": " ", "min_confidence": 1}},
+            "parameters.unknown",
+            "' '; give a name of at most 100",
+        ),
         ({"more": 1}, None, "'more' is not known; use data, parameters"),
     ],
 )

@@ -1,10 +1,13 @@
 """repository.py: the generated repository is right by itself."""
 
 import json
+import shutil
 
+from core.tokenizer_json import RUNTIME_KEY
 from deploy.triton_serving import build_models
 from tests.deploy.exporting import read_config
 from tests.helpers import LABELS, ROOT
+from utils import write_json
 
 
 def test_the_repository(models, export_dir):
@@ -24,7 +27,7 @@ def test_the_repository(models, export_dir):
     assert str(ROOT) not in "".join(path.read_text("utf-8") for path in models.rglob("*.p[by]*"))
 
 
-def test_flags_reach_the_configs(export_dir, tmp_path, no_rules):
+def test_flags_reach_the_configs(export_dir, tmp_path):
     flags = (
         "--device gpu --instances 2 --tokenizer_instances 3 --threads 4 --max_queue_delay 500 --pad_to_multiple_of 8"
     )
@@ -35,3 +38,17 @@ def test_flags_reach_the_configs(export_dir, tmp_path, no_rules):
     assert model["dynamic_batching"] == {"max_queue_delay_microseconds": "500"}
     assert tokenizer["instance_group"] == [{"count": 3, "kind": "KIND_CPU"}]
     assert tokenizer["parameters"] == {"pad_to_multiple_of": {"string_value": "8"}}
+
+
+def test_the_export_s_own_tokenizer_is_taken_and_an_older_export_gets_one(models, export_dir, tmp_path):
+    file = models / "tokenizer" / "1" / "tokenizer.json"
+    assert file.read_bytes() == (export_dir / "tokenizer.json").read_bytes()
+    shutil.copytree(export_dir, tmp_path / "old")
+    (tmp_path / "old" / "tokenizer.json").unlink()
+    content = json.loads((export_dir / "export.json").read_text("utf-8"))
+    content["files"] = {name: size for name, size in content["files"].items() if name != "tokenizer.json"}
+    write_json(
+        tmp_path / "old" / "export.json", {name: value for name, value in content.items() if name != RUNTIME_KEY}
+    )
+    build_models.main(["--export_dir", str(tmp_path / "old"), "--output_dir", str(tmp_path / "models")])
+    assert (tmp_path / "models" / "tokenizer" / "1" / "tokenizer.json").read_bytes() == file.read_bytes()

@@ -123,8 +123,9 @@ def test_a_tokenizer_of_another_export_is_refused(exports, tmp_path):
 
 
 def test_the_code_is_python_3_9():
-    """All that `uvicorn server:app` imports of this repository."""
-    code = "import sys, deploy.simple_serving.application, json; print(json.dumps([m.__file__ for m in list("
+    """All that `uvicorn server:app` and batch/predict.py import of this repository."""
+    code = "import sys, deploy.simple_serving.application, deploy.batch.predict, core.batch_workers, json; "
+    code += "print(json.dumps([m.__file__ for m in list("
     code += "sys.modules.values()) if getattr(m, '__file__', None) and m.__name__.split('.')[0] in "
     code += "('core', 'deploy', 'utils')]))"
     files = json.loads(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True).stdout)

@@ -55,12 +55,19 @@ def test_a_device_that_is_not_known_and_a_blank_key_are_refused():
             Settings.from_environment({"SERVING_API_KEY": key})
 
 
+def test_a_name_for_what_is_unknown():
+    assert Settings.from_environment({"SERVING_UNKNOWN": " 其他 "}).unknown == "其他"
+    for name in ("", "x" * 101):
+        with pytest.raises(UsageError, match="SERVING_UNKNOWN=.*: give a name of at most 100 printable characters"):
+            Settings.from_environment({"SERVING_UNKNOWN": name})
+
+
 def test_the_readme_lists_every_setting():
     rows = re.findall(
         r"^\| `SERVING_(\w+)` \| (\S+) \|", (SIMPLE_SERVING / "README.md").read_text(encoding="utf-8"), re.M
     )
     settings = {name.upper(): value for name, value in vars(Settings()).items()}
-    computed = {"MODELS", "WORKERS", "THREADS", "API_KEY"}
+    computed = {"MODELS", "WORKERS", "THREADS", "API_KEY", "PREDICTION_LOG"}
     assert {name for name, _ in rows} | computed == settings.keys()
     for name, default in rows:
         if name not in computed:

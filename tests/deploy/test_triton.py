@@ -13,10 +13,13 @@ import requests
 import tritonclient.grpc as triton
 
 from core.predictor import Predictor
+from deploy.simple_serving.application import create_app
+from deploy.simple_serving.settings import Settings
 from deploy.triton_serving import build_models
 from deploy.triton_serving import seqcls_grpc_client as client
 from deploy.triton_serving.connection import Client
 from tests.deploy.exporting import TEXTS, as_input, odd_texts, readable
+from tests.deploy.running import server_thread
 from tests.deploy.triton_server import REGION, running_triton
 from tests.helpers import LABELS, ROOT
 from utils import UsageError
@@ -102,6 +105,52 @@ def test_the_most_probable_classes_by_name(server, predictor):
     (rows,) = connection.connection.infer("seqcls", [given], outputs=wanted).as_numpy("probabilities")
     expected = predictor.probabilities(TEXTS[:1])[0].argsort()[::-1][:2]
     assert [row.decode("utf-8").split(":")[1:] for row in rows] == [[str(i), LABELS[i]] for i in expected]
+
+
+@needs_triton
+def test_simple_serving_answers_the_same_client_alike(server, export_dir):
+    """tritonclient's HTTP client, the same calls: what Triton gives, and what simple_serving gives."""
+    try:
+        import tritonclient.http as http
+    except RuntimeError as why:  # its own
+        pytest.skip(f"{why}; run: pip install -r tests/requirements.txt")
+    given = http.InferInput("INPUT", [len(TEXTS), 1], "BYTES")
+    given.set_data_from_numpy(as_input(TEXTS)["INPUT"])
+    classes = [http.InferRequestedOutput("probabilities", class_count=2)]
+    in_json = [http.InferRequestedOutput(name, binary_data=False) for name in ("label", "probabilities")]
+
+    def ask(address):
+        with http.InferenceServerClient(address) as connection:
+            metadata = connection.get_model_metadata("seqcls")
+            config = connection.get_model_config("seqcls")
+            results = [connection.infer("seqcls", [given], outputs=outputs) for outputs in (None, classes, in_json)]
+            return metadata, config, results
+
+    with server_thread(create_app(Settings(models=f"seqcls={export_dir}@onnx", max_texts=16))) as address:
+        metadata, config, results = ask(address.removeprefix("http://"))
+    expected_metadata, expected_config, expected = ask(server.http)
+    for name in ("name", "versions", "inputs", "outputs"):
+        assert metadata[name] == expected_metadata[name], name
+    for name in ("name", "max_batch_size"):
+        assert config[name] == expected_config[name]
+    for kind in ("input", "output"):
+        rows = [[tensor[key] for key in ("name", "data_type", "dims")] for tensor in config[kind]]
+        assert rows == [[tensor[key] for key in ("name", "data_type", "dims")] for tensor in expected_config[kind]]
+    for own, theirs in zip(results, expected):
+        outputs = {output["name"]: output for output in theirs.get_response()["outputs"]}
+        assert {output["name"] for output in own.get_response()["outputs"]} == set(outputs)
+        for name, output in outputs.items():
+            assert own.get_output(name)["datatype"] == output["datatype"]
+            found, wanted = own.as_numpy(name), theirs.as_numpy(name)
+            assert found.shape == wanted.shape and found.dtype == wanted.dtype
+            if wanted.dtype == np.float32:
+                np.testing.assert_allclose(found, wanted, atol=1e-5)
+            elif own is results[1]:
+                assert [row.split(b":")[1:] for row in found.ravel()] == [
+                    row.split(b":")[1:] for row in wanted.ravel()
+                ]
+            else:
+                assert found.tolist() == wanted.tolist()
 
 
 @needs_triton

@@ -129,3 +129,21 @@ def test_left_out_logits_come_from_heads_without_the_text(heads):
     alone = heads.left_out_logits(lambda some, ids: heads.fit_head(some, ids, 3, 0.9), vectors, labels, 1, seed=0)
     weight, bias = heads.fit_head(vectors[1:], labels[1:], 3, 0.9)
     np.testing.assert_allclose(alone[0], vectors[0] @ weight + bias)
+
+
+def test_out_of_fold_weights_have_not_seen_the_sample(heads):
+    """Another label of a sample changes the weights of the other half alone."""
+    random = np.random.RandomState(0)
+    truth = random.randint(0, 3, 60)
+    logits = [np.eye(3)[truth] + random.randn(60, 3), random.randn(60, 3)]
+    found = heads.out_of_fold(logits, truth, None, seed=1)
+    changed = truth.copy()
+    changed[0] = (truth[0] + 1) % 3
+    other = heads.out_of_fold(logits, changed, None, seed=1)
+    same = np.isclose(found, other, atol=1e-9).all(axis=1)
+    assert same[0] and same.sum() == 30
+    one = heads.fit_weights(logits, truth, share=0.5)
+    assert one[1] == pytest.approx(one[0] / 2)
+    scaled = heads.out_of_fold(logits, truth, 0.5, seed=1)
+    ratio = scaled / (logits[0] + 0.5 * logits[1])
+    assert len(np.unique(np.round(ratio, 6))) == 2

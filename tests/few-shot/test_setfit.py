@@ -190,5 +190,65 @@ def test_data_txt_has_a_part(few, run, tiny_model, tmp_path, sample_lines):
     assert np.abs(only_vectors - with_data).max() > 0.01
 
 
+@pytest.fixture
+def large(few, sample_lines):
+    """`few` with 200 dev texts, which is enough for a temperature."""
+    train = read_lines(few / "train.txt")
+    rest = [line for line in sample_lines["train"] if line not in train][:140]
+    (few / "dev.txt").write_text("\n".join([*rest, *sample_lines["dev"]]), "utf-8")
+    return few
+
+
+def test_the_export_says_what_can_be_promised(large, run, tiny_model, tmp_path, log):
+    """As train.py's: the same entries of export.json, the same use of them, and a model card."""
+    folder = run(large, tiny_model, tmp_path / "out", "--do_train", "--export_type", "onnx", "onnx_int8")
+    content = json.loads((folder / "export.json").read_text("utf-8"))
+    calibration = content["calibration"]
+    assert calibration["on"] == "dev.txt" and calibration["samples"] == calibration["texts"] == 200
+    assert {"before", "after"} <= calibration.keys() and set(content["conformal"]) == {"0.9", "0.95"}
+    rows = {row["format"]: row for row in content["metrics"]["dev"]}
+    assert {"dynamic", "paddle", "onnx", "onnx_int8"} <= rows.keys() and rows["onnx"]["max_difference"] < 1e-4
+    assert "conformal" in content["formats"]["onnx_int8"]
+    predictor = Predictor(folder, "onnx")
+    texts, truth = zip(*(line.split("\t") for line in read_lines(large / "dev.txt")))
+    sets = predictor.label_sets(texts, conformal=0.9)
+    held = np.mean([label in dict(found) for label, found in zip(truth, sets)])
+    assert held >= 0.88
+    assert any("The export's probabilities are" in line for line in log)
+    card = (folder / "README_en.md").read_text("utf-8")
+    accuracy = np.mean([label == own for label, (own, _) in zip(truth, predictor.classify(texts))])
+    assert f"| accuracy | {accuracy:.2%} |" in card and "| training | 48 | 3/3 |" in card and "| dev | 200 |" in card
+    assert "the parts' weights were fitted on dev" in card and "`--max_steps 6`" in card and "shrinkage" not in card
+    assert f"`{tiny_model.name}`" in card and str(tmp_path) not in card
+
+
+def test_the_temperature_is_in_the_graph_or_is_left_out(large, run, tiny_model, tmp_path, monkeypatch, learning):
+    """With weights that make the probabilities far too sure, as no fit would."""
+    monkeypatch.setattr(learning.heads, "fit_weights", lambda logits, truth, share=None: [4.0] * len(logits))
+    flags = ["--max_steps", "0", "--do_train"]
+    tempered = run(large, tiny_model, tmp_path / "one", *flags)
+    plain = run(large, tiny_model, tmp_path / "two", *flags, "--calibrate", "False")
+    read = [json.loads((folder / "export.json").read_text("utf-8")) for folder in (tempered, plain)]
+    temperature = read[0]["calibration"]["temperature"]
+    assert temperature > 1.5 and read[0]["calibration"]["after"] != read[0]["calibration"]["before"]
+    assert read[1]["calibration"]["temperature"] is None and read[1]["calibration"]["why"] == "--calibrate False"
+    own = np.log(probabilities(plain, large)) / temperature
+    own = np.exp(own) / np.exp(own).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities(tempered, large), own, atol=1e-5)
+
+
+def test_without_dev_nothing_is_promised(few, run, tiny_model, tmp_path):
+    (few / "dev.txt").unlink()
+    folder = run(few, tiny_model, tmp_path / "out", "--max_steps", "0", "--do_train")
+    content = json.loads((folder / "export.json").read_text("utf-8"))
+    assert content["calibration"]["on"] == "train.txt" and content["calibration"]["temperature"] is None
+    assert content["calibration"]["why"].startswith(f"there is no {few / 'dev.txt'} to fit a temperature on")
+    assert "thresholds" not in content and "metrics" not in content
+    with pytest.raises(UsageError, match="there is no .*dev.txt"):
+        Predictor(folder).classify(["头疼"], min_confidence="accuracy:0.95")
+    card = (folder / "README_en.md").read_text("utf-8")
+    assert "there is no dev.txt to fit a temperature on" in card and "| dev | unknown | unknown |" in card
+
+
 def test_help(help_of):
     assert help_of("setfit.py").startswith("usage: setfit.py")

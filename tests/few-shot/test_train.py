@@ -120,7 +120,7 @@ def test_result_tree(prompted_once):
     assert PROMPT_FILES | {"plm", "run.json", "vocab.txt", "all_results.json", "predictions.txt", "export"} <= names
     files = {path.relative_to(out / "export").as_posix() for path in (out / "export").rglob("*") if path.is_file()}
     graphs = {"model.pdmodel", "model.pdiparams", "model.pdiparams.info", "model.onnx"}
-    more = {"export.json", "id2label.json", "plm/config.json", "plm/model_state.pdparams"}
+    more = {"README.md", "README_en.md", "export.json", "id2label.json", "plm/config.json", "plm/model_state.pdparams"}
     assert files == graphs | more | TOKENIZER_FILES | PROMPT_FILES
     content = json.loads((out / "export" / "export.json").read_text(encoding="ascii"))
     assert content["max_length"] == 32 and content["types"] == ["paddle", "onnx"]
@@ -454,3 +454,47 @@ def test_two_processes(few_shot_data, tiny_mlm, tmp_path, few_shot):
     few_shot.main([*flags, "--output_dir", str(tmp_path / "one"), "--per_device_train_batch_size", "16"])
     one, two = (paddle.load(str(folder / "model_state.pdparams")) for folder in (tmp_path / "one", out))
     assert all(np.allclose(one[name].numpy(), two[name].numpy(), atol=1e-4) for name in one)
+
+
+# ------------------------------------------------------------------------------------------------------- calibration
+
+
+def test_an_export_is_calibrated_where_dev_is_large_enough(prompted, few_shot, few_shot_utils, sample_lines):
+    """Without training again: the graphs' probabilities are the model's with the temperature, in both formats."""
+    data, out = prompted
+    flags = ["--device", "cpu", "--data_dir", str(data), "--output_dir", str(out), "--do_export"]
+    (data / "dev.txt").write_text("\n".join(sample_lines["train"][:200]), encoding="utf-8")
+    few_shot.main([*flags, "--export_type", "onnx", "--disable_tqdm", "True"])
+    content = json.loads((out / "export" / "export.json").read_text(encoding="ascii"))
+    facts = content["calibration"]
+    assert facts["samples"] == 200 and facts["temperature"] and abs(np.log(facts["temperature"])) > 0.01, facts
+    assert "conformal" in content and [row["format"] for row in content["metrics"]["dev"]][1:] == ["paddle", "onnx"]
+    assert all(row["max_difference"] < 1e-4 for row in content["metrics"]["dev"])
+    texts = [line.split("\t")[0] for line in sample_lines["dev"]]
+    found = [
+        few_shot_utils.PromptPredictor(out / "export", format).probabilities(texts) for format in ("paddle", "onnx")
+    ]
+    np.testing.assert_allclose(*found, atol=1e-5)
+    card = (out / "export" / "README_en.md").read_text(encoding="utf-8")
+    assert "| dev | 200 | 3/3 |" in card and "| training | 48 | 3/3 |" in card and "dev chose the epoch" in card
+    assert "`--ppt_learning_rate 0.003`" in card and str(out.parent) not in card
+
+    few_shot.main([*flags, "--calibrate", "False", "--disable_tqdm", "True"])
+    content = json.loads((out / "export" / "export.json").read_text(encoding="ascii"))
+    assert content["calibration"]["why"] == "--calibrate False" and "thresholds" not in content
+    plain = few_shot_utils.PromptPredictor(out / "export").probabilities(texts)
+    own = np.log(plain) / facts["temperature"]
+    own = np.exp(own) / np.exp(own).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found[0], own, atol=1e-5)
+
+
+def test_why_an_export_is_not_calibrated(prompted, few_shot, refusal):
+    data, out = prompted
+    flags = ["--device", "cpu", "--data_dir", str(data), "--output_dir", str(out)]
+    assert json.loads((out / "export" / "export.json").read_text(encoding="ascii"))["calibration"]["why"].startswith(
+        "dev has 21 samples of 3 labels; it takes 100"
+    )
+    (data / "dev.txt").unlink()
+    data = few_shot.parse_all([*flags, "--do_export"]).data
+    assert data.export_dev is None and data.why_no_dev.startswith("there is no ")
+    assert "--calibrate False: has a part in an export only" in refusal(*flags, "--do_predict", "--calibrate", "False")

@@ -1,0 +1,253 @@
+"""Files of predictions: the input's columns, and what was found beside them, as CSV, TSV, JSON lines or Parquet."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+from core.arguments import require_packages
+from core.binary_tables import BATCH_ROWS, TABLE_PACKAGES
+from utils import UsageError
+
+# The ending of a file -> what it is.
+KINDS = {".csv": "csv", ".tsv": "tsv", ".txt": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+# Without it, Excel takes UTF-8 for the machine's own encoding; pandas and this repository's readers leave it out.
+BOM = b"\xef\xbb\xbf"
+# Before the names of what was found, where an input has such columns itself.
+PREFIX = "predicted_"
+
+
+def kind_of(path, flag="--output"):
+    """csv, tsv, jsonl or parquet, by a file's ending.
+
+    Raises:
+        UsageError: another ending, or the package that writes Parquet is missing.
+    """
+    kind = KINDS.get(Path(path).suffix.lower())
+    if kind is None:
+        raise UsageError(f"{flag} {path}: end it with one of {' '.join(KINDS)}, which says what is written")
+    if kind == "parquet":
+        require_packages(f"{flag} {path}", "pyarrow", requirements=TABLE_PACKAGES)
+    return kind
+
+
+def added_names(top_k, is_limited):
+    """The names of what is found: label and score; with a min_confidence the most probable label too; top_k pairs."""
+    names = ["label", "score", *(["guess", "guess_score"] if is_limited else [])]
+    for place in range(1, top_k + 1 if top_k > 1 else 1):
+        names += [f"label_{place}", f"score_{place}"]
+    return names
+
+
+def name_added(names, added, prefix, kind):
+    """The names of the new columns.
+
+    Args:
+        names (list[str]): of the input's columns.
+        added (list[str]): of added_names.
+        prefix (str | None): the user's word for what stands before those; None: nothing, or PREFIX.
+        kind (str): of KINDS.
+
+    Returns:
+        list[str]: the names.
+
+    Raises:
+        UsageError: two columns would be called alike.
+    """
+    if kind in ("jsonl", "parquet") and len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"the input has two columns {twice!r}, which a .{kind} file cannot; write .csv or .tsv")
+    for before in ("", PREFIX) if prefix is None else (prefix,):
+        found = [before + name for name in added]
+        if not set(found) & set(names):
+            return found
+    clash = " ".join(sorted(set(found) & set(names)))
+    raise UsageError(f"the input has columns called {clash}; give another name to what is added: --prefix my_")
+
+
+class Output:
+    """A file of predictions that is written in parts.
+
+    Args:
+        kind (str): of KINDS.
+        names (list[str]): of the input's columns.
+        added (list[str]): of the new ones.
+        schema (pyarrow.Schema | None): of the input's columns where it is Parquet, and Parquet is written.
+    """
+
+    def __init__(self, kind, names, added, schema=None):
+        self.kind, self.names, self.added = kind, names, added
+        # Probabilities, all others are labels.
+        self.is_score = [index % 2 == 1 for index in range(len(added))]
+        if kind == "parquet":
+            import pyarrow
+
+            fields = list(schema or [pyarrow.field(name, pyarrow.string()) for name in names])
+            kinds = (pyarrow.float64() if is_score else pyarrow.string() for is_score in self.is_score)
+            self.schema = pyarrow.schema([*fields, *map(pyarrow.field, added, kinds)])
+
+    def header(self):
+        """What stands before the first part: bytes."""
+        names = [*self.names, *self.added]
+        if self.kind == "csv":
+            return BOM + _csv_lines([names])
+        return _tsv_line(names).encode() if self.kind == "tsv" else b""
+
+    def problem(self, row):
+        """Why a row (core.batch_input.Row) cannot be written as this kind, or None."""
+        if self.kind == "jsonl":
+            taken = row.record.keys() & set(self.added) if isinstance(row.record, dict) else ()
+            return f"a field {min(taken)} as what is added; add --prefix" if taken else None
+        content = "".join(row.cells)
+        try:
+            if not content.isascii():
+                content.encode("utf-8")
+        except UnicodeEncodeError:
+            return "half a character (a surrogate), which only .jsonl can hold"
+        return None
+
+    def write(self, path, rows, values, arrow=None):
+        """Write one part.
+
+        Args:
+            path (Path): its file.
+            rows (list[core.batch_input.Row]): of it.
+            values (list[list]): of the new columns: a list of labels or of probabilities each, as long as rows.
+            arrow (pyarrow.Table | None): the rows as a Parquet input has them.
+        """
+        if self.kind == "parquet":
+            self._write_parquet(path, rows, values, arrow)
+            return
+        if self.kind == "jsonl":
+            records = (row.record or dict(zip(self.names, row.cells)) for row in rows)
+            records = arrow.to_pylist() if arrow is not None else records
+            found = (dict(zip(self.added, one)) for one in zip(*values))
+            path.write_bytes(b"".join(_json_line({**record, **new}) for record, new in zip(records, found)))
+            return
+        columns = [map("{:.6f}".format, column) if is_ else column for column, is_ in zip(values, self.is_score)]
+        lines = [[*row.cells, *one] for row, one in zip(rows, zip(*columns))]
+        path.write_bytes(_csv_lines(lines) if self.kind == "csv" else "".join(map(_tsv_line, lines)).encode())
+
+    def _write_parquet(self, path, rows, values, arrow):
+        import pyarrow
+        from pyarrow import parquet
+
+        if arrow is not None:
+            columns = list(arrow.columns)
+        else:
+            cells = zip(*(row.cells for row in rows)) if rows else ([] for _ in self.names)
+            columns = [pyarrow.array(list(column), pyarrow.string()) for column in cells]
+        found = [pyarrow.array(column, kind.type) for column, kind in zip(values, list(self.schema)[-len(values) :])]
+        parquet.write_table(pyarrow.Table.from_arrays([*columns, *found], schema=self.schema), path)
+
+    def join(self, paths, target):
+        """Write the whole file of its parts (list[Path])."""
+        if self.kind == "parquet":
+            from pyarrow import parquet
+
+            with parquet.ParquetWriter(target, self.schema) as writer:
+                for path in paths:
+                    writer.write_table(parquet.read_table(path, schema=self.schema))
+            return
+        with target.open("wb") as file:
+            file.write(self.header())
+            for path in paths:
+                with path.open("rb") as part:
+                    shutil.copyfileobj(part, file, 1 << 20)
+
+
+class ArrowRows:
+    """Rows of Parquet files as these have them, forwards only.
+
+    Args:
+        sources (list[core.sources.Source]): the files, of one schema.
+        names (list[str]): the columns wanted.
+
+    Attributes:
+        schema (pyarrow.Schema): of these, without what other programs keep in it; None where files differ.
+    """
+
+    def __init__(self, sources, names):
+        from pyarrow import parquet
+
+        self.sources, self.names, schemas = sources, names, []
+        for source in sources:
+            with source.open() as file:
+                schema = parquet.ParquetFile(file).schema_arrow
+            fields = [schema.field(name).remove_metadata() for name in names]
+            schemas.append(_schema(fields))
+        self.schema = schemas[0] if all(schema.equals(schemas[0]) for schema in schemas) else None
+        self.batches, self.name, self.batch, self.first = iter(()), None, None, 1
+
+    def take(self, rows):
+        """The rows of a part, list[core.batch_input.Row]: pyarrow.Table."""
+        import pyarrow
+
+        pieces, start = [], 0
+        while start < len(rows):
+            self._go_to(rows[start])
+            end, places = start, []
+            while end < len(rows) and rows[end].where == self.name:
+                place = rows[end].number - self.first
+                if place >= len(self.batch):
+                    break
+                places.append(place)
+                end += 1
+            pieces.append(self.batch.take(pyarrow.array(places)))
+            start = end
+        return pyarrow.Table.from_batches([_with_schema(piece, self.schema) for piece in pieces], self.schema)
+
+    def _go_to(self, row):
+        """Read on until the batch that has a row."""
+        if self.name != row.where:
+            source = next(source for source in self.sources if source.name == row.where)
+            self.name, self.batches, self.first, self.batch = row.where, self._read(source), 1, ()
+        while row.number - self.first >= len(self.batch):
+            self.first += len(self.batch)
+            self.batch = next(self.batches)
+
+    def _read(self, source):
+        from pyarrow import parquet
+
+        with source.open() as file:
+            content = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
+            yield from content.iter_batches(BATCH_ROWS, columns=self.names, use_threads=False)
+
+
+def _schema(fields):
+    import pyarrow
+
+    return pyarrow.schema(fields)
+
+
+def _with_schema(batch, schema):
+    return type(batch).from_arrays([batch.column(name) for name in schema.names], schema=schema)
+
+
+def _csv_lines(rows):
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue().encode("utf-8")
+
+
+def _tsv_line(cells):
+    """A line with tabs between; in quotes, as Excel has them, only where it could not be read otherwise."""
+    if any("\t" in cell or "\n" in cell or "\r" in cell or cell.startswith('"') for cell in cells):
+        cells = [
+            '"' + cell.replace('"', '""') + '"'
+            if "\t" in cell or "\n" in cell or "\r" in cell or cell.startswith('"')
+            else cell
+            for cell in cells
+        ]
+    return "\t".join(cells) + "\n"
+
+
+def _json_line(record):
+    """A record as a line; what JSON has no word for as a text, and numbers that are none as null."""
+    try:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False, default=str).encode("utf-8") + b"\n"
+    except UnicodeEncodeError:  # half a character
+        return json.dumps(record, default=str).encode() + b"\n"
+    except ValueError:
+        return _json_line({name: None if value != value else value for name, value in record.items()})

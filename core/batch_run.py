@@ -1,0 +1,357 @@
+"""A model over a file: any format in, any out, in constant memory, and as it would have been after a kill -9.
+
+Rows are read in parts; workers (core/batch_workers.py) answer the texts of a part while others are read and written;
+parts are kept beside the output (core/batch_parts.py) and joined at the end. Whatever a part is, it depends on its own
+rows alone, so that an interrupted run and one that was not end with the same bytes.
+"""
+
+import collections
+import hashlib
+import importlib.metadata
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from core.any_file import is_table
+from core.batch_input import Input, parts_of
+from core.batch_output import ArrowRows, Output, added_names, kind_of, name_added
+from core.batch_parts import Parts
+from core.label_paths import UNKNOWN, confidence_problem
+from core.progress import progress_bar
+from core.samples import Wishes
+from core.table_columns import Unsure
+from utils import UsageError, report_of_counts, shortened
+
+# Rows of a part. More are faster by nothing, and are more to do again.
+PART_ROWS = 8192
+# Packages that answers depend on to the last digit.
+PACKAGES = ("onnxruntime", "tokenizers", "paddlepaddle", "paddlenlp", "pyarrow")
+# Labels that a model does not know, of which so many are named.
+NAMED = 5
+
+
+@dataclass
+class Wanted:
+    """What a user wants to have predicted.
+
+    Args:
+        inputs (list[str]): files, folders or patterns.
+        output (str): the file.
+        labels (list[str]): of the model, in class order.
+        wishes (core.samples.Wishes): how the files are to be read.
+        top_k, min_confidence: as of core.batch_workers.Job.
+        prefix (str | None): before the names of new columns.
+        overwrite (bool): what is there may be replaced.
+        part_rows (int): rows of a part.
+        flag (str): what the user chose the output with.
+    """
+
+    inputs: list
+    output: str
+    labels: list
+    wishes: Wishes = field(default_factory=Wishes)
+    top_k: int = 1
+    min_confidence: Optional[object] = None
+    prefix: Optional[str] = None
+    overwrite: bool = False
+    part_rows: int = PART_ROWS
+    flag: str = "--output"
+
+
+def cleaning_for(path):
+    """How the texts of a file are cleaned where the user does not say: as those of a training on such a file."""
+    return "html" if is_table(path) else "none"
+
+
+def confidence(text):
+    """The min_confidence of a flag: a number as float, accuracy:0.98 as it stands, None as None.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = text
+    if problem := confidence_problem(value):
+        raise UsageError(f"--min_confidence {text}: {problem}")
+    return value
+
+
+class Prediction:
+    """A file to be predicted, looked at and found in order, before any model is read.
+
+    Args:
+        wanted (Wanted): what the user wants.
+        say (Callable[[str], None]): told what the files were taken for.
+
+    Raises:
+        UsageError: the files cannot be read, or the output not be written.
+    """
+
+    def __init__(self, wanted, say=print):
+        self.wanted, self.say, self.path = wanted, say, Path(wanted.output)
+        self.kind = kind_of(self.path, wanted.flag)
+        self.parts = Parts(self.path, wanted.overwrite, wanted.flag)
+        for pattern in map(Path, wanted.inputs):
+            target, inside = self.path.resolve(), pattern.resolve()
+            if target == inside or (pattern.is_dir() and target.is_relative_to(inside)):
+                raise UsageError(f"{wanted.flag} {self.path}: is what is read, or lies in it; choose another place")
+        self.parts.check()
+        wanted.wishes.known_labels = frozenset(wanted.labels)
+        try:
+            self.input = Input(wanted.inputs, wanted.wishes)
+        except Unsure as error:
+            say("\n".join(getattr(error, "seen", ())))
+            raise
+        self.is_limited = wanted.min_confidence is not None
+        top_k = min(wanted.top_k, len(wanted.labels))
+        added = added_names(top_k, self.is_limited)
+        self.added = name_added(self.input.names, added, wanted.prefix, self.kind)
+        say("\n".join(self.input.samples.description()))
+        if self.added != added:
+            say(f"note: the input has a column of that name, so what is added is called {' '.join(self.added)}")
+        say(f"{self.path}: {self.kind}, with {' '.join(self.added)} behind the columns of the input")
+
+    def run(self, job, make_workers):
+        """Predict what is not predicted yet, and write the files.
+
+        Args:
+            job (core.batch_workers.Job): the model; its top_k and min_confidence are those wanted.
+            make_workers (Callable[[], OneWorker | Processes]): starts them.
+
+        Returns:
+            Summary: what was done.
+
+        Raises:
+            UsageError: the files changed meanwhile, or the parts that are there are of another run.
+        """
+        stamps = self.input.stamps()
+        identity, total = self.input.identity()
+        arrow = self._arrow()
+        output = Output(self.kind, self.input.names, self.added, arrow and arrow.schema)
+        # What is read of the input, and how: of other columns the answers would be others.
+        roles = [[one.roles.texts, one.roles.label, one.table.kind] for one in self.input.opened]
+        wishes = self.wanted.wishes
+        options = {
+            "--format": job.format,
+            "--device": job.device,
+            "--threads": job.threads,
+            "--batch_size": job.batch_size,
+            "--part_rows": self.wanted.part_rows,
+            "--top_k": job.top_k,
+            "--min_confidence": job.min_confidence,
+            "--clean": wishes.clean,
+            "--join": wishes.join,
+            "--label_names": self.input.samples.mapping,
+        }
+        facts = {
+            "input": identity,
+            "model": folder_digest(job.folder),
+            "columns": [self.kind, self.input.names, self.added, roles],
+            "options": options,
+            "versions": versions(),
+        }
+        try:
+            self.parts.begin(facts)
+            if self.parts.done:
+                self.say(f"{self.parts.folder}: {len(self.parts.done):,} parts are done; going on from there")
+            count = self._predict(make_workers, output, arrow, total)
+            if self.input.stamps() != stamps:
+                raise UsageError(
+                    f"{' '.join(self.wanted.inputs)}: changed while it was read, so the parts in {self.parts.folder} "
+                    "may not fit each other; delete them, and begin again when it no longer changes"
+                )
+            if sorted(self.parts.done) != list(range(count)):
+                raise RuntimeError(f"{self.parts.folder}: {len(self.parts.done)} parts of {count}")
+            summary = Summary(self.parts.done.values(), self.wanted.labels, self.input.has_labels, self.is_limited)
+            summary.files = self.parts.join(output.join, summary.report())
+        finally:
+            self.parts.close()
+        return summary
+
+    def _arrow(self):
+        """The reader of a Parquet input's own values, where these are written; else None."""
+        is_parquet = all(one.table.kind.startswith("Parquet") for one in self.input.opened)
+        if not is_parquet or self.kind not in ("parquet", "jsonl"):
+            return None
+        rows = ArrowRows(self.input.sources, self.input.columns)
+        return rows if rows.schema is not None else None
+
+    def _predict(self, make_workers, output, arrow, total):
+        """Predict the parts that are missing; how many there are in all."""
+        done, under_way, workers, number = self.parts.done, {}, None, -1
+        begun = sum(counts["rows"] for counts in done.values())
+        options = {"total": max(total, begun), "initial": begun, "unit": " texts", "desc": "predicting"}
+        try:
+            with progress_bar(smoothing=0, **options) as bar:
+
+                def finish():
+                    index, found = workers.next()
+                    self._keep(index, under_way.pop(index), found, output, workers.names)
+                    bar.update(done[index]["rows"])
+
+                rows = self.input.rows(records=self.kind == "jsonl")
+                for number, part in enumerate(parts_of(rows, self.wanted.part_rows)):
+                    if number in done:
+                        continue
+                    workers = workers or make_workers()
+                    kept, rejected = divided(part, output)
+                    table = arrow.take(kept) if arrow and kept else None
+                    while len(under_way) >= workers.capacity:
+                        finish()
+                    under_way[number] = kept, rejected, table
+                    workers.submit(number, [row.text for row in kept])
+                while under_way:
+                    finish()
+        finally:
+            if workers:
+                workers.close()
+        return number + 1
+
+    def _keep(self, number, part, found, output, names):
+        """Write one part and what is counted of it."""
+        kept, rejected, table = part
+        if table is None and output.kind == "parquet" and not kept:
+            table = output.schema.empty_table().select(self.input.names)
+        best, scores, places, confidences = found
+        labels, all_names, depth = names
+        columns, units = [], scores / 1e6
+        ids, first = best.tolist(), best[:, 0].tolist()
+        guesses = [labels[one] for one in first], units[:, 0].tolist()
+        answers = guesses[0]
+        if places is not None:
+            answers = [UNKNOWN if place < 0 else all_names[place] for place in places.tolist()]
+            columns += [answers, (confidences / 1e6).tolist()]
+        columns += guesses
+        for place in range(best.shape[1] if best.shape[1] > 1 else 0):
+            columns += [[labels[row[place]] for row in ids], units[:, place].tolist()]
+        counts = counted(kept, guesses[0], answers, depth)
+        counts["rows"], counts["rejected"] = len(kept) + len(rejected), rejected
+        self.parts.add(number, lambda path: output.write(path, kept, columns, table), counts)
+
+
+def divided(part, output):
+    """The rows of a part that are predicted (list[Row]), and what is told of the others (list[list[str]])."""
+    kept, rejected = [], []
+    for row in part:
+        reason = row.reason or output.problem(row)
+        if reason:
+            content = row.content or shortened("\t".join(row.cells or ()), 1000)
+            rejected.append([row.where, str(row.number), reason, content])
+        else:
+            kept.append(row)
+    return kept, rejected
+
+
+def counted(rows, guesses, answers, depth):
+    """What is counted of a part's rows: dict of JSON values."""
+    pairs, answered, answered_right, odd, unlabelled = collections.Counter(), 0, 0, collections.Counter(), 0
+    for row, guess, answer in zip(rows, guesses, answers):
+        answered += answer != UNKNOWN
+        if row.truth.__class__ is str:
+            pairs[row.truth, guess] += 1
+            answered_right += answer == row.truth
+        elif row.truth is not None:
+            odd[row.truth.reason] += 1
+        else:
+            unlabelled += 1
+    return {
+        "pairs": [[truth, guess, count] for (truth, guess), count in pairs.items()],
+        "answered": answered,
+        "answered_right": answered_right if depth == 1 else None,
+        "odd_labels": dict(odd),
+        "unlabelled": unlabelled,
+        "predicted": len(rows),
+    }
+
+
+class Summary:
+    """What came out of a run.
+
+    Args:
+        parts (Iterable[dict]): what was counted of each part.
+        labels (list[str]): of the model.
+        has_labels (bool): whether the input has some.
+        is_limited (bool): whether there was a min_confidence.
+
+    Attributes:
+        rows, predicted, rejected, answered (int): rows of the input, and what became of them.
+        files (list[Path]): what was written.
+    """
+
+    def __init__(self, parts, labels, has_labels, is_limited):
+        self.labels, self.has_labels, self.is_limited, self.files = labels, has_labels, is_limited, []
+        self.rows = self.predicted = self.rejected = self.answered = self.unlabelled = 0
+        self.pairs, self.odd = collections.Counter(), collections.Counter()
+        for counts in parts:
+            for name in ("rows", "predicted", "rejected", "answered", "unlabelled"):
+                setattr(self, name, getattr(self, name) + counts[name])
+            for truth, guess, count in counts["pairs"]:
+                self.pairs[truth, guess] += count
+            self.odd.update(counts["odd_labels"])
+        for (truth, _), count in self.pairs.items():
+            if truth not in set(labels):
+                self.odd[f"{shortened(truth)!r} is no label of the model"] += count
+
+    def report(self):
+        """The report on the rows that have a label of the model: lines of utils.evaluation_report, None without."""
+        import numpy as np
+
+        ids = {label: index for index, label in enumerate(self.labels)}
+        right, found, true = (np.zeros(len(ids), "int64") for _ in range(3))
+        for (truth, guess), count in self.pairs.items():
+            if truth in ids:
+                true[ids[truth]] += count
+                found[ids[guess]] += count
+                right[ids[truth]] += count * (truth == guess)
+        return report_of_counts("test", self.labels, right, found, true) if true.any() else None
+
+    def lines(self):
+        """What to tell the user."""
+        output, *beside = self.files
+        yield f"{self.rows:,} rows: {self.predicted:,} predicted, {self.rejected:,} left out -> {output}"
+        rejected = next((path for path in beside if path.name.endswith(".rejected.csv")), None)
+        if self.rejected:
+            yield f"the rows left out, each with its line and reason: {rejected}"
+        if self.is_limited and self.predicted:
+            share = self.answered / self.predicted
+            yield f"sure enough: {self.answered:,} ({share:.2%}); {self.predicted - self.answered:,} are {UNKNOWN}"
+        if not self.has_labels:
+            return
+        report = self.report()
+        if report:
+            yield from report[1:4]
+            yield f"each class: {next(path for path in beside if path.name.endswith('.report.txt'))}"
+        if self.unlabelled:
+            yield f"{self.unlabelled:,} rows have no label, and no part in the report"
+        for reason, count in self.odd.most_common(NAMED):
+            yield f"{count:,} rows have no part in the report: {reason}"
+        if len(self.odd) > NAMED:
+            rest = sum(count for _, count in self.odd.most_common()[NAMED:])
+            yield f"{rest:,} rows have other labels that the model does not know, and no part in the report"
+
+
+def folder_digest(folder):
+    """SHA-256 of the files of an export folder."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+        digest.update(json.dumps(path.relative_to(folder).parts).encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def versions():
+    """Package -> version, None where it is not installed, of PACKAGES."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found

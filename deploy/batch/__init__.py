@@ -1,0 +1,1 @@
+"""A model over files, without a server."""

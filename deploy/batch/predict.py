@@ -1,0 +1,135 @@
+"""Put a trained model over a file: any format in, all its columns and the answers out. No Paddle is needed.
+
+    python deploy/batch/predict.py --model_dir checkpoint/export --input texts.csv --output answers.csv
+    python deploy/batch/predict.py --model_dir checkpoint/export --input 'part-*.json.gz' --output answers.parquet
+    python deploy/batch/predict.py --model_dir checkpoint/export --input tickets.xlsx --output answers.tsv \\
+        --text_column title body --top_k 3 --min_confidence accuracy:0.98 --format onnx_int8
+
+Read is what data/convert.py reads: CSV and TSV, JSON, JSON lines, Parquet, spreadsheets, plain lines, gzip and zip of
+these, in any encoding. The text's column is found, and told; where two would do, the message has the flags to choose.
+Written are, by the ending of --output, .csv, .tsv, .jsonl or .parquet: the input's columns as they are, then label and
+score; rows that cannot be used go to <output>.rejected.csv with line and reason. Where a column has labels of the
+model, accuracy and macro-F1 are told, and <output>.report.txt tells of each class.
+
+Memory does not grow with the file. After a kill -9 the same command goes on from the last part that is done
+(<output>.parts/), and ends with the same bytes.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
+from core.arguments import at_least, parse_argv
+from core.batch_run import PART_ROWS, Prediction, Wanted, cleaning_for, confidence
+from core.encodings import codec_of
+from core.samples import CLEANING, Wishes
+from core.tables import Reading
+from utils import UsageError, exit_on_usage_error, read_json
+
+
+def parse_flags(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--model_dir", type=Path, required=True, metavar="FOLDER", help="an export folder, such as checkpoint/export")
+    add("--input", nargs="+", required=True, metavar="FILE", help="files, folders, zips or patterns of one kind")
+    add("--output", required=True, metavar="FILE", help="ends with .csv, .tsv, .jsonl or .parquet")
+    add("--format", default="auto", help="of the model, as Predictor takes it; auto: onnx where it is, else what is")
+    add("--top_k", type=int, default=1, help="also label_1, score_1 … of so many labels (default: 1, none)")
+    limit = "a number from 0 to 1, or accuracy:0.98: what is less sure is unknown, with the best guess beside it"
+    add("--min_confidence", metavar="LEAST", help=limit)
+    add("--text_column", nargs="+", metavar="COLUMN", help="name or number (from 1) of the text; several are joined")
+    truth = "of the true labels, for a report; none: there are none; default: the column that has the model's labels"
+    add("--label_column", metavar="COLUMN", help=truth)
+    names = "names of class ids in that column: a file such as class.txt, names in the order of ids, or id=name …"
+    add("--label_names", nargs="+", metavar="NAME", help=names)
+    add("--header", choices=("yes", "no"), help="whether the first line names the columns; default: to be found")
+    add("--encoding", metavar="NAME", help="of what is not UTF-8, such as gb18030 or euc-kr; default: to be found")
+    separator = "what stands between columns: characters, or tab, comma, semicolon, none; default: to be found"
+    add("--separator", help=separator)
+    add("--sheet", help="of a spreadsheet with several")
+    add("--join", default=" ", help="what is put between joined columns (default: a space)")
+    clean = "of the text that the model gets; html: without tags and entities, as training on such a file reads it "
+    clean += "(default, but for plain .txt and .tsv); none: line breaks and tabs become spaces"
+    add("--clean", choices=sorted(CLEANING), help=clean)
+    prefix = "before the names of what is added; default: nothing, or predicted_ where the input has such a column"
+    add("--prefix", help=prefix)
+    add("--overwrite", action="store_true", help="replace an --output that is there, and parts of another run")
+    add("--device", default="cpu", help="cpu, gpu or gpu:<n> (default: cpu)")
+    add("--workers", type=int, help="processes, which have a model each (default: 1)")
+    add("--threads", type=int, help="cores of each process (default: all, shared by the processes)")
+    add("--batch_size", type=int, default=32, help="texts that the model gets at once (default: 32)")
+    add("--part_rows", type=int, default=PART_ROWS, help=f"rows that are kept together (default: {PART_ROWS})")
+    flags = parse_argv(parser, argv)
+    problems = at_least(flags, top_k=1, workers=1, threads=1, batch_size=1, part_rows=1)
+    if flags.encoding and codec_of(flags.encoding) is None:
+        problems.append(f"--encoding {flags.encoding}: not known; give one such as gb18030, big5, shift_jis or euc-kr")
+    if flags.label_names and not flags.label_column:
+        problems.append("--label_names: names of the ids in which column? Add --label_column")
+    if problems:
+        raise UsageError("\n".join(problems))
+    return flags
+
+
+def wishes_of(flags):
+    """How the files are to be read."""
+    header = None if flags.header is None else flags.header == "yes"
+    reading = Reading(flags.encoding, flags.separator, header, flags.sheet)
+    columns = flags.text_column, flags.label_column, flags.label_names
+    return Wishes(reading, *columns, flags.join, flags.clean or cleaning_for(flags.input[0]), trust_columns=True)
+
+
+def labels_of(folder):
+    """The labels of an export folder, in class order.
+
+    Raises:
+        UsageError: it is none.
+    """
+    names = read_json(folder / "id2label.json")
+    if not names or set(names) != {str(index) for index in range(len(names))}:
+        what = "has no usable id2label.json" if folder.is_dir() else "no such folder"
+        raise UsageError(f"--model_dir {folder}: {what}; give an export, such as checkpoint/export")
+    return [names[str(index)] for index in range(len(names))]
+
+
+def main(argv=None):
+    flags = parse_flags(argv)
+    least, labels = confidence(flags.min_confidence), labels_of(flags.model_dir)
+    top_k, shown = min(flags.top_k, len(labels)), ("prefix", "overwrite", "part_rows")
+    wanted = Wanted(
+        flags.input,
+        flags.output,
+        labels,
+        wishes_of(flags),
+        top_k,
+        least,
+        **{name: getattr(flags, name) for name in shown},
+    )
+    prediction = Prediction(wanted)
+
+    from core.batch_workers import Job, make_workers
+    from core.cpu import usable_cores
+    from core.predictor import ONNX_FORMATS, available_formats
+
+    format = flags.format
+    if format == "auto":
+        found = available_formats(flags.model_dir)
+        format = "onnx" if "onnx" in found else next(iter(found), "paddle")
+    workers = flags.workers or 1
+    threads = flags.threads or max(1, usable_cores() // workers)
+    # In one process on CPU cores, texts are shared out among threads, and not the work on one of them.
+    is_shared = workers == 1 and format in ONNX_FORMATS and flags.device == "cpu"
+    job = Job(str(flags.model_dir), format, 1 if is_shared else threads, flags.batch_size, top_k, least, flags.device)
+    try:
+        summary = prediction.run(job, lambda: make_workers(job, workers, threads if is_shared else 1))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on from the last part that is done") from None
+    print("\n".join(summary.lines()))
+    if not summary.has_labels and summary.predicted:
+        print(f"next: look at some of them: head {shlex.quote(flags.output)}")
+
+
+if __name__ == "__main__":
+    with exit_on_usage_error():
+        main()

@@ -1,0 +1,99 @@
+"""ngram_student.py: characters to logits, a batch at a time as one text at a time; no heavy import."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from core import ngram_student
+from core.ngram_student import (
+    BEGIN,
+    END,
+    ORDERS,
+    STUDENT_FILE,
+    NgramStudent,
+    ngram_buckets,
+    normalised,
+    read_characters,
+    shorten_characters,
+)
+from tests.helpers import ROOT
+from utils import UsageError
+
+TEXTS = ["头疼应该挂什么科", "", " ", "ＣＴ  检查\u3000Ab", "龘", "😀头疼\ud800", "x" * 5000]
+
+
+def a_student(classes=3, buckets=64, seed=0):
+    random = np.random.RandomState(seed)
+    table = random.rand(9, classes + 1).astype("float32")
+    table[0] = 0
+    rows = random.randint(0, 9, buckets).astype("int32")
+    return NgramStudent(rows, table, random.rand(classes).astype("float32"), ORDERS)
+
+
+def plain_logits(student, text):
+    """The definition at the top of ngram_student.py, one n-gram after the other."""
+    (codes,) = read_characters([text], 8)
+    total = np.zeros(student.table.shape[1])
+    for start in range(len(codes)):
+        for size in range(1, ORDERS + 1):
+            if start + size <= len(codes):
+                some = codes[start : start + size]
+                found, is_whole = ngram_buckets(some, np.array([size]), size, len(student.rows))
+                assert is_whole[size - 1, 0]
+                total += student.table[student.rows[found[size - 1, 0]]]
+    return student.bias + total[:-1] / np.sqrt(max(total[-1], 1e-12))
+
+
+def test_characters():
+    found = read_characters(TEXTS, 8)
+    assert [len(codes) for codes in found] == [10, 2, 2, 10, 3, 6, 32]
+    assert all(codes[0] == BEGIN and codes[-1] == END for codes in found)
+    assert "".join(map(chr, found[3][1:-1])) == normalised(TEXTS[3]) == "ct 检查 ab"
+    assert read_characters([], 8) == [] and [len(codes) for codes in read_characters(["", ""], 8)] == [2, 2]
+    # A text that is cut later is one that was cut when it was read.
+    assert (shorten_characters(found[6], 3) == read_characters([TEXTS[6]], 3)[0]).all()
+    assert shorten_characters(found[0], 3) is found[0]
+
+
+def test_logits_are_those_of_the_definition_and_of_each_text_alone(monkeypatch):
+    student = a_student()
+    together = student.logits(read_characters(TEXTS, 8))
+    assert together.dtype == np.float32 and together.shape == (len(TEXTS), 3)
+    for text, row in zip(TEXTS, together):
+        assert row == pytest.approx(plain_logits(student, text), abs=1e-5)
+        assert (student.logits(read_characters([text], 8))[0] == row).all()
+    assert student.logits([]).shape == (0, 3)
+    monkeypatch.setattr(ngram_student, "BLOCK", 12)
+    assert (student.logits(read_characters(TEXTS, 8)) == together).all()
+
+
+def test_no_ngram_reaches_into_the_next_text():
+    student = a_student()
+    alone, beside = (student.logits(read_characters(texts, 8))[0] for texts in (["头"], ["头", "疼"]))
+    assert (alone == beside).all()
+
+
+def test_the_file(tmp_path):
+    student = a_student()
+    student.save(tmp_path)
+    read = NgramStudent.read(tmp_path)
+    characters = read_characters(TEXTS, 8)
+    assert (read.logits(characters) == student.logits(characters)).all() and read.orders == ORDERS
+    with pytest.raises(UsageError, match="no such file; make it with"):
+        NgramStudent.read(tmp_path / "elsewhere")
+    (tmp_path / STUDENT_FILE).write_bytes((tmp_path / STUDENT_FILE).read_bytes()[:-200])
+    with pytest.raises(UsageError, match="cannot be read.*distil the student again"):
+        NgramStudent.read(tmp_path)
+    student.rows = student.rows + 1
+    student.save(tmp_path)
+    with pytest.raises(UsageError, match="do not fit together"):
+        NgramStudent.read(tmp_path)
+
+
+def test_no_heavy_import():
+    heavy = "{'paddle', 'paddlenlp', 'scipy', 'sklearn', 'onnxruntime'}"
+    code = f"import sys, core.predictor, core.students; print(*{heavy} & {{*sys.modules}})"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
