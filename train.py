@@ -141,8 +141,9 @@ def work(run):
     from core.stages import train_in_stages
 
     args, model_flags = run.args, run.model_flags
-    if not (args.do_train or args.do_eval or args.do_export or args.do_compress or model_flags.do_parity):
-        return {}
+    asked = (args.do_train, args.do_eval, args.do_export, args.do_compress, model_flags.do_parity)
+    if not (any(asked) or model_flags.save_safetensors):
+        return {}  # a prediction by an export that is there
     finished, checkpoint = pipeline.find_start(args, run.fingerprint)
     if args.do_train and not finished:
         trainer = train_in_stages(run, checkpoint)

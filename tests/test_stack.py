@@ -14,7 +14,7 @@ from tests.helpers import ROOT
 # The one environment's, and those of environments of their own.
 COMPRESS = ROOT / "core" / "requirements-compress.txt"
 REQUIREMENTS = sorted([*ROOT.glob("requirements*.txt"), *ROOT.glob("*/requirements.txt"), COMPRESS])
-OTHERS = sorted({*ROOT.glob("*/requirements-*.txt"), *ROOT.glob("*/*/requirements-*.txt")} - {COMPRESS})
+OTHERS = sorted({*ROOT.glob("*/requirements-*.txt"), *ROOT.glob("*/*/requirements*.txt")} - {COMPRESS})
 
 
 def lines(path):

@@ -89,7 +89,7 @@ def test_kill_9_in_the_middle(calibrated, rows, tmp_path, runtime_only):
     assert again.returncode == 0, again.stderr
     assert "parts are done; going on from there" in again.stdout and "1 left out" in again.stdout
     assert not parts.exists()
-    flags = [*command[2:-3], "1", "--threads", "1", "--output", str(tmp_path / "whole.csv")]
+    flags = [*command[2:-2], "1", "--threads", "1", "--output", str(tmp_path / "whole.csv")]
     predict.main(flags)
     for name in ("{}.csv", "{}.rejected.csv", "{}.report.txt"):
         one, other = ((tmp_path / name.format(stem)).read_bytes() for stem in ("out", "whole"))
