@@ -46,6 +46,7 @@ from core.checkpoints import (
     run_fingerprint,
     starting_weights,
     trained_labels,
+    trained_long_text,
     trained_max_length,
     trained_ngrams,
     trained_pooling,
@@ -56,6 +57,7 @@ from core.distill_flags import distill_problems, distills, student_folder
 from core.label_paths import separator_problems
 from core.locks import locked_folder, refuse_if_locked
 from core.log import LEVELS, set_log_level
+from core.long_text_flags import check_long_text, long_text_facts, long_text_for_fingerprint, long_text_problems
 from core.named_recipes import naming_what_recipe_sets, parse_with_recipe
 from core.predict_flags import (
     PredictArguments,
@@ -221,6 +223,9 @@ def prepare(argv, flags, light, defaults):
         require_packages("--pruner paddleslim", "paddleslim", requirements="core/requirements-compress.txt")
     trained = None if light.do_train else trained_max_length(model_flags.model_name_or_path)
     max_length = data_flags.max_length or trained or MAX_LENGTH
+    long_text = trained_long_text(model_flags.model_name_or_path)
+    long_text = long_text_facts(data_flags, long_text, max_length, light.do_train)
+    check_long_text(long_text, max_length)
     data = read_data(model_flags, data_flags, light, recipe_flags.logit_adjustment or needs_dev(stage_flags))
     check_outputs(model_flags, light)
     prediction = None
@@ -254,6 +259,7 @@ def prepare(argv, flags, light, defaults):
         own.update(starting_weights(encoder, args.output_dir))
         own.update(for_fingerprint(recipe_flags, trained_pooling(encoder), trained_ngrams(encoder)))
         own.update(stages_for_fingerprint(stage_flags, unlabelled))
+        own.update(long_text_for_fingerprint(long_text, data_flags))
         fingerprint = run_fingerprint(args, TrainingArguments, [data.labels, data.train, data.dev], **own)
     flags = model_flags, data_flags, recipe_flags, stage_flags
     return Run(*flags, args, data, unlabelled, max_length, fingerprint, prediction)
@@ -339,6 +345,9 @@ def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args, predic
             if asked:
                 problems.append(f"{flag} works in one process only; run it without paddle.distributed.launch")
     problems += at_least(data_flags, max_length=3) + separator_problems(data_flags.label_separator)
+    encoder = model_flags.model_name_or_path
+    ngrams = wants_ngrams(recipe_flags, trained_ngrams(encoder))
+    problems += long_text_problems(data_flags, trained_long_text(encoder), args, ngrams, model_flags.pruner)
     if data_flags.log_level not in LEVELS:
         problems.append(f"--log_level {data_flags.log_level}: not known; use one of {', '.join(LEVELS)}")
     if problems:

@@ -14,10 +14,12 @@ from paddlenlp.utils.log import logger
 
 from analysis.flags import max_length
 from analysis.vectors import softmax
-from core.checkpoints import weights_digest
+from core.checkpoints import trained_long_text, weights_digest
 from core.encoders import make_encoder, pad_batch, run_sorted
 from core.heads import final_linear
 from core.loading import load_config_and_tokenizer, max_positions, set_device, uses_token_types
+from core.long_text_flags import check_long_text
+from core.long_texts import LongText, flat
 from core.trained import load_trained
 from core.vocabulary import UnknownWatch
 from utils import UsageError, staged_files
@@ -55,7 +57,11 @@ class Classifier:
         self.model = load_trained(str(flags.params_path), config, self.labels)
         self.model.eval()
         self.head = find_head(self.model, len(self.labels))
-        self.encode = make_encoder(self.tokenizer, self.max_length, uses_token_types(self.model))
+        facts = trained_long_text(flags.params_path)
+        check_long_text(facts, self.max_length)
+        self.long_text = LongText(facts, self.max_length)
+        token_types = uses_token_types(self.model)
+        self.encode = make_encoder(self.tokenizer, self.max_length, token_types, long_text=self.long_text)
         self.watch = UnknownWatch(self.tokenizer, self.encode, str(flags.params_path), logger.warning)
         self.batch_size, self.folder = flags.batch_size, flags.params_path
         self._model_key = None
@@ -87,8 +93,13 @@ class Classifier:
         return self.compute_encoded(self.encode(list(texts)) if encoded is None else encoded, what)
 
     def compute_encoded(self, encoded, what=None):
-        """Logits and features of what `encode` gives; no progress is shown where `what` is None."""
+        """Logits and features of what `encode` gives; no progress is shown where `what` is None.
+
+        Of a text that is read in windows the features are those that its logits are made of: their mean, or, where the
+        logits are maxima, those of the window that decided.
+        """
         caught = []
+        windows, counts = flat(encoded)
 
         def run_batch(some):
             logits = self.model(**self.pad(some)).numpy()
@@ -97,9 +108,16 @@ class Classifier:
         hook = self.head.register_forward_pre_hook(lambda layer, inputs: caught.append(inputs[0]))
         try:
             with paddle.no_grad():
-                return run_sorted(encoded, self.batch_size, run_batch, what)
+                logits, features = run_sorted(windows, self.batch_size, run_batch, what)
         finally:
             hook.remove()
+        if counts is None:
+            return logits, features
+        pooled = self.long_text.pool(logits, counts)
+        if self.long_text.pooling == "mean":
+            return pooled, self.long_text.pool(features, counts)
+        number = self.long_text.deciding(encoded, logits, counts, pooled.argmax(axis=1))["number"]
+        return pooled, features[np.cumsum(counts) - counts + number - 1]
 
     def pad(self, encoded):
         """Tensors of one batch: input_ids and, where the model takes them, token_type_ids; int64 [batch, longest]."""

@@ -132,6 +132,7 @@ class Explainer:
     def make_cases(self, rows):
         """Cases of what read_cases gives, with their predictions."""
         texts = [text for _, text, *_ in rows]
+        self.check_lengths(texts)
         features = self.classifier.encode(texts)
         self.classifier.watch.look("the texts", texts, features)
         cases = []
@@ -145,6 +146,22 @@ class Explainer:
             case.class_id, case.logits = int(logits.argmax()), logits
         self.background = np.concatenate([np.array(case.feature["input_ids"])[case.owner >= 0] for case in cases])
         return cases
+
+    def check_lengths(self, texts):
+        """Refuse texts of which the model reads more, or other, than the first tokens: each word has one place here.
+
+        Raises:
+            UsageError: naming the first of them.
+        """
+        whole, limit = getattr(self.classifier.encode, "whole", None), self.classifier.max_length
+        for text, feature in zip(texts, [] if whole is None else whole(texts)):
+            if len(feature["input_ids"]) > limit:
+                raise UsageError(
+                    f"{text[:20]}…: has {len(feature['input_ids'])} tokens, and this model reads texts of more than "
+                    f"{limit} by --long_text {self.classifier.long_text.way}, whose words cannot be explained; give "
+                    "the passage that decides (answers of core/predictor.py name its characters), or train a model "
+                    "with --long_text truncate"
+                )
 
     def logits(self, features, what=None):
         """float64 [features, classes]."""

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections import namedtuple
 
 import numpy as np
 
@@ -30,6 +31,16 @@ def read_label_names(folder):
         raise UsageError(f"{path}: cannot be read ({error}); export the model again") from None
 
 
+class Scored(namedtuple("Scored", "label confidence")):
+    """A label and its probability.
+
+    Attributes:
+        window (dict | None): see core.long_texts.window_facts; None where the text was read as a whole.
+    """
+
+    window = None
+
+
 class Answers:
     """What is answered, for a class that has `encode`, `logits`, `labels`, `content` and `format`.
 
@@ -51,10 +62,13 @@ class Answers:
     def probabilities(self, texts):
         """float64 [texts, classes]; each row sums to 1. A str is one text; a blank one is taken, for texts without
         their words."""
-        texts = self._listed(texts)
+        return self._read(self._listed(texts))[0]
+
+    def _read(self, texts):
+        """Probabilities of texts, and what window_facts says of each: np.ndarray, list[dict | None]."""
         features = self.encode(texts)
         self.look(texts, features)
-        return self.rows(features)
+        return self.rows(features), [None] * len(texts)
 
     @staticmethod
     def _listed(texts, blank=True):
@@ -82,7 +96,8 @@ class Answers:
 
         Returns:
             list[tuple[str, float]]: label and probability; with min_confidence list[core.label_paths.Answer]: label,
-            confidence, and beside it the most probable label and its probability, guess and guess_confidence.
+            confidence, and beside it the most probable label and its probability, guess and guess_confidence. Each
+            has an attribute window: which of a long text's windows decided (core.long_texts.window_facts), or None.
 
         Raises:
             UsageError: an empty text, a min_confidence out of range or that export.json has no threshold for, a
@@ -91,11 +106,16 @@ class Answers:
         if min_confidence is not None:
             least = limits(self.content, self.format, min_confidence)
             self.paths.check_answers(unknown)
-            return self.paths.answers(self.probabilities(self._listed(texts, blank=False)), least, unknown)
-        if unknown != UNKNOWN:
+        elif unknown != UNKNOWN:
             raise UsageError(f"unknown {unknown!r}: no answer is called so without min_confidence; give that too")
-        probabilities = self.probabilities(self._listed(texts, blank=False))
-        return [(self.labels[row.argmax()], float(row.max())) for row in probabilities]
+        probabilities, windows = self._read(self._listed(texts, blank=False))
+        if min_confidence is not None:
+            answers = self.paths.answers(probabilities, least, unknown)
+        else:
+            answers = [Scored(self.labels[row.argmax()], float(row.max())) for row in probabilities]
+        for answer, window in zip(answers, windows):
+            answer.window = window
+        return answers
 
     def label_sets(self, texts, conformal=0.9):
         """Labels of each text among which the right one is, as often as `conformal` says (core/calibration.py).

@@ -1,42 +1,94 @@
 """Data sets of texts and the order of their batches."""
 
+import sys
+
 import numpy as np
 import paddle
 from paddlenlp.data import DataCollatorWithPadding
 
+from core.long_texts import windows_of
+
 
 class TextDataset(paddle.io.Dataset):
-    """Tokenised samples in memory: dicts of input_ids, token_type_ids (where the model has them) and labels.
+    """Tokenised samples in memory: dicts of input_ids, token_type_ids (where the model has them) and labels, and
+    windows of a long text (core/long_texts.py).
 
     Texts are tokenised when the data set is made, not when a batch is: paddle's DataLoader hangs for ever when a
     data set raises inside it (dataloader_iter.py, _thread_loop).
+
+    Attributes:
+        lengths (np.ndarray): the tokens of each sample that the model reads.
+        order (LengthGroupedBatchSampler | None): knows the epoch of a training.
     """
 
     def __init__(self, texts, label_ids, encode):
         self.features = encode(texts)
         for feature, label_id in zip(self.features, label_ids):
             feature["labels"] = label_id
-        self.lengths = np.array([len(feature["input_ids"]) for feature in self.features])
+        self.most_windows, self.seed, self.order = sys.maxsize, 0, None
+        self._measure()
+
+    def _measure(self):
+        self.lengths = np.array(
+            [min(len(windows_of(feature)), self.most_windows) * len(feature["input_ids"]) for feature in self.features]
+        )
+
+    def limit_windows(self, most, seed):
+        """Give `most` windows of a text at most, others in each epoch: which, depends on seed, epoch and text alone.
+
+        Args:
+            most (int): windows (core/long_texts.py).
+            seed (int): of the training.
+        """
+        self.most_windows, self.seed = most, seed
+        self._measure()
 
     def __len__(self):
         return len(self.features)
 
     def __getitem__(self, index):
-        return self.features[index]
+        feature = self.features[index]
+        windows = windows_of(feature)
+        if len(windows) <= self.most_windows:
+            return feature
+        epoch = 0 if self.order is None else self.order.epoch
+        random = np.random.default_rng([self.seed, epoch, index])
+        chosen = np.sort(random.choice(len(windows), self.most_windows, replace=False))
+        return {**feature, "windows": [windows[place] for place in chosen]}
 
 
 # The name of a batch's input with what n-grams give texts that they were fitted to (core/ngram_layer.py).
 GIVEN_LOGITS = "ngram_logits"
 
 
+# What PaddleNLP's collator is not told of.
+OWN_NAMES = (GIVEN_LOGITS, "windows", "spans")
+
+
 class Collator(DataCollatorWithPadding):
-    """PaddleNLP's, which makes integers of all that a batch has, GIVEN_LOGITS among it: they stay float32."""
+    """PaddleNLP's, which makes integers of all that a batch has, GIVEN_LOGITS among it: they stay float32. Where a
+    text has more windows than one, tokens are [texts, windows, tokens], with windows of padding."""
 
     def __call__(self, features):
-        batch = super().__call__([{k: v for k, v in feature.items() if k != GIVEN_LOGITS} for feature in features])
+        batch = super().__call__([{k: v for k, v in feature.items() if k not in OWN_NAMES} for feature in features])
+        if any("windows" in feature for feature in features):
+            batch.update(self.windows(features, batch))
         if GIVEN_LOGITS in features[0]:
             batch[GIVEN_LOGITS] = np.array([feature[GIVEN_LOGITS] for feature in features], "float32")
         return batch
+
+    def windows(self, features, names):
+        """The tokens of all windows: dict of int64 [texts, windows, tokens]."""
+        rows = [windows_of(feature) for feature in features]
+        size = len(rows), max(map(len, rows)), max(len(row["input_ids"]) for own in rows for row in own)
+        found = {}
+        for name in ("input_ids", "token_type_ids"):
+            if name in names:
+                found[name] = np.full(size, self.tokenizer.pad_token_id if name == "input_ids" else 0, "int64")
+                for text, own in enumerate(rows):
+                    for place, row in enumerate(own):
+                        found[name][text, place, : len(row[name])] = row[name]
+        return found
 
 
 def make_collator(tokenizer):

@@ -134,6 +134,11 @@ def trained_ngrams(model_dir):
     return bool((read_model_config(model_dir) or {}).get("ngram_features"))
 
 
+def trained_long_text(model_dir):
+    """What a model reads of long texts, by its config.json (core/long_texts.py): dict | None."""
+    return (read_model_config(model_dir) or {}).get("long_text")
+
+
 def trained_separator(model_dir):
     """What stands between the parts of a model's labels, by its config.json (core/label_paths.py)."""
     return stored_separator(read_model_config(model_dir) or {})

@@ -6,28 +6,35 @@ import sys
 import numpy as np
 
 from core.characters import UNPROVEN
+from core.long_texts import OFFSETS
 from core.progress import progress_bar
 
+# Characters of a text on which both tokenizers are compared where no tokens are cut off.
+MAX_PROBE = 1000
 
-def make_encoder(tokenizer, max_length, token_types, texts_to_prove=()):
+
+def make_encoder(tokenizer, max_length, token_types, texts_to_prove=(), long_text=None):
     """Return a function from texts to features, with the Rust tokenizer where it gives PaddleNLP's own ids.
 
     Args:
         tokenizer: PaddleNLP's tokenizer, which decides what is right.
-        max_length (int): tokens kept of a text, [CLS] and [SEP] included.
+        max_length (int | None): tokens kept of a text, [CLS] and [SEP] included; None: all, with their characters.
         token_types (bool): whether the model takes token_type_ids.
         texts_to_prove (list[str]): texts on which both must agree before the fast one is used.
+        long_text (core.long_texts.LongText | None): what is kept of longer texts; None: the first max_length tokens.
 
     Returns:
         Callable[[list[str]], list[dict]]: one dict a text; its attribute is_fast tells which tokenizer it runs.
     """
-
+    if long_text is not None and long_text.way != "truncate":
+        return long_text.encoder(make_encoder(tokenizer, None, token_types, texts_to_prove))
     options = {"return_token_type_ids": token_types, "return_attention_mask": False}
+    cut = {"max_length": max_length, "truncation": True} if max_length else {"truncation": False, "verbose": False}
 
     def encode_slowly(texts):
         if not texts:
             return []
-        encoded = tokenizer(list(texts), max_length=max_length, truncation=True, **options)
+        encoded = tokenizer(list(texts), **cut, **options)
         names = ["input_ids", "token_type_ids"] if token_types else ["input_ids"]
         return [{name: encoded[name][index] for name in names} for index in range(len(texts))]
 
@@ -36,13 +43,17 @@ def make_encoder(tokenizer, max_length, token_types, texts_to_prove=()):
     if fast is None:
         return encode_slowly
 
-    def encode_all_fast(texts):
-        names = {"input_ids": "ids", "token_type_ids": "type_ids"} if token_types else {"input_ids": "ids"}
+    names = fast_names(token_types)
+
+    def encode_all_fast(texts, names=names):
         encodings = fast.encode_batch(list(texts))
         return [{name: getattr(encoding, field) for name, field in names.items()} for encoding in encodings]
 
     def encode_fast(texts):
-        features = encode_beginnings(encode_all_fast, texts, max_length)
+        if max_length:
+            features = encode_beginnings(encode_all_fast, texts, max_length)
+        else:
+            features = encode_all_fast(texts, {**names, OFFSETS: "offsets"})
         odd = [index for index, text in enumerate(texts) if UNPROVEN.search(text)]
         for index, feature in zip(odd, encode_beginnings(encode_slowly, [texts[index] for index in odd], max_length)):
             features[index] = feature
@@ -50,8 +61,14 @@ def make_encoder(tokenizer, max_length, token_types, texts_to_prove=()):
 
     encode_fast.is_fast = True
     step = max(1, len(texts_to_prove) // 500)
-    probe = [*texts_to_prove[::step], "ＡＢＣ abc１２３，。①Ⅲ℃ β-受体 é\u3000x" * 20, "中" * max_length]
+    tried = texts_to_prove[::step] if max_length else [text[:MAX_PROBE] for text in texts_to_prove[::step]]
+    probe = [*tried, "ＡＢＣ abc１２３，。①Ⅲ℃ β-受体 é\u3000x" * 20, "中" * (max_length or MAX_PROBE)]
     return encode_fast if encode_all_fast(probe) == encode_slowly(probe) else encode_slowly
+
+
+def fast_names(token_types):
+    """A feature's names -> those of an Encoding of the tokenizers library."""
+    return {"input_ids": "ids", "token_type_ids": "type_ids"} if token_types else {"input_ids": "ids"}
 
 
 # Where every tokenizer of the BERT kind ends a word, whatever follows.
@@ -67,8 +84,10 @@ def encode_beginnings(encode, texts, max_length):
     Args:
         encode (Callable): from a list of texts to features that are truncated to max_length.
         texts (list[str]): any.
-        max_length (int): tokens.
+        max_length (int | None): tokens; None: all.
     """
+    if not max_length:
+        return encode(texts)
     features, rest = [None] * len(texts), range(len(texts))
     for size in (2 * max_length, 8 * max_length, sys.maxsize):
         parts = [beginning(texts[index], size) for index in rest]
@@ -108,7 +127,8 @@ def rust_tokenizer(tokenizer, max_length):
     fast = BertWordPieceTokenizer(vocab, lowercase=lowercase)
     odd = Split(Regex(r"[\p{S}\u00AD\u00B2\u00BA\u3007\u00B5\u00D8\u014B\u01B1]"), "isolated")
     fast._tokenizer.pre_tokenizer = Sequence([odd, BertPreTokenizer()])
-    fast.enable_truncation(max_length)
+    if max_length:
+        fast.enable_truncation(max_length)
     return fast
 
 

@@ -9,7 +9,8 @@ An export folder holds
     tokenizer.json                for the tokenizers library, where its ids are proven equal: ONNX without PaddleNLP
     export.json                   max_length, versions, metrics on dev, and the size of every file; label_separator
                                   where labels are paths (core/label_paths.py); what is known of the probabilities
-                                  (core/calibration.py)
+                                  (core/calibration.py); long_text where long texts are not truncated
+                                  (core/long_texts.py)
     parity.json                   a few texts with the probabilities that the model gave before it was exported
     README.md, README_en.md       the model card (core/model_card.py)
 
@@ -36,8 +37,10 @@ from core.confidence import temperature_of
 from core.encoders import make_encoder
 from core.heads import reads_all_tokens
 from core.loading import uses_token_types
+from core.long_texts import KEY, LongText, flat
 from core.predictor import Predictor, available_formats
 from core.tokenizer_json import RUNTIME_KEY, no_runtime, write_tokenizer_json
+from core.windows import one_window
 from utils import UsageError, format_table, read_json, staged_files, write_json
 
 OPSET = 13
@@ -171,12 +174,15 @@ def export_classifier(
     model.eval()
     types = [kind for kind in EXPORT_TYPES if kind == "paddle" or kind in types]
     token_types = uses_token_types(model)
-    encode = make_encoder(tokenizer, max_length, token_types)
-    batch = make_collator(tokenizer)(encode(PARITY_TEXTS))
+    long_text = LongText(getattr(model.config, KEY, None), max_length)
+    encode = make_encoder(tokenizer, max_length, token_types, long_text=long_text)
+    windows, counts = flat(encode(PARITY_TEXTS))
+    batch = make_collator(tokenizer)(windows)
     inputs = {key: paddle.to_tensor(batch[key]) for key in ("input_ids", "token_type_ids") if key in batch}
     temperature = temperature_of(facts or {})
     with paddle.no_grad():
-        probabilities = paddle.nn.functional.softmax(model(**inputs) / temperature, axis=-1).numpy().astype("float64")
+        pooled = paddle.to_tensor(long_text.pool(model(**inputs).numpy(), counts))
+        probabilities = paddle.nn.functional.softmax(pooled / temperature, axis=-1).numpy().astype("float64")
 
     names = ["input_ids", "token_type_ids"] if token_types else ["input_ids"]
     spec = [paddle.static.InputSpec(shape=[None, None], dtype="int64", name=key) for key in names]
@@ -185,7 +191,7 @@ def export_classifier(
     wrapped.eval()
     old_files = read_json(Path(export_dir) / EXPORT_FILE).get("files", {})
     with staged_files(export_dir) as stage:
-        with paddle.no_grad(), first_token_only(model, inputs):
+        with paddle.no_grad(), one_window(model), first_token_only(model, inputs):
             write_graph(wrapped, spec, stage)
         for path in stage.glob("model.pd*"):
             os.replace(path, path.with_name(path.name.replace("model", name, 1)))
@@ -207,13 +213,30 @@ def export_classifier(
             "max_length": max_length,
             "num_labels": len(labels),
             "types": types,
+            **long_text_note(long_text),
             **(facts or {}),
             RUNTIME_KEY: runtime,
         }
         write_json(stage / EXPORT_FILE, {**content, "versions": versions(), "files": files}, ascii_only=True)
     delete_replaced(export_dir, old_files, files)
+    if long_text.way != "truncate":
+        logger.warning(
+            f"{export_dir}: --long_text {long_text.way} is done by what reads the texts, core/predictor.py and all of "
+            f"deploy/; Taskflow does not know of it: it reads the first {max_length} tokens of a text, and answers by "
+            "them alone"
+        )
     if why := no_runtime({RUNTIME_KEY: runtime}):
         logger.info(f"{export_dir}: runs with PaddleNLP alone, not with deploy/requirements-runtime.txt: {why}")
+
+
+def long_text_note(long_text):
+    """What export.json says of long texts: nothing where they are truncated, as Taskflow does it."""
+    if long_text.way == "truncate":
+        return {}
+    own = {"head": long_text.head}
+    if long_text.has_windows:
+        own = {"stride": long_text.stride, "pooling": long_text.pooling}
+    return {KEY: {"way": long_text.way, **own, "taskflow": f"reads the first {long_text.max_length} tokens alone"}}
 
 
 def delete_replaced(folder, old_files, new_files):

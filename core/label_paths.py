@@ -26,8 +26,17 @@ BEFORE_CLASSES = 4
 
 # One level: the names of its groups, in the order of their first labels, and the group of each class.
 Level = namedtuple("Level", "names of_class")
+
+
 # label: the deepest one that is sure enough, a parent perhaps, or UNKNOWN; guess: the most probable label.
-Answer = namedtuple("Answer", "label confidence guess guess_confidence")
+class Answer(namedtuple("Answer", "label confidence guess guess_confidence")):
+    """An answer with a limit, and the most probable label beside it.
+
+    Attributes:
+        window (dict | None): see core.long_texts.window_facts; None where the text was read as a whole.
+    """
+
+    window = None
 
 
 def parts_of(label, separator):

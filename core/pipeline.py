@@ -30,6 +30,9 @@ from core.loading import (
     max_positions,
     uses_token_types,
 )
+from core.long_text_flags import check_long_text, long_text_facts, train_windows
+from core.long_texts import KEY as LONG_TEXT_KEY
+from core.long_texts import LongText
 from core.model_card import (
     OF_COMPRESSION,
     Card,
@@ -50,6 +53,7 @@ from core.safetensors_files import SAFETENSORS_FILE, write_safetensors
 from core.trained import load_trained
 from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
 from core.vocabulary import UnknownWatch
+from core.windows import set_long_text
 from utils import UsageError, evaluation_report, prediction_lines, read_json, staged_files, write_lines
 
 
@@ -103,6 +107,9 @@ def prepare(run, name, trainer_class=ClassificationTrainer, trains=False):
     model = load(name, config, run.data.labels, run.recipe_flags.pooling, tower=not trains)
     if run.data_flags.label_separator != stored_separator(model.config.to_dict()):
         setattr(model.config, SEPARATOR_KEY, run.data_flags.label_separator)
+    facts = long_text_facts(run.data_flags, getattr(config, LONG_TEXT_KEY, None), run.max_length, trains)
+    check_long_text(facts, run.max_length)
+    set_long_text(model, facts)
     return make_trainer(model, tokenizer, run, trainer_class, trains)
 
 
@@ -110,12 +117,14 @@ def make_trainer(model, tokenizer, run, trainer_class=ClassificationTrainer, tra
     """Tokenise the data sets and build the Trainer with its callbacks."""
     data, flags = run.data, run.data_flags
     texts = data.train or data.test or data.dev or data.export_dev or ([], [])
-    encode = make_encoder(tokenizer, run.max_length, uses_token_types(model), texts[0])
+    long_text = LongText(getattr(model.config, LONG_TEXT_KEY, None), run.max_length)
+    encode = make_encoder(tokenizer, run.max_length, uses_token_types(model), texts[0], long_text)
     datasets = {
         split: TextDataset(*examples, encode) if examples else None
         for split, examples in {"train": data.train, "dev": data.dev or data.export_dev, "test": data.test}.items()
     }
     if data.train:
+        datasets["train"].limit_windows(train_windows(flags), run.args.seed)
         watch = UnknownWatch(tokenizer, encode, run.model_flags.model_name_or_path, logger.warning)
         watch.look(flags.train_path, texts[0], datasets["train"].features)
     left_out = None
@@ -136,8 +145,9 @@ def make_trainer(model, tokenizer, run, trainer_class=ClassificationTrainer, tra
         fingerprint=run.fingerprint,
         recipe=make_recipe(model, run),
         left_out_logits=left_out,
+        chooses_pooling=trains and long_text.has_windows and flags.window_pooling is None,
     )
-    trainer.test_dataset = datasets["test"]
+    trainer.test_dataset, trainer.encode = datasets["test"], encode
     trainer.data_sizes = data_sizes(data.labels, train=data.train, dev=data.dev)
     return trainer
 

@@ -30,6 +30,7 @@ from core.checkpoints import (
     STUDENT_FORMATS,
 )
 from core.encoders import make_encoder, pad_batch, run_sorted
+from core.long_texts import KEY, LongText, flat, window_facts
 from core.ngram_student import STUDENT_FILE
 from core.students import STUDENT_FOLDER, BlendPredictor, CascadePredictor, NgramPredictor, read_stages
 from core.tokenizer_json import RUNTIME_KEY, TOKENIZER_FILE, no_runtime, read_encoder
@@ -141,7 +142,8 @@ class GraphRunner:
         pad_token_id, unk_token_id (int): of the tokenizer.
         content (dict): the folder's export.json.
         input_names (list[str]): the graph's inputs.
-        max_length (int): tokens kept of a text.
+        max_length (int): tokens that the graph gets at once.
+        long_text (LongText): what is read of texts of more tokens.
         run_batch (Callable): from a batch, dict[str, np.ndarray], to the graph's first output.
         watch (UnknownWatch): of the texts of `look`.
 
@@ -169,6 +171,7 @@ class GraphRunner:
         else:
             self.max_length = int(tokenizer.init_kwargs["model_max_length"])
             self.pad_token_id, self.unk_token_id = tokenizer.pad_token_id, tokenizer.unk_token_id
+        self.long_text = LongText(self.content.get(KEY), self.max_length)
         num_threads = num_threads or int(os.environ["OMP_NUM_THREADS"])
         try:
             if self.path.suffix == ".pdmodel":
@@ -205,7 +208,7 @@ class GraphRunner:
 
     def _make_encoder(self, tokenizer):
         """A function from texts to features, list[dict], each with input_ids."""
-        return make_encoder(tokenizer, self.max_length, "token_type_ids" in self.input_names)
+        return make_encoder(tokenizer, self.max_length, "token_type_ids" in self.input_names, long_text=self.long_text)
 
     def look(self, texts, features):
         """Warn, once, of texts that the vocabulary cannot read; `features` are what self.encode gives of them."""
@@ -318,9 +321,29 @@ class Predictor(GraphRunner, Answers):
         Returns:
             np.ndarray: float32 [texts, classes], in the order given.
         """
+        return self.logits_and_windows(features)[0]
+
+    def logits_and_windows(self, features):
+        """Logits as `logits` gives them, and which window of each text decided.
+
+        Returns:
+            tuple[np.ndarray, np.ndarray | None]: float32 [texts, classes]; core.long_texts.WINDOW [texts], or None
+            where no text has more windows than one.
+        """
         if not features:
-            return np.empty((0, len(self.labels)), "float32")
-        return self.outputs(features)
+            return np.empty((0, len(self.labels)), "float32"), None
+        windows, counts = flat(features)
+        raw = self.outputs(windows)
+        if counts is None:
+            return raw, None
+        logits = self.long_text.pool(raw, counts)
+        return logits, self.long_text.deciding(features, raw, counts, logits.argmax(axis=1))
+
+    def _read(self, texts):
+        features = self.encode(texts)
+        self.look(texts, features)
+        logits, windows = self.logits_and_windows(features)
+        return softmax(logits), [None] * len(texts) if windows is None else list(map(window_facts, windows))
 
 
 def open_student(folder, format, *args, **options):

@@ -6,6 +6,7 @@ from onnx import TensorProto, helper
 from onnx.numpy_helper import from_array, to_array
 
 from core.batches import make_collator
+from core.long_texts import flat
 from utils import UsageError
 
 # Whole numbers on each side of 0 that a quantised weight may be.
@@ -23,11 +24,12 @@ def calibration_batches(dev, tokenizer):
     """
     if dev is None:
         raise UsageError("--export_type onnx_int8 measures the ranges of activations on dev data; give --dev_path")
-    order = np.argsort(dev.lengths, kind="stable")
+    features, _ = flat([dict(dev[index]) for index in range(len(dev))])
+    order = np.argsort([len(feature["input_ids"]) for feature in features], kind="stable")
     groups = np.array_split(order, max(1, len(order) // 32))
     collate = make_collator(tokenizer)
     for group in groups[:: max(1, len(groups) // CALIBRATION_BATCHES)]:
-        batch = collate([dict(dev[index]) for index in group])
+        batch = collate([{**features[index], "labels": 0} for index in group])
         yield {name: batch[name] for name in ("input_ids", "token_type_ids") if name in batch}
 
 

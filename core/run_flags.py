@@ -7,6 +7,7 @@ from typing import Optional
 from core.arguments import PRUNERS
 from core.label_paths import SEPARATOR
 from core.log import LEVELS
+from core.long_text_flags import POOLINGS, TRAIN_WINDOWS, WAYS
 
 DATA_DIR = "./data"
 MAX_LENGTH = 128
@@ -29,6 +30,34 @@ class DataArguments:
         metadata={
             "help": "Tokens kept of a text, [CLS] and [SEP] included; None means what the model was trained with, "
             f"and {MAX_LENGTH} for a training."
+        },
+    )
+    long_text: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": f"What is read of texts of more than --max_length tokens, {', '.join(WAYS)}: the beginning, the "
+            "beginning and the end, or all of it in windows of --max_length tokens. None means as the model was "
+            "trained, and truncate for a new one."
+        },
+    )
+    stride: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "Tokens from the start of a window to that of the next; None means three quarters of a window."
+        },
+    )
+    window_pooling: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": f"A text's logits are the {' or '.join(POOLINGS)} of its windows'; None means what is best on dev "
+            "once the model is trained."
+        },
+    )
+    train_windows: Optional[int] = field(
+        default=None,
+        metadata={
+            "help": "Windows of a text in a step of training at most, drawn anew in each epoch by --seed; None means "
+            f"{TRAIN_WINDOWS}. Evaluation and prediction read all of them."
         },
     )
     group_by_length: bool = field(

@@ -14,9 +14,7 @@ import numpy as np
 
 from core import pipeline
 from core.batches import TextDataset
-from core.checkpoints import weights_digest
-from core.encoders import make_encoder
-from core.loading import uses_token_types
+from core.checkpoints import trained_long_text, weights_digest
 from core.stage_flags import PARTS
 from core.trainer import compute_metrics, train_and_save
 from utils import staged_files
@@ -85,7 +83,9 @@ def answers(run, texts):
         dict[str, np.ndarray]: dev and texts, each [samples, classes].
     """
     folder = Path(run.args.output_dir)
-    path, key = folder / ANSWERS_FILE, digest([weights_digest(folder), run.data.dev, texts, run.max_length])
+    known = [weights_digest(folder), run.data.dev, texts, run.max_length]
+    known += filter(None, [trained_long_text(folder)])
+    path, key = folder / ANSWERS_FILE, digest(known)
     if path.is_file():
         with np.load(path) as stored:
             if str(stored["key"]) == key:
@@ -97,8 +97,8 @@ def answers(run, texts):
     result = {"dev": trainer.predict(trainer.eval_dataset).predictions}
     result["texts"] = result["dev"][:0]
     if texts:
-        encode = make_encoder(trainer.tokenizer, run.max_length, uses_token_types(trainer.model), texts)
-        result["texts"] = trainer.predict(TextDataset(texts, [0] * len(texts), encode)).predictions
+        dataset = TextDataset(texts, [0] * len(texts), trainer.encode)
+        result["texts"] = trainer.predict(dataset).predictions
     with staged_files(folder) as stage:
         np.savez(stage / ANSWERS_FILE, key=key, **result)
     return result

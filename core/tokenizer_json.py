@@ -12,7 +12,8 @@ import sys
 import unicodedata
 from pathlib import Path
 
-from core.encoders import encode_beginnings
+from core.encoders import encode_beginnings, fast_names
+from core.long_texts import KEY, OFFSETS, LongText
 from utils import UsageError
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -357,7 +358,10 @@ def read_encoder(folder, content, token_types):
             f"{path}: tokenizers {tokenizers.__version__} cuts texts otherwise than the version that was proven; run: "
             f"pip install tokenizers=={facts['tokenizers']}"
         )
-    names = {"input_ids": "ids", "token_type_ids": "type_ids"} if token_types else {"input_ids": "ids"}
+    names, long_text = fast_names(token_types), LongText(content.get(KEY), content["max_length"])
+    if long_text.way != "truncate":
+        twin.no_truncation()
+        names[OFFSETS] = "offsets"
 
     def encode_all(texts):
         try:
@@ -370,8 +374,8 @@ def read_encoder(folder, content, token_types):
     def encode(texts):
         return encode_beginnings(encode_all, texts, content["max_length"])
 
-    encode.is_fast = True
-    return encode
+    encode_all.is_fast = encode.is_fast = True
+    return encode if long_text.way == "truncate" else long_text.encoder(encode_all)
 
 
 def no_runtime(content):

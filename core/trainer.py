@@ -38,6 +38,7 @@ from core.ngram_layer import logits_given
 from core.progress import progress_bar
 from core.recipe_flags import epsilon
 from core.recipes import WeightAverages, adjust_logits, adversarial_step, word_embeddings
+from core.windows import choose_pooling, few_at_once
 from utils import UsageError, read_json, staged_files, write_json
 
 trainer_callback.tqdm = progress_bar  # the library's bars fill a log file with thousands of lines
@@ -146,6 +147,7 @@ class ClassificationTrainer(Trainer):
         fingerprint (dict | None): what makes a run this run; stored in its checkpoints.
         recipe (core.recipes.Recipe | None): what a training does beside plain cross entropy.
         left_out_logits (np.ndarray | None): the n-grams' of the training texts (core/ngram_layer.py).
+        chooses_pooling (bool): whether dev decides in the end how windows are pooled (core/windows.py).
         **kwargs: the Trainer's own.
     """
 
@@ -157,10 +159,11 @@ class ClassificationTrainer(Trainer):
         fingerprint=None,
         recipe=None,
         left_out_logits=None,
+        chooses_pooling=False,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        self.left_out_logits = left_out_logits
+        self.left_out_logits, self.chooses_pooling = left_out_logits, chooses_pooling
         self.recipe, self.averages = recipe, None
         self.max_length = max_length
         self.group_by_length = group_by_length
@@ -178,7 +181,7 @@ class ClassificationTrainer(Trainer):
 
     def _get_train_sampler(self):
         check_batch(len(self.train_dataset), self.args, "the training data")
-        return LengthGroupedBatchSampler(
+        self.train_dataset.order = LengthGroupedBatchSampler(
             self.train_dataset.lengths,
             self.args.per_device_train_batch_size,
             seed=self.args.seed,
@@ -187,6 +190,7 @@ class ClassificationTrainer(Trainer):
             drop_last=self.args.dataloader_drop_last,
             group=self.group_by_length,
         )
+        return self.train_dataset.order
 
     def _get_eval_sampler(self, eval_dataset):
         return LengthSortedBatchSampler(
@@ -203,7 +207,8 @@ class ClassificationTrainer(Trainer):
         # most of the time. Joined in blocks they are copied far less often, and do not wait in a GPU's memory.
         self.args.eval_accumulation_steps = given or max(1, math.isqrt(len(dataloader)))
         try:
-            output = super().evaluation_loop(dataloader, *args, **kwargs)
+            with few_at_once(self.model):
+                output = super().evaluation_loop(dataloader, *args, **kwargs)
         finally:
             self.args.eval_accumulation_steps = given
         for callback in self.callback_handler.callbacks:
@@ -376,6 +381,8 @@ def train_and_save(trainer, checkpoint, keep_optimizer=True):
         if args.should_save:
             write_run_file(args.output_dir, {"unfinished": trainer.fingerprint})
         result = trainer.train(resume_from_checkpoint=checkpoint)
+        if trainer.chooses_pooling:
+            result.metrics.update(choose_pooling(trainer))
         if trainer.recipe is not None and trainer.recipe.flags.logit_adjustment:
             result.metrics.update(adjust_logits(trainer))
         if args.should_save:

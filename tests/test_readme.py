@@ -249,7 +249,7 @@ def train_commands():
 
 def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
     monkeypatch.chdir(workplace)
-    training, *stages, debug, compress, distill, layers, export, parity = train_commands()
+    training, *stages, debug, compress, distill, layers, export, parity, windows = train_commands()
     train.main(replaced(training, device="cpu", model_name_or_path=tiny_model))
     for path in ("export/model.pdmodel", "export/id2label.json", "config.json", "model_state.pdparams", "vocab.txt"):
         assert (workplace / "checkpoint" / path).is_file()
@@ -272,6 +272,8 @@ def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
     assert (workplace / "checkpoint" / "export" / "model_int8.onnx").is_file()
     train.main(parity)
     train.main(replaced(parity, model_name_or_path="checkpoint/prune/width_mult_0.67"))
+    train.main([*replaced(windows, model_name_or_path=tiny_model), *short])
+    assert (workplace / "checkpoint_windows" / "export" / "model.pdmodel").is_file()
 
     namespace = {}
     labels = (workplace / "data" / "label.txt").read_text(encoding="utf-8").split()

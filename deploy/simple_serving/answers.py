@@ -6,6 +6,7 @@ import numpy as np
 
 from core.confidence import conformal_order
 from core.label_paths import UNKNOWN, LabelPaths
+from core.long_texts import window_facts
 
 # Entries (a text's class) of one piece: about two milliseconds' work.
 PIECE = 2000
@@ -73,8 +74,9 @@ class Writer:
         self.heads = [f'{{"label":{label},"confidence":' for label in self.labels]
         self.tails = [f',"label_id":{index}}}' for index in range(len(labels))]
 
-    def pieces(self, entries, with_top, is_limited=False, unknown=UNKNOWN):
-        """The JSON of an answer: label, confidence, label_id, an entry a text; with_top also top, all its entries.
+    def pieces(self, entries, with_top, is_limited=False, unknown=UNKNOWN, windows=None):
+        """The JSON of an answer: label, confidence, label_id, an entry a text; with_top also top, all its entries; and
+        window, where the answer to any text was one of several windows'.
 
         Args:
             entries (np.ndarray): as most_probable gives them, or sure_enough where is_limited.
@@ -82,6 +84,7 @@ class Writer:
             is_limited (bool): label is what is sure enough, a parent of labels perhaps or unknown, and label_id null
                 where it is no class; the most probable class is beside it: guess, guess_confidence, guess_id.
             unknown (str): what the label is where nothing is sure enough; another name than unknown is told, too.
+            windows (np.ndarray | None): core.long_texts.WINDOW [texts].
 
         Yields:
             bytes: the next piece.
@@ -104,6 +107,11 @@ class Writer:
             yield ("," if number else '{"result":{').encode() + f'"{name}":['.encode()
             parts = (column[start : start + PIECE] for start in range(0, len(column), PIECE))
             yield from joined(map(write, part[field].tolist()) for part in parts)
+            yield b"]"
+        if windows is not None and (windows["of"] > 1).any():
+            yield b',"window":['
+            parts = (windows[start : start + PIECE] for start in range(0, len(windows), PIECE))
+            yield from joined(map(json.dumps, map(window_facts, part)) for part in parts)
             yield b"]"
         if is_limited and unknown != UNKNOWN:
             yield f',"unknown":{names[-1]}'.encode()

@@ -250,10 +250,12 @@ class Application:
                 query = await self.loop.run_in_executor(self.pool, self.query, body)
             self.observe(observed, query["texts"])
             model = self.models[name]
-            entries = await self.result(watch, lambda: model.submit(query))
+            futures = []
+            entries = await self.result(watch, lambda: futures.append(model.submit(query)) or futures[0])
             entries = self.logged(model, query["texts"], entries)
             with_top = query["top_k"] != 1 or query["conformal"] is not None
-            pieces = model.writer.pieces(entries, with_top, query["min_confidence"] is not None, query["unknown"])
+            is_limited, windows = query["min_confidence"] is not None, futures[0].windows
+            pieces = model.writer.pieces(entries, with_top, is_limited, query["unknown"], windows)
             if entries.size <= SHORT_ANSWER:
                 await send_whole(send, 200, b"".join(pieces))
             else:

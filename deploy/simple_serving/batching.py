@@ -15,6 +15,7 @@ from concurrent.futures import Future
 
 import numpy as np
 
+from core.long_texts import WINDOW, LongText
 from core.ngram_student import CHARACTERS, shorten_characters
 from core.predictor import softmax
 
@@ -42,7 +43,11 @@ class Stopped(Exception):
 
 @dataclasses.dataclass(eq=False)
 class Job:
-    """One request: which of its texts were taken, and the answers so far."""
+    """One request: which of its texts were taken, and the answers so far.
+
+    The future's result is `result`; its attribute windows says which window of each text decided, where the model
+    reads windows of long texts, and is None elsewhere.
+    """
 
     texts: list
     max_length: int  # tokens kept of a text
@@ -50,12 +55,19 @@ class Job:
     order: list  # indices, so that texts of similar length are neighbours
     keep: Callable  # from probabilities [some texts, classes] to what is kept of them [some texts, ...]
     result: np.ndarray  # what is kept [texts, ...]
+    long_text: LongText | None = None  # what is read of texts that are longer
     future: Future = dataclasses.field(default_factory=Future)
     taken: int = 0
     done: int = 0
 
+    def __post_init__(self):
+        has_windows = self.long_text is not None and self.long_text.has_windows
+        self.future.windows = np.zeros(len(self.texts), WINDOW) if has_windows else None
+
     def cost(self, index):
         """About the tokens of a text: one a character."""
+        if self.future.windows is not None:
+            return self.long_text.tokens(len(self.texts[index]))
         return min(len(self.texts[index]) + 2, self.max_length)
 
     def next_cost(self):
@@ -89,6 +101,7 @@ class Batcher:
         self.predictors, self.max_waiting, self.on_turn = predictors, max_waiting, on_turn
         self.on_stages = on_stages
         self.alone, self.hand_over = alone, hand_over
+        self.long_text = getattr(predictors[0], "long_text", None)
         self.waiting_texts = 0
         self._running = 0  # turns
         self._jobs = collections.deque()
@@ -131,7 +144,7 @@ class Batcher:
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         nothing = keep(np.empty((0, len(self.predictors[0].labels))))
         result = np.empty((len(texts), *nothing.shape[1:]), nothing.dtype)
-        job = Job(texts, max_length, batch_size, order, keep, result)
+        job = Job(texts, max_length, batch_size, order, keep, result, self.long_text)
         with self._changed:
             if not self.is_alive:
                 raise Stopped
@@ -238,7 +251,8 @@ class Batcher:
         with self._encode_lock:
             features = predictor.encode([job.texts[index] for job, index in taken])
         for feature, (job, _) in zip(features, taken):
-            shorten(feature, job.max_length)
+            if "windows" not in feature:  # Model.submit refuses other lengths
+                shorten(feature, job.max_length)
         left = range(len(taken))
         if hasattr(predictor, "first_stage"):
             rows, is_open = predictor.first_stage(features)
@@ -248,7 +262,7 @@ class Batcher:
             self.on_stages(len(taken) - len(left), len(left))
         groups = groups_of_similar_length([features[n] for n in left], [taken[n][0].batch_size for n in left])
         for group in ([left[place] for place in group] for group in groups):
-            self._keep(taken, group, softmax(predictor.logits([features[number] for number in group])))
+            self._keep(taken, group, softmax(self._logits(predictor, taken, features, group)))
         finished = []
         with self._changed:
             for job, _ in taken:
@@ -258,6 +272,17 @@ class Batcher:
         if finished:
             # All in one call: each call wakes the other thread, which then keeps this one from going on.
             self.hand_over(lambda: [complete(job.future, job.result) for job in finished])
+
+    def _logits(self, predictor, taken, features, group):
+        """Logits of a group of texts; which windows decided is noted in their requests."""
+        some = [features[number] for number in group]
+        if self.long_text is None or not self.long_text.has_windows:
+            return predictor.logits(some)
+        logits, windows = predictor.logits_and_windows(some)
+        for number, window in zip(group, [] if windows is None else windows):
+            job, index = taken[number]
+            job.future.windows[index] = window
+        return logits
 
     @staticmethod
     def _keep(taken, group, rows):

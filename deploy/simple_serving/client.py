@@ -188,8 +188,9 @@ def classify(session, args, texts):
 
 
 def answers(texts, result):
-    """A dict a text: text, label, confidence, and guess, guess_confidence and top where there are such."""
-    names = [name for name in ("label", "confidence", "guess", "guess_confidence", "top") if name in result]
+    """A dict a text: text, label, confidence, and guess, guess_confidence, window and top where there are such."""
+    names = ("label", "confidence", "guess", "guess_confidence", "window", "top")
+    names = [name for name in names if name in result]
     for index, text in enumerate(texts):
         yield {"text": text, **{name: result[name][index] for name in names}}
 

@@ -79,7 +79,7 @@ class Model:
         if cores > settings.threads and settings.device == "cpu":
             self.alone = Predictor(folder, format, num_threads=cores)
         self.labels, self.max_length, self.paths = predictor.labels, predictor.max_length, predictor.paths
-        self.content = predictor.content
+        self.content, self.long_text = predictor.content, getattr(predictor, "long_text", None)
         stages = {"student": predictor.student, "model": predictor.model} if is_staged(predictor) else {"": predictor}
         checked = {name: check_parity(stage) for name, stage in stages.items()}
         self.self_check = "; ".join(f"{name}: {seen}" if name else seen for name, seen in checked.items())
@@ -96,6 +96,8 @@ class Model:
 
     def describe(self):
         content = {"name": self.name, "labels": self.labels, "max_seq_len": self.max_length, "format": self.format}
+        if self.long_text.way != "truncate":
+            content["long_text"] = self.long_text.way
         if self.paths.depth > 1:
             content["label_separator"] = self.paths.separator
         thresholds, sets = (promised(self.content, self.format, name) for name in ("thresholds", "conformal"))
@@ -126,7 +128,7 @@ class Model:
 
         Raises:
             Refusal: 413, its answer would be too large; 422, a limit with a label that is called as what is unknown,
-                or what export.json does not know.
+                what export.json does not know, or a max_seq_len that the model cannot have.
             Overloaded, Stopped: as Batcher.submit.
         """
         classes, least, own = min(query["top_k"] or len(self.labels), len(self.labels)), None, "top_k"
@@ -135,6 +137,10 @@ class Model:
                 least = least_probability(self.content, self.format, query["conformal"])
             classes, own = most_labels(least, len(self.labels)), "conformal"
         self.check_scores(len(query["texts"]), classes, f"parameters.{own}", f"a smaller {own}")
+        is_cut = self.long_text is None or self.long_text.way == "truncate"
+        if not is_cut and (query["max_seq_len"] or self.max_length) < self.max_length:
+            what = f"this model reads long texts by {self.long_text.way} of {self.max_length} tokens; leave it out"
+            raise Refusal(422, what, "parameters.max_seq_len")
         max_length, limit = min(query["max_seq_len"] or self.max_length, self.max_length), query["min_confidence"]
         keep = keeper(classes, least=least)
         if limit is not None:

@@ -7,6 +7,8 @@
     models/seqcls_model/          token ids -> logits         model.onnx
     models/seqcls_postprocess/    logits -> labels            postprocess_model.py, labels.txt
     models/seqcls/                the three one after another: the model that clients ask
+    models/seqcls_windows/        only for an export of --long_text windows: token ids of all windows of a text ->
+                                  logits of the text; in seqcls it takes the place of seqcls_model, which it asks
 
 Labels, length, inputs and tokenizer come from the export folder. The repository needs nothing outside itself.
 """

@@ -1,16 +1,24 @@
 """The content of a Triton model repository, made of an export folder (see build_models.py)."""
 
+import json
 import shutil
 from pathlib import Path
 
 import onnxruntime
 
+from core.long_texts import KEY
 from core.predictor import Predictor
 from core.tokenizer_json import RUNTIME_KEY, TOKENIZER_FILE, no_runtime, write_tokenizer_json
 from deploy.parity import check_parity
 from utils import write_json
 
 HERE = Path(__file__).resolve().parent
+
+# The step that a repository shares with core/predictor.py; it needs numpy alone.
+LONG_TEXTS = HERE.parents[1] / "core" / "long_texts.py"
+
+# The model between tokenizer and postprocessing of an export that reads long texts in windows.
+WINDOWS = "seqcls_windows"
 
 TYPES = {"tensor(int64)": "TYPE_INT64", "tensor(float)": "TYPE_FP32"}
 
@@ -37,6 +45,9 @@ def write_tokenizer(folder, predictor):
             tokenizer.save_pretrained(str(folder / "paddlenlp"))
     version = facts["tokenizers"] if facts["tokenizer"] else None
     content = {"max_length": predictor.max_length, "pad_token_id": predictor.pad_token_id, "tokenizers": version}
+    if predictor.long_text.way != "truncate":
+        content[KEY] = predictor.content[KEY]
+        shutil.copyfile(LONG_TEXTS, folder / LONG_TEXTS.name)
     write_json(folder / "encoding.json", content)
     return f"tokenizers=={version}" if version else "paddlepaddle paddlenlp"
 
@@ -57,14 +68,15 @@ def step(model, inputs, outputs):
     return f'    {{\n      model_name: "{model}"\n      model_version: -1\n{"".join(maps)}    }}'
 
 
-def configs(args, session, labels):
-    """The text of each config.pbtxt: dict[str, str].
+def configs(args, session, predictor):
+    """The text of each config.pbtxt: dict[str, str]; where long texts are read in windows, seqcls_windows is one more.
 
     Args:
         args: as parse_flags gives it.
         session (onnxruntime.InferenceSession): of the graph, for the names and types of its inputs and output.
-        labels (list[str]): label names in class order.
+        predictor (core.predictor.Predictor): of the export folder.
     """
+    labels, has_windows = predictor.labels, predictor.long_text.has_windows
     text = [("INPUT", "TYPE_STRING", 1)]
     ids = [(value.name, TYPES[value.type], -1) for value in session.get_inputs()]
     logits = [(session.get_outputs()[0].name, TYPES[session.get_outputs()[0].type], len(labels))]
@@ -83,8 +95,10 @@ def configs(args, session, labels):
         return f'parameters {{ key: "{name}" value: {{ string_value: "{value}" }} }}\n'
 
     names = [[name for name, _, _ in values] for values in (text, ids, logits, answers)]
-    models = ("tokenizer", "seqcls_model", "seqcls_postprocess")
-    steps = [step(model, names[i], names[i + 1]) for i, model in enumerate(models)]
+    models = ("tokenizer", WINDOWS if has_windows else "seqcls_model", "seqcls_postprocess")
+    window = [("window", "TYPE_INT32", 2)] if has_windows else []
+    more = [[], ["window"] if has_windows else [], []]
+    steps = [step(model, names[i], names[i + 1] + more[i]) for i, model in enumerate(models)]
     parts = {
         "tokenizer": [
             'backend: "python"\n',
@@ -105,10 +119,18 @@ def configs(args, session, labels):
         ],
         "seqcls": [
             'platform: "ensemble"\n',
-            tensors("input", text) + tensors("output", answers),
+            tensors("input", text) + tensors("output", answers + window),
             "ensemble_scheduling {\n  step [\n" + ",\n".join(steps) + "\n  ]\n}\n",
         ],
     }
+    if has_windows:
+        parts[WINDOWS] = [
+            'backend: "python"\n',
+            tensors("input", ids) + tensors("output", logits + window),
+            batching + group(args.instances),
+            parameter("max_length", predictor.max_length) + parameter("pad_token_id", predictor.pad_token_id),
+            parameter(KEY, json.dumps(predictor.content[KEY]).replace('"', '\\"')),
+        ]
     common = f"max_batch_size: {args.max_batch_size}\n"
     return {name: f'name: "{name}"\n{common}{"".join(lines)}' for name, lines in parts.items()}
 
@@ -131,12 +153,15 @@ def write_repository(folder, args):
     """
     predictor = Predictor(args.export_dir, args.format)
     check_parity(predictor)
-    version = {name: folder / name / "1" for name in ("tokenizer", "seqcls_model", "seqcls_postprocess", "seqcls")}
-    for path in version.values():
-        path.mkdir(parents=True)
     session = onnxruntime.InferenceSession(str(predictor.path), providers=["CPUExecutionProvider"])
-    for name, text in configs(args, session, predictor.labels).items():
+    version = {}
+    for name, text in configs(args, session, predictor).items():
+        version[name] = folder / name / "1"
+        version[name].mkdir(parents=True)
         (folder / name / "config.pbtxt").write_bytes(text.encode("utf-8"))
+    if WINDOWS in version:
+        shutil.copyfile(HERE / "windows_model.py", version[WINDOWS] / "model.py")
+        shutil.copyfile(LONG_TEXTS, version[WINDOWS] / LONG_TEXTS.name)
     shutil.copyfile(HERE / "tokenizer_model.py", version["tokenizer"] / "model.py")
     shutil.copyfile(HERE / "postprocess_model.py", version["seqcls_postprocess"] / "model.py")
     shutil.copyfile(predictor.path, version["seqcls_model"] / "model.onnx")

@@ -1,5 +1,7 @@
 """analysis/classifier.py: logits and features of the real model, the cache, refusals."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -113,3 +115,32 @@ def test_refusals(trained):
     with pytest.raises(UsageError, match="cannot be loaded"):
         load(flags(data, checkpoint))
     assert not (checkpoint / classifier.CACHE_DIR).exists()
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_texts_of_several_windows(trained, texts, pooling):
+    """Logits are the documents', and so are the features: of the mean exactly, of the maximum for the answer."""
+    data, checkpoint = trained
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["long_text"] = {"way": "windows", "stride": 20, "pooling": pooling}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    long = [text * 9 for text in texts[:6]] + texts[:3]
+    model = load(flags(data, checkpoint))
+    logits, features = model.run(long)
+    train.main(
+        f"--do_export --device cpu --data_dir {data} --model_name_or_path {checkpoint} --output_dir {checkpoint} "
+        "--overwrite_output_dir".split()
+    )
+    exported = Predictor(checkpoint / "export")
+    assert np.abs(exported.logits(exported.encode(long)) - logits).max() < 1e-4
+    own = features @ model.head.weight.numpy() + model.head.bias.numpy()
+    answers = logits.argmax(axis=1)
+    rows = np.arange(len(long))
+    assert np.abs((own - logits)[rows, answers]).max() < 1e-5
+    assert pooling == "max" or np.abs(own - logits).max() < 1e-5
+    with pytest.raises(UsageError, match="tokens, and this model reads texts of more than 32 by --long_text windows"):
+        Explainer(model).make_cases([(1, long[0], "")])
+    assert len(Explainer(model).make_cases([(1, texts[0], "")])) == 1
+    with pytest.raises(UsageError, match="--stride 20: with --max_length 16"):
+        load(flags(data, checkpoint, "--max_seq_length", 16))

@@ -1,7 +1,7 @@
 # Speed and accuracy: make bench-…; a part of the Makefile, whose variables it uses.
 
 .PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot \
-	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor bench-batch
+	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor bench-batch bench-long
 
 # Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
 DATA := ../shared/kuake_qic
@@ -40,6 +40,11 @@ bench-few-shot: $(VENV)/.installed-bench $(ENCODER)/config.json $(ENCODER)_mlm/c
 RECIPE_FLAGS :=
 bench-recipes: $(VENV)/.installed-bench $(ENCODER)/config.json $(ENCODER)_6/config.json
 	$(PYTHON) tests/bench/bench_recipes.py --data_dir ../shared $(RECIPE_FLAGS)
+
+# Beginning, beginning and end, or windows of long texts; START is a model that was trained on the questions of DATA.
+START := checkpoint
+bench-long: $(VENV)/.installed
+	$(PYTHON) tests/bench/bench_long.py --data_dir $(DATA) --model_name_or_path $(START)
 
 # Load and faults of the servers in deploy/ beside PaddleNLP's own; EXPORT may be any export folder with ONNX and INT8.
 EXPORT := checkpoint/export

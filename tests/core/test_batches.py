@@ -53,3 +53,46 @@ def test_evaluation_order_joined_over_ranks_is_the_sorted_order(samples, size, r
     assert joined[:samples] == samplers[0].order.tolist()
     assert sorted(joined[:samples]) == list(range(samples))
     assert len({len(list(sampler)) for sampler in samplers}) == 1
+
+
+def windows_dataset(counts):
+    """Texts of so many windows of 4 tokens each."""
+
+    def encode(texts):
+        features = []
+        for text, count in zip(texts, counts):
+            rows = [{"input_ids": [1, int(text), place + 10, 2]} for place in range(count)]
+            features.append({**rows[0], "windows": rows, "spans": None} if count > 1 else rows[0])
+        return features
+
+    return batches.TextDataset([str(number) for number in range(3, 3 + len(counts))], [0] * len(counts), encode)
+
+
+def test_windows_of_a_training_are_drawn_anew_in_each_epoch():
+    dataset = windows_dataset([1, 3, 30])
+    assert dataset.lengths.tolist() == [4, 12, 120] and len(dataset[2]["windows"]) == 30
+    dataset.limit_windows(3, seed=7)
+    assert dataset.lengths.tolist() == [4, 12, 12] and dataset[0] is dataset.features[0]
+    assert dataset[1]["windows"] == dataset.features[1]["windows"]
+    sampler = dataset.order = batches.LengthGroupedBatchSampler(dataset.lengths, 2, seed=7)
+    seen = []
+    for epoch in (0, 1, 0):
+        sampler.set_epoch(epoch)
+        places = [row["input_ids"][2] for row in dataset[2]["windows"]]
+        assert places == sorted(set(places)) and len(places) == 3 and dataset[2]["labels"] == 0
+        seen.append(places)
+    assert seen[0] == seen[2] != seen[1]
+    dataset.limit_windows(3, seed=8)
+    assert [row["input_ids"][2] for row in dataset[2]["windows"]] != seen[0]
+
+
+def test_a_batch_of_windows(tiny_model):
+    from core.loading import load_config_and_tokenizer
+
+    collate = batches.make_collator(load_config_and_tokenizer(str(tiny_model))[1])
+    dataset = windows_dataset([1, 3])
+    batch = collate([dataset[0], dataset[1]])
+    assert batch["input_ids"].shape == (2, 3, 4) and batch["labels"].tolist() == [0, 0]
+    assert batch["input_ids"][0].tolist() == [[1, 3, 10, 2], [0] * 4, [0] * 4]
+    assert batch["input_ids"][1, :, 2].tolist() == [10, 11, 12]
+    assert collate([dataset[0]])["input_ids"].shape == (1, 4)
