@@ -26,13 +26,16 @@ import time
 from pathlib import Path
 
 import fsspec
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
 from core.arguments import parse_argv
+from core.batch_run import confidence
+from core.checkpoints import NGRAM
 from core.progress import progress_bar
 from deploy.batch.parts import ENDINGS, encode_part, find_files, kind_of, plan_file, read_part, write_file
-from utils import UsageError, exit_on_usage_error
+from utils import UsageError, exit_on_usage_error, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 # In --output: what it is the answer to; the rows left out, a file a part; that all is there.
@@ -45,7 +48,7 @@ def parse_flags(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model_dir", type=Path, required=True, help="an export folder with an ONNX format, on this machine")
-    add("--format", default="onnx", choices=("onnx", "onnx_int8"), help="(default: %(default)s)")
+    add("--format", default="onnx", choices=("onnx", "onnx_int8", NGRAM), help="(default: %(default)s)")
     add("--input", nargs="+", required=True, help="Parquet, CSV or JSON lines: files, folders, patterns or addresses")
     add("--output", required=True, help="a folder or address for the parts")
     add("--output_format", choices=ENDINGS, help="(default: that of --input)")
@@ -65,6 +68,7 @@ def parse_flags(argv):
         parser.error(f"--num_workers {args.num_workers}: must be at least 1")
     if args.top_k > 1 and args.min_confidence:
         parser.error("--top_k and --min_confidence: give one of them")
+    args.min_confidence = confidence(args.min_confidence)
     return args
 
 
@@ -132,18 +136,19 @@ class PartPredictor:
 
 
 def answer_columns(predictor, texts, top_k, min_confidence):
-    """New columns of some texts: dict[str, list]."""
+    """New columns of some texts, with predict.py's names: dict[str, list]."""
+    found = {}
     if min_confidence is not None:
         answers = predictor.classify(texts, min_confidence) if texts else []
         names = {"label": "label", "score": "confidence", "guess": "guess", "guess_score": "guess_confidence"}
-        return {name: [getattr(answer, own) for answer in answers] for name, own in names.items()}
-    if not texts:
-        return {name: [] for name in ("label", "score")}
-    probabilities = predictor.probabilities(texts)
+        for name, own in names.items():
+            values = [getattr(answer, own) for answer in answers]
+            found[name] = [round(value, 6) for value in values] if name.endswith("score") else values
+        return found
+    probabilities = predictor.probabilities(texts) if texts else np.empty((0, len(predictor.labels)))
     order = (-probabilities).argsort(axis=1, kind="stable")[:, :top_k]
-    found = {}
-    for place in range(order.shape[1]):
-        ending = f"_{place + 1}" if place else ""
+    for place in [0, *range(order.shape[1] if top_k > 1 else 0)]:
+        ending = f"_{place + 1}" if found else ""
         found[f"label{ending}"] = [predictor.labels[index] for index in order[:, place]]
         found[f"score{ending}"] = [round(float(row[index]), 6) for row, index in zip(probabilities, order[:, place])]
     return found
@@ -152,21 +157,19 @@ def answer_columns(predictor, texts, top_k, min_confidence):
 def model_files(folder, format):
     """What an actor needs of an export folder: dict of bytes by name."""
     from core.checkpoints import FORMATS
-    from core.predictor import graph_name, no_runtime, runs_slim
-    from utils import read_json
+    from core.ngram_student import STUDENT_FILE
+    from core.predictor import graph_name, runs_slim
+    from core.tokenizer_json import no_runtime
 
-    graph = f"{graph_name(folder)}{FORMATS[format]}"
+    graph = STUDENT_FILE if format == NGRAM else f"{graph_name(folder)}{FORMATS[format]}"
     if not (folder / graph).is_file():
-        raise UsageError(f"{folder / graph}: no such file; export it with --export_type {format}")
-    if not runs_slim(folder, format):
+        made_by = "--do_compress --strategy distill" if format == NGRAM else f"--do_export --export_type {format}"
+        raise UsageError(f"{folder / graph}: no such file; make it with train.py {made_by}")
+    if format != NGRAM and not runs_slim(folder, format):
         why = no_runtime(read_json(folder / "export.json"))
         raise UsageError(f"{folder}: cannot run without PaddleNLP ({why}); use predict.py with the full installation")
-    endings = (".json", ".txt")
-    return {
-        path.name: path.read_bytes()
-        for path in sorted(folder.iterdir())
-        if path.name == graph or path.suffix in endings
-    }
+    paths = [path for path in sorted(folder.iterdir()) if path.name == graph or path.suffix in (".json", ".txt")]
+    return {path.name: path.read_bytes() for path in paths}
 
 
 def check_plan(args, kind, parts, model):
