@@ -172,7 +172,7 @@ def work(run):
                 made = compress(trainer, run.data.labels, model_flags.export_type, facts, model_flags.pruner, know)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("interrupted; the same command starts the compression over") from None
-        for export in made:
+        for export in made or ():
             pipeline.describe_export(trainer, run, *export)
     if model_flags.do_parity and not pipeline.check_parity(trainer, run):
         sys.exit(1)
