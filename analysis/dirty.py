@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 from analysis.flags import check_flags, make_parser, next_command, read_model_labels
 from core.any_file import read_any_examples
 from core.arguments import parse_argv, require_packages
+from core.origins import origin_counts, read_origins
 from utils import UsageError, exit_on_usage_error, read_labels, shortened, write_lines
 
 METHODS = ("confident_learning", "representer_points", "loss")
@@ -89,6 +90,14 @@ def main(argv=None):
         print(f"{suspicion[row]:.3f}  {labels[ids[row]]} (rather {other}?)  {shortened(texts[row])}")
     dirty_path = flags.dataset_dir / flags.dirty_file
     print(f"{len(dirty):,} samples in {dirty_path}, {len(rest):,} in {flags.rest_file}")
+    if origins := read_origins(flags.dataset_dir):
+        names = [labels[class_id] for class_id in ids.tolist()]
+        everything, own = (
+            origin_counts([texts[row] for row in rows], [names[row] for row in rows], origins)
+            for rows in (range(len(texts)), dirty.tolist())
+        )
+        for origin, count in everything.items():
+            print(f"of the {count:,} labels from {origin}, {own.get(origin, 0):,} are among the suspicious ones")
     if len(dirty) == 0:
         print(f"No sample is more suspicious than {flags.dirty_threshold}; lower --dirty_threshold to see some.")
         return

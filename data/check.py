@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 from analysis.report import locale_language
 from core.arguments import at_least, parse_argv, require_packages
 from core.encodings import codec_of
+from core.origins import origin_lines, origins_of_files
 from data.advice import advice_lines, advise
 from data.findings import Check
 from data.near_duplicates import check_threshold
@@ -71,6 +72,7 @@ def report(summary):
         if finding["count"] > ROWS_IN_TERMINAL:
             yield f"  … and {finding['count'] - min(ROWS_IN_TERMINAL, len(finding['rows'])):,} more (--json, --html)"
     yield ""
+    yield from origin_lines(summary.get("origins", {}))
     yield totals(summary)
 
 
@@ -208,6 +210,8 @@ def main(argv=None):
     lang = locale_language()
     summary = check.summary()
     summary["advice"] = None if flags.paths else advise(summary, lang)
+    if not flags.paths and (origins := origins_of_files(flags.dataset_dir)):
+        summary["origins"] = origins
     if flags.json == "-":
         print(json.dumps(summary, ensure_ascii=False, indent=2))
     else:

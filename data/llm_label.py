@@ -35,10 +35,10 @@ from analysis.report import locale_language
 from core.arguments import at_least, parse_argv
 from core.confusions import wilson
 from core.locks import locked_folder
+from core.origins import ORIGINS_FILE
 from core.progress import progress_bar
 from data.llm_endpoint import Budget, Endpoint, OutOfBudget, Rate
 from data.llm_prompts import WORDS, messages_for, parse_answer, system_prompt
-from data.origins import ORIGINS_FILE
 from utils import (
     UsageError,
     exit_on_usage_error,

@@ -1,9 +1,12 @@
 """analysis/dirty.py: flipped labels are found, files and refusals."""
 
+import json
+
 import numpy as np
 import pytest
 
 from analysis import dirty
+from core.origins import ORIGINS_FILE
 from tests.helpers import ROOT
 from utils import UsageError, read_examples, read_labels
 
@@ -44,7 +47,12 @@ def test_confident_learning_finds_flipped_labels(flipped, capsys):
     assert summary[0] == f"88 samples in {folder / FILES[0]}, 792 in {FILES[1]}"
     assert f"doccano.py --text_file {folder / FILES[0]} " in summary[1]
     assert f"--train_path {folder / FILES[1]}" in summary[2]
+    origins = [dict(zip(("text", "label"), line.rstrip("\n").split("\t")), origin="llm:m") for line in wrong]
+    lines = "".join(json.dumps(origin, ensure_ascii=False) + "\n" for origin in origins)
+    (folder / ORIGINS_FILE).write_text(lines, encoding="utf-8")
     assert run(folder, "--dirty_num", 88) == [found, rest]  # the seed fixes the folds
+    seen = len(wrong & set(found))
+    assert f"of the 88 labels from llm:m, {seen:,} are among the suspicious ones\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("method", ["representer_points", "loss"])

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from core.origins import origin_counts, read_origins
 from data import llm_endpoint, llm_label
-from data.origins import origin_counts, read_origins
 from utils import UsageError, read_json, read_lines
 
 LABELS = ["病情", "费用", "其他"]

@@ -43,3 +43,34 @@ def origin_counts(texts, names, origins):
         if label == name:
             counts[origin] = counts.get(origin, 0) + 1
     return counts
+
+
+def origins_of_files(folder, names=("train.txt", "dev.txt", "test.txt")):
+    """How many labels of a folder's files a model has given: file -> origin -> number; empty without origins.jsonl.
+
+    Args:
+        folder (Path): with train.txt and the others; what cannot be read counts for nothing.
+    """
+    origins, found = read_origins(folder), {}
+    for name in names if origins else ():
+        path = Path(folder) / name
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+            pairs = [line.rsplit("\t", 1) for line in lines if "\t" in line]
+            counts = origin_counts((text for text, _ in pairs), (label.strip() for _, label in pairs), origins)
+            found.update({name: counts} if counts else {})
+    return found
+
+
+def origin_lines(found):
+    """What a person should know of these labels: lines.
+
+    Args:
+        found (dict): of origins_of_files.
+    """
+    for name, counts in found.items():
+        told = ", ".join(f"{count:,} from {origin}" for origin, count in counts.items())
+        line = f"{name}: labels that no person has given: {told} ({ORIGINS_FILE})"
+        if name != "train.txt":
+            line += "; a score on them tells how alike two models are: have people label this file"
+        yield line
