@@ -174,7 +174,7 @@ def export_classifier(
     model.eval()
     types = [kind for kind in EXPORT_TYPES if kind == "paddle" or kind in types]
     token_types = uses_token_types(model)
-    long_text = LongText(getattr(model.config, KEY, None), max_length)
+    long_text = LongText(getattr(getattr(model, "config", None), KEY, None), max_length)
     encode = make_encoder(tokenizer, max_length, token_types, long_text=long_text)
     windows, counts = flat(encode(PARITY_TEXTS))
     batch = make_collator(tokenizer)(windows)

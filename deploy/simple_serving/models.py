@@ -96,7 +96,7 @@ class Model:
 
     def describe(self):
         content = {"name": self.name, "labels": self.labels, "max_seq_len": self.max_length, "format": self.format}
-        if self.long_text.way != "truncate":
+        if self.long_text is not None and self.long_text.way != "truncate":
             content["long_text"] = self.long_text.way
         if self.paths.depth > 1:
             content["label_separator"] = self.paths.separator

@@ -126,15 +126,12 @@ def test_the_server(long_exports):
 
 
 @pytest.fixture(scope="module")
-def repositories(long_exports, models, tmp_path_factory):
-    """Way -> model repository; the rules for characters are those of `models`, whose tokenizer is the same."""
+def repositories(long_exports, tmp_path_factory):
+    """Way -> model repository."""
     folder = tmp_path_factory.mktemp("repositories")
-    rules = json.loads((models / "tokenizer" / "1" / "tokenizer.json").read_text(encoding="utf-8"))["characters"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("deploy.triton_serving.repository.character_rules", lambda tokenizer, rust: rules)
-        for way, export in long_exports.items():
-            command = ["--export_dir", str(export), "--output_dir", str(folder / way), "--max_batch_size", "8"]
-            build_models.main(command)
+    for way, export in long_exports.items():
+        command = ["--export_dir", str(export), "--output_dir", str(folder / way), "--max_batch_size", "8"]
+        build_models.main(command)
     return {way: folder / way for way in long_exports}
 
 
