@@ -21,25 +21,25 @@ NOISE = "怎么的是有吃痛大人小不能要会可好多少天"
 WINDOWS = ("--long_text", "windows")
 
 
-def document(label, size=80, seed=0):
+def document(label, size=40, seed=0):
     """A text of which the last characters alone tell the label: the others are the same for all labels."""
     own = random.Random(seed)
     return "".join(own.choices(NOISE, k=size)) + TELLING[label] * 6
 
 
-def documents(count, first, size=80):
+def documents(count, first, size=40):
     """Lines of text and label."""
     labels = {seed: LABELS[seed % 3] for seed in range(first, first + count)}
     return [f"{document(label, size, seed)}\t{label}" for seed, label in labels.items()]
 
 
 def flags_of(data, model, output, *more):
-    return train_flags(data, model, output, *WINDOWS, *more)
+    return train_flags(data, model, output, *WINDOWS, "--num_train_epochs", "8", *more)
 
 
 @pytest.fixture(scope="module")
 def long_data(tmp_path_factory):
-    """A data folder of texts that are three times as long as --max_length."""
+    """A data folder of texts that are longer than --max_length."""
     folder = tmp_path_factory.mktemp("long")
     write_data(folder, documents(72, 0), documents(24, 1000))
     return folder
@@ -58,11 +58,7 @@ def start(tiny_model, tmp_path_factory):
 def windows(long_data, start, tmp_path_factory):
     """Output folder of a training with windows, with its export."""
     out = tmp_path_factory.mktemp("windows") / "out"
-    train.main(
-        flags_of(
-            long_data, start, out, "--do_eval", "--do_export", "--export_type", "onnx", "--num_train_epochs", "20"
-        )
-    )
+    train.main(flags_of(long_data, start, out, "--do_eval", "--do_export", "--export_type", "onnx"))
     return out
 
 
@@ -77,7 +73,7 @@ def test_the_only_telling_tokens_are_at_the_end(windows, long_data, start, tmp_p
     assert found["head_tail"] == LABELS == [label for label, _ in answers]
     assert len(set(found["truncate"])) == 1  # it sees noise alone
     for answer in answers:
-        assert answer.window == {"number": 4, "of": 4, "start": len(asked[0]) - 30, "end": len(asked[0])}
+        assert answer.window == {"number": 2, "of": 2, "start": len(asked[0]) - 30, "end": len(asked[0])}
     export = json.loads((tmp_path / "head_tail" / "export" / "export.json").read_text())
     assert export["long_text"] == {"way": "head_tail", "head": 8, "taskflow": "reads the first 32 tokens alone"}
     plain = tmp_path / "truncate"
@@ -94,7 +90,7 @@ def test_what_dev_chose_is_kept_and_used_again(windows, long_data, tmp_path, log
     assert content["long_text"] == {**stored, "taskflow": "reads the first 32 tokens alone"}
     rows = {row["format"]: row for row in content["metrics"]["dev"]}
     assert rows["paddle"]["max_difference"] < 1e-4 and rows["onnx"]["max_difference"] < 1e-4
-    assert rows["dynamic"]["accuracy"] == results(windows)["eval_accuracy"] > 0.6  # a third by chance
+    assert rows["dynamic"]["accuracy"] == results(windows)["eval_accuracy"] == 1
     model = f"--do_eval --data_dir {long_data} --model_name_or_path {windows} --device cpu --disable_tqdm True".split()
     train.main([*model, "--output_dir", str(tmp_path)])
     again = results(tmp_path)
@@ -178,7 +174,7 @@ def test_stages_use_the_documents_logits(long_data, start, tmp_path, stage):
 
 @pytest.mark.slow
 def test_two_processes_draw_and_pool_as_one_does(long_data, start, tmp_path):
-    flags = flags_of(long_data, start, tmp_path / "out", "--do_eval")
+    flags = flags_of(long_data, start, tmp_path / "out", "--do_eval", "--num_train_epochs", "16")
     launch = "-m paddle.distributed.launch --nproc_per_node 2 --log_dir".split()
     subprocess.run(
         [sys.executable, *launch, str(tmp_path / "log"), "train.py", *flags],

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Optional
 
 import numpy as np
 
@@ -55,7 +56,7 @@ class Job:
     order: list  # indices, so that texts of similar length are neighbours
     keep: Callable  # from probabilities [some texts, classes] to what is kept of them [some texts, ...]
     result: np.ndarray  # what is kept [texts, ...]
-    long_text: LongText | None = None  # what is read of texts that are longer
+    long_text: Optional[LongText] = None  # what is read of texts that are longer
     future: Future = dataclasses.field(default_factory=Future)
     taken: int = 0
     done: int = 0
