@@ -39,10 +39,10 @@ FOLDERS = [
 READMES = [f"{folder}/{name}".removeprefix("./") for folder in FOLDERS for name in ("README.md", "README_en.md")]
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in READMES}
 
-# Flags of other programs: pip, docker, tritonserver, paddle.distributed.launch, uvicorn, doccano, visualdl.
+# Flags of other programs: pip, docker, tritonserver, paddle.distributed.launch, uvicorn, doccano, visualdl, ray.
 FOREIGN_FLAGS = set(
     "restart name shm-size gpus nproc_per_node model-repository model-control-mode load-model exit-timeout-secs "
-    "read-only tmpfs host port workers logdir username password email help".split()
+    "read-only tmpfs host port workers logdir username password email help head".split()
 )
 
 # Files that a command writes, or that the reader has; names without a folder.
