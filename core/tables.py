@@ -46,6 +46,16 @@ class Reading:
 DEFAULT = Reading()
 
 
+def add_reading_flags(add):
+    """The flags by which a user says how files are to be read, and what joins columns; add: of an argument parser."""
+    add("--header", choices=("yes", "no"), help="whether the first line names the columns; default: to be found")
+    add("--encoding", metavar="NAME", help="of what is not UTF-8, such as gb18030 or euc-kr; default: to be found")
+    separator = "what stands between columns: characters, or tab, comma, semicolon, none; default: to be found"
+    add("--separator", help=separator)
+    add("--sheet", help="of a spreadsheet with several")
+    add("--join", default=" ", help="what is put between joined columns (default: a space)")
+
+
 @dataclass
 class Table:
     """A file of rows.

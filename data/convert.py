@@ -28,7 +28,7 @@ from core.encodings import codec_of
 from core.samples import CLEANING, PARTS, Samples, Wishes
 from core.sources import find_sources, is_label_file, is_unlabelled
 from core.table_columns import Unsure
-from core.tables import Reading
+from core.tables import Reading, add_reading_flags
 from utils import UsageError, check_save_dir, exit_on_usage_error
 
 WHOLE, REST = [0.8, 0.1, 0.1], [0.9, 0.1]
@@ -47,12 +47,7 @@ def parse_flags(argv):
     )
     names = "names of class ids: a file such as class.txt, names in the order of their ids, or id=name …"
     add("--label_names", nargs="+", metavar="NAME", help=names)
-    add("--header", choices=("yes", "no"), help="whether the first line names the columns; default: to be found")
-    add("--encoding", metavar="NAME", help="of what is not UTF-8, such as gb18030 or euc-kr; default: to be found")
-    separator = "what stands between columns: characters, or tab, comma, semicolon, none; default: to be found"
-    add("--separator", help=separator)
-    add("--sheet", help="of a spreadsheet with several")
-    add("--join", default=" ", help="what is put between joined columns (default: a space)")
+    add_reading_flags(add)
     clean = "html: take out tags, replace entities, join lines (default); none: line breaks and tabs become spaces"
     add("--clean", choices=sorted(CLEANING), default="html", help=clean)
     splits = "shares of train, dev, test (0.8 0.1 0.1); of train and dev (0.9 0.1) where --test_path is given"

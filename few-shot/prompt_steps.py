@@ -9,12 +9,12 @@ from scipy.special import softmax
 
 from core.arguments import load_module
 from core.batches import TextDataset
-from core.calibration import calibration_line, export_facts, without_calibration
 from core.checkpoints import EXPORT_FILE, read_run_file
 from core.encoders import make_encoder
 from core.export import parity_table, verify_export
 from core.label_paths import SEPARATOR_KEY, LabelPaths, level_metrics, stored_separator, with_levels
 from core.model_card import Card, base_model, data_sizes, decided_by_dev, dev_scores, training_flags, write_cards
+from core.pipeline import confidence_facts
 from core.trainer import ResumableEarlyStopping, compute_metrics
 from core.vocabulary import UnknownWatch
 from utils import UsageError, evaluation_report, prediction_lines, read_json, write_lines
@@ -161,27 +161,6 @@ def export(trainer, run):
         for line in parity_table(rows):
             logger.info(line)
     describe_export(trainer, run, folder, expected, rows)
-
-
-def confidence_facts(trainer, run, logits):
-    """What export.json says of the probabilities (core/calibration.py); logged in a line.
-
-    Args:
-        trainer (FewShotTrainer): with dev, where there is one.
-        run (train.Run): flags and data.
-        logits (np.ndarray | None): of the model on dev; None where there are none.
-    """
-    if logits is None:
-        why = "a temperature is fitted in one process only; export again without paddle.distributed.launch"
-        if trainer.eval_dataset is None:
-            why = run.data.why_no_dev or "--calibrate False"
-        facts = without_calibration(why)
-    else:
-        truth = [feature["labels"] for feature in trainer.eval_dataset.features]
-        paths = LabelPaths(run.data.labels, run.data_flags.label_separator)
-        facts = export_facts(logits, truth, paths, run.args.seed, run.model_flags.calibrate)
-    logger.info(calibration_line(facts))
-    return facts
 
 
 def describe_export(trainer, run, folder, logits, rows):

@@ -25,7 +25,7 @@ from core.arguments import at_least, parse_argv
 from core.batch_run import PART_ROWS, Prediction, Wanted, cleaning_for, confidence
 from core.encodings import codec_of
 from core.samples import CLEANING, Wishes
-from core.tables import Reading
+from core.tables import Reading, add_reading_flags
 from utils import UsageError, exit_on_usage_error, read_json
 
 
@@ -44,12 +44,7 @@ def parse_flags(argv):
     add("--label_column", metavar="COLUMN", help=truth)
     names = "names of class ids in that column: a file such as class.txt, names in the order of ids, or id=name …"
     add("--label_names", nargs="+", metavar="NAME", help=names)
-    add("--header", choices=("yes", "no"), help="whether the first line names the columns; default: to be found")
-    add("--encoding", metavar="NAME", help="of what is not UTF-8, such as gb18030 or euc-kr; default: to be found")
-    separator = "what stands between columns: characters, or tab, comma, semicolon, none; default: to be found"
-    add("--separator", help=separator)
-    add("--sheet", help="of a spreadsheet with several")
-    add("--join", default=" ", help="what is put between joined columns (default: a space)")
+    add_reading_flags(add)
     clean = "of the text that the model gets; html: without tags and entities, as training on such a file reads it "
     clean += "(default, but for plain .txt and .tsv); none: line breaks and tabs become spaces"
     add("--clean", choices=sorted(CLEANING), help=clean)
