@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 from scipy.sparse import csr_matrix
 from scipy.special import log_softmax
+from threadpoolctl import threadpool_limits
 
 from core.progress import progress_bar
 from utils import UsageError
@@ -219,7 +220,9 @@ class Tower:
             return result, -log_softmax(result.astype("float64"), axis=1)[np.arange(len(rows)), label_ids[rows]].mean()
 
         best = None
-        with progress_bar(total=FOLDS * len(STRENGTHS), desc="n-grams", unit="fit") as bar:
+        # The fits are many and small: with several threads BLAS mostly waits, and the sums depend on their number.
+        one_thread = threadpool_limits(1, "blas")
+        with one_thread, progress_bar(total=FOLDS * len(STRENGTHS), desc="n-grams", unit="fit") as bar:
             for strength in STRENGTHS:
                 logits, loss = logits_of(some, strength)
                 if best is not None and loss > best[1]:
