@@ -159,8 +159,8 @@ def create_app(loop, hosts=()):
             raise HTTPException(422, "tasks: a list of tasks is needed")
         texts = [str((task.get("data") or {}).get(config.key) or "") for task in tasks]
         version, found = loop.version_name, await in_thread(loop.suggest, texts)
-        none = {"result": [], "score": 0.0, "model_version": version}
-        return {"results": [none if one is None else prediction(*one, version, config) for one in found]}
+        # An empty list is no prediction; one without a result would be kept, and shown as an answer.
+        return {"results": [[] if one is None else prediction(*one, version, config) for one in found]}
 
     @app.post("/train", status_code=201)
     async def train(request: Request):
