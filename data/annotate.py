@@ -154,7 +154,7 @@ class Session:
         """Tell the model's server all labels of the tool; the larger they are, the less often."""
         began = time.monotonic()
         rows = self.site.annotations()
-        self.ask("POST", "/labels", {"rows": rows})
+        self.ask("POST", "/labels", {"rows": rows, "people": getattr(self.site, "people", {})})
         now = time.monotonic()
         self.next_sync = now + max(SYNC, 10 * (now - began))
 

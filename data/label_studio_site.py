@@ -222,6 +222,13 @@ class LabelStudioSite:
             return labels_of_task({"data": {}, "annotations": [annotation]}, where)
         return []
 
+    @property
+    def people(self):
+        """The number of a person, as webhooks tell it -> the name in `annotations`."""
+        if len(self._people) < 1 + len(self.login["people"]):
+            self._people = {row["id"]: row["email"] for row in self._call("GET", "/api/users/")}
+        return {str(number): name for number, name in self._people.items()}
+
     def _person(self, number):
         number = number.get("id") if isinstance(number, dict) else number
         if number not in self._people:

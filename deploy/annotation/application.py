@@ -24,9 +24,10 @@ SAVED = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
 
 
 class Labels(BaseModel):
-    """All labels of a tool: [text, label, annotator] rows."""
+    """All labels of a tool: [text, label, annotator] rows; what it calls the people whom a webhook gives a number."""
 
     rows: list[tuple[str, str, str]]
+    people: dict[str, str] = {}
 
 
 class Count(BaseModel):
@@ -64,6 +65,7 @@ def create_app(loop, hosts=()):
     app = FastAPI(title="annotation", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     page = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     projects = {}  # Label Studio's project -> LabelConfig
+    people = {}  # the number of a person -> the name
     places = {}  # an annotation's id -> (text, annotator), to know what a deletion is about
 
     @app.middleware("http")
@@ -172,7 +174,7 @@ def create_app(loop, hosts=()):
                 for task in body["annotations"]
                 if isinstance(task, dict)
                 for annotation in task.get("annotations") or task.get("completions") or ()
-                if (event := event_of(annotation, task.get("data"), config))
+                if (event := event_of(annotation, task.get("data"), config, people))
             )
         loop.train()
         return {"job": loop.version_name}
@@ -187,7 +189,7 @@ def create_app(loop, hosts=()):
         action = body.get("action")
         if action in SAVED and isinstance(body.get("annotation"), dict):
             annotation = body["annotation"]
-            event = event_of(annotation, (body.get("task") or {}).get("data"), config_of(body))
+            event = event_of(annotation, (body.get("task") or {}).get("data"), config_of(body), people)
             if event is None and annotation.get("id") in places:  # skipped now, or without a label
                 event = (*places[annotation["id"]], None)
             if event:
@@ -210,6 +212,7 @@ def create_app(loop, hosts=()):
 
     @app.post("/labels")
     def take_labels(body: Labels):
+        people.update(body.people)
         return {"changes": loop.replace([(text, label, name) for text, label, name in body.rows])}
 
     @app.post("/next")
@@ -225,21 +228,21 @@ def create_app(loop, hosts=()):
     return app
 
 
-def event_of(annotation, data, config):
+def event_of(annotation, data, config, people):
     """(text, annotator, label) of an annotation of Label Studio's, or None where it has no label."""
     text = (data or {}).get(config.key) if isinstance(data, dict) else None
     if not isinstance(text, str) or not text.strip() or annotation.get("was_cancelled"):
         return None
     label = label_of_result(annotation.get("result"), config)
-    return (text, annotator_of(annotation), label) if label else None
+    return (text, annotator_of(annotation, people), label) if label else None
 
 
-def annotator_of(annotation):
-    """Who made an annotation: the e-mail address where it is told, else the number."""
+def annotator_of(annotation, people):
+    """Who made an annotation: the e-mail address where it is told or known, else the number."""
     name = str(annotation.get("created_username") or "").rpartition(",")[0].strip()
     by = annotation.get("completed_by")
     by = by.get("email") or by.get("id") if isinstance(by, dict) else by
-    return name.split()[-1] if name else str(by if by is not None else "somebody")
+    return name.split()[-1] if name else people.get(str(by), str(by if by is not None else "somebody"))
 
 
 async def in_thread(function, *args):

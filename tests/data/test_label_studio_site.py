@@ -79,7 +79,8 @@ def test_annotate_with_a_real_label_studio(tmp_path, tiny_model):
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         journal = (folder / "annotation" / "labels.jsonl").read_text(encoding="utf-8").splitlines()
-        assert len(journal) == 40
+        assert len({json.loads(line)["text"] for line in journal}) == 40
+        assert {json.loads(line)["annotator"] for line in journal} == {"admin@annotation.local"}
         time.sleep(5)  # the others end with it
         process = start()
         given = [person.label(project) for _ in range(5)]

@@ -73,6 +73,13 @@ def test_label_studios_protocol(served):
     assert loop.journal.agreed()[texts[0]] != truth(texts[0])
     post("webhook", {"action": "ANNOTATIONS_DELETED", "annotations": [{"id": 0}], "project": {"id": 1}})
     assert texts[0] not in loop.journal.labels
+    # As 1.23.2 sends it: a number, which is known from the tool's own list.
+    rows = [[text, truth(text), "wang@example.org"] for text in texts[1:]]
+    assert post("labels", {"rows": rows, "people": {"7": "wang@example.org"}}) == {"changes": 0}
+    body = event("ANNOTATION_UPDATED", 1, texts[1], truth(texts[1]))
+    del body["annotation"]["created_username"]
+    post("webhook", body)
+    assert loop.journal.annotators() == {"wang@example.org": 29}
     post("webhook", {"action": "START_TRAINING", "project": {"id": 1}})
     wait(lambda: len(loop.tried) == 29)
     post("webhook", {"action": "PROJECT_UPDATED", "project": {"id": 1}})
