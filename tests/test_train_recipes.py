@@ -11,7 +11,7 @@ import pytest
 from scipy.special import softmax
 
 import train
-from core import recipes, trainer
+from core import recipes, trainer, unlabelled
 from core.named_recipes import typed
 from core.recipe_flags import NAMED_RECIPES, RecipeArguments
 from tests.helpers import LABELS, ROOT, train_flags, write_data
@@ -88,8 +88,9 @@ def test_the_flags_make_another_training_and_their_defaults_do_not(plain, tiny_m
     assert 'another pooling (null, now "mean")' in refusal(*flags, "--pooling", "mean")
 
 
-def test_a_named_recipe_is_its_flags_typed_in_full(plain, tiny_model, tmp_path, capsys, log):
+def test_a_named_recipe_is_its_flags_typed_in_full(plain, tiny_model, tmp_path, capsys, log, monkeypatch):
     """It goes on with their training, finds it finished, and is printed."""
+    monkeypatch.setattr(unlabelled, "MIN_TEXTS", 10)
     data, _ = plain
     out, whole = tmp_path / "out", tmp_path / "whole"
     command = short(data, tiny_model, out)
@@ -107,7 +108,7 @@ def test_a_named_recipe_is_its_flags_typed_in_full(plain, tiny_model, tmp_path, 
     train.main(by_name)
     assert any("Continuing the interrupted training from" in line for line in log) and same_weights(out, whole)
     assert f"--recipe strong sets {in_full}\n" in capsys.readouterr().out
-    assert "another rdrop_alpha (1.0, now null)" in refusal(*by_name, "--rdrop_alpha", "0")
+    assert "another ngram_features (true, now null)" in refusal(*by_name, "--ngram_features", "False")
 
 
 # ---------------------------------------------------------------------------------------------------------- averages
@@ -306,10 +307,11 @@ def test_refusals(flags, problem):
     assert problem in refusal(*flags)
 
 
-def test_flags_that_would_do_nothing_on_a_model(plain, tiny_model, tmp_path):
+def test_flags_that_would_do_nothing_on_a_model(plain, tiny_model, tmp_path, monkeypatch):
     data, _ = plain
     flags = short(data, with_dropout(tiny_model, tmp_path / "model", 0.0), tmp_path / "out")
     assert "this model has no dropout" in refusal(*flags, "--rdrop_alpha", "1")
+    monkeypatch.setitem(NAMED_RECIPES, "strong", {"rdrop_alpha": 1.0})
     text = refusal(*flags, "--recipe", "strong")
     assert "(--recipe strong sets --rdrop_alpha 1.0; --rdrop_alpha 0.0 switches that part off)" in text
     assert not list((tmp_path / "out").glob("*"))
