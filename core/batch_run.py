@@ -1,8 +1,8 @@
 """A model over a file: any format in, any out, in constant memory, and as it would have been after a kill -9.
 
-Rows are read in parts; workers (core/batch_workers.py) answer the texts of a part while others are read and written;
-parts are kept beside the output (core/batch_parts.py) and joined at the end. Whatever a part is, it depends on its own
-rows alone, so that an interrupted run and one that was not end with the same bytes.
+Rows are read in parts; workers (core/batch_workers.py) answer the texts of a part, all of them together, while others
+are read and written; parts are kept beside the output (core/batch_parts.py) and joined at the end. Whatever a part is,
+it depends on its own rows alone, so that an interrupted run and one that was not end with the same bytes.
 """
 
 import collections
@@ -40,7 +40,7 @@ class Wanted:
         output (str): the file.
         labels (list[str]): of the model, in class order.
         wishes (core.samples.Wishes): how the files are to be read.
-        top_k, min_confidence: as of core.batch_workers.Job.
+        top_k, min_confidence: as of core.batch_answers.Job.
         prefix (str | None): before the names of new columns.
         overwrite (bool): what is there may be replaced.
         part_rows (int): rows of a part.
@@ -120,7 +120,7 @@ class Prediction:
         """Predict what is not predicted yet, and write the files.
 
         Args:
-            job (core.batch_workers.Job): the model; its top_k and min_confidence are those wanted.
+            job (core.batch_answers.Job): the model; its top_k and min_confidence are those wanted.
             make_workers (Callable[[], OneWorker | Processes]): starts them.
 
         Returns:
@@ -201,7 +201,7 @@ class Prediction:
                     workers = workers or make_workers()
                     kept, rejected = divided(part, output)
                     table = arrow.take(kept) if arrow and kept else None
-                    while len(under_way) >= workers.capacity:
+                    while workers.is_full:
                         finish()
                     under_way[number] = kept, rejected, table
                     workers.submit(number, [row.text for row in kept])

@@ -119,7 +119,8 @@ def predict(prediction, folder, device):
         folder (Path): of the export.
         device (str): as of core.predictor.GraphRunner.
     """
-    from core.batch_workers import Job, OneWorker
+    from core.batch_answers import Job
+    from core.batch_workers import OneWorker
     from core.predictor import available_formats
 
     wanted = prediction.wanted

@@ -103,7 +103,8 @@ def main(argv=None):
     )
     prediction = Prediction(wanted)
 
-    from core.batch_workers import Job, make_workers
+    from core.batch_answers import Job
+    from core.batch_workers import make_workers
     from core.cpu import usable_cores
     from core.predictor import ONNX_FORMATS, available_formats
 
