@@ -28,6 +28,7 @@ class Job:
         device (str): as of core.predictor.GraphRunner.
         slice_texts (int | None): texts that are tokenised and sorted by length together; None: SLICE_TEXTS, or
             SLICE_BATCHES batches where these are more.
+        has_windows (bool): whether it is asked which window of a long text decided.
     """
 
     folder: str
@@ -38,6 +39,7 @@ class Job:
     min_confidence: Optional[object] = None
     device: str = "cpu"
     slice_texts: Optional[int] = None
+    has_windows: bool = False
 
 
 class Slices:
@@ -125,7 +127,9 @@ class Answerer:
         Returns:
             tuple: best: int32 [texts, top_k], class ids, the most probable first, of at most all classes; their
             probabilities in millionths, int32; of a min_confidence the places in LabelPaths.names of what is sure
-            enough, -1 for unknown, and their confidences in millionths, int32 [texts]; else None twice.
+            enough, -1 for unknown, and their confidences in millionths, int32 [texts]; else None twice; of
+            has_windows which window decided, core.long_texts.WINDOW [texts], all zeros where a text was read as a
+            whole; else None.
         """
         slices = Slices(texts, self.job)
         for number in range(len(slices.places)):
@@ -136,15 +140,22 @@ class Answerer:
         """The same of one slice, whose texts are sorted and run together."""
         import numpy as np
 
-        rows = self.predictor.probabilities(texts)
+        from core.long_texts import WINDOW
+
+        rows, windows = self.predictor.read(texts)
         best = rows.argmax(axis=1)[:, None]
         if self.job.top_k > 1:
             best = (-rows).argsort(axis=1, kind="stable")[:, : self.job.top_k]
         scores = np.rint(np.take_along_axis(rows, best, axis=1) * 1e6).astype("int32")
-        if self.least is None:
-            return best.astype("int32"), scores, None, None
-        chosen, confidence = self.predictor.paths.choose(rows, self.least)
-        return best.astype("int32"), scores, chosen.astype("int32"), np.rint(confidence * 1e6).astype("int32")
+        chosen = confidence = None
+        if self.least is not None:
+            chosen, confidence = self.predictor.paths.choose(rows, self.least)
+            chosen, confidence = chosen.astype("int32"), np.rint(confidence * 1e6).astype("int32")
+        if not self.job.has_windows:
+            windows = None
+        elif windows is None:
+            windows = np.zeros(len(texts), WINDOW)
+        return best.astype("int32"), scores, chosen, confidence, windows
 
     def clone(self):
         """One more on the same weights, for another thread."""
