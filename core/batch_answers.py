@@ -12,6 +12,8 @@ from typing import Optional
 
 # Texts of a slice, and batches at least: of fewer more would be padded.
 SLICE_TEXTS, SLICE_BATCHES = 256, 8
+# Of so many texts it is looked at whether the vocabulary can read them.
+LOOK = 2048
 
 
 @dataclass
@@ -107,16 +109,17 @@ class Answerer:
             self.least = limits(self.predictor.content, job.format, job.min_confidence)
             self.predictor.paths.check_answers()
         # Of the staged ones, the model's. It is only looked at what `look` is given: else each worker would warn.
-        self.watch = getattr(getattr(self.predictor, "model", self.predictor), "watch", None)
+        self.watch, self.has_looked = getattr(getattr(self.predictor, "model", self.predictor), "watch", None), False
         if self.watch is not None:
             self.watch.warned = True
 
     def look(self, texts):
-        """Warn of texts that the vocabulary cannot read, where these are such."""
-        if self.watch is not None:
-            self.watch.warned = False
-            self.predictor.look(texts, self.predictor.encode(texts))
-            self.watch.warned = True
+        """Warn, once, of texts that the vocabulary cannot read, where the first of these are such."""
+        if self.watch is None or self.has_looked or not texts:
+            return
+        self.has_looked, self.watch.warned, some = True, False, texts[:LOOK]
+        self.predictor.look(some, self.predictor.encode(some))
+        self.watch.warned = True
 
     def __call__(self, texts):
         """The answers to some texts.

@@ -10,11 +10,9 @@ import queue
 import signal
 import threading
 
-from core.batch_answers import Answerer, Slices
+from core.batch_answers import LOOK, Answerer, Slices
 from utils import UsageError
 
-# Of so many texts, the first ones, it is looked at whether the vocabulary can read them.
-LOOK = 2048
 # Slices that a process has at once: one under way, and the next one at hand.
 AT_HAND = 2
 
