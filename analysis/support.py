@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from analysis.vectors import nearest, softmax
+from analysis.vectors import nearest
+from core.answers import softmax
 
 
 def find_sparse(dev_features, train_features, rationale_num, number):
