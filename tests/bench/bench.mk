@@ -1,7 +1,7 @@
 # Speed and accuracy: make bench-…; a part of the Makefile, whose variables it uses.
 
 .PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot \
-	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor bench-batch bench-long \
+	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor bench-batch bench-long bench-convert \
 	bench-annotation
 
 # Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
@@ -70,6 +70,10 @@ bench-runtime: $(VENV)/.installed-bench
 BATCH_FLAGS :=
 bench-batch: $(VENV)/.installed-bench
 	$(PYTHON) tests/bench/bench_batch.py --data_dir $(DATA) --export_dir $(EXPORT) $(BATCH_FLAGS)
+
+# Time and memory of data/convert.py on a million rows of each format; goes on where it was interrupted.
+bench-convert: $(VENV)/.installed-bench
+	$(PYTHON) tests/bench/bench_convert.py --data_dir $(DATA)
 
 # Time and memory of the data tools on a million lines, on one core.
 bench-data: $(VENV)/.installed $(ENCODER)/config.json
