@@ -21,6 +21,7 @@ from core.masked_words import (
     states_at,
     train_on,
 )
+from data.encoder_card import copy_readme
 from utils import UsageError, staged_files
 
 LEARNING_RATES = {"head": 1e-3, "all": 2e-4}
@@ -100,4 +101,5 @@ def add_head(encoder, texts, output_dir, train="head", epochs=None, learning_rat
     with staged_files(output_dir) as folder:
         tokenizer.save_pretrained(str(folder))
         model.save_pretrained(str(folder))
+        copy_readme(encoder, folder, output_dir)
     return {"start": start, "end": end}
