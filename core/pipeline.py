@@ -127,9 +127,10 @@ def make_trainer(model, tokenizer, run, trainer_class=ClassificationTrainer, tra
         datasets["train"].limit_windows(train_windows(flags), run.args.seed)
         watch = UnknownWatch(tokenizer, encode, run.model_flags.model_name_or_path, logger.warning)
         watch.look(flags.train_path, texts[0], datasets["train"].features)
-    left_out = None
+    tower_logits = None
     if trains and wants_ngrams(run.recipe_flags, trained_ngrams(run.model_flags.model_name_or_path)):
         left_out = fit_tower(model, tokenizer, datasets["train"].features, data, run.args.seed)
+        tower_logits = left_out if trainer_class.learns_both_towers else np.zeros_like(left_out)
     trainer = trainer_class(
         model=model,
         args=run.args,
@@ -144,7 +145,7 @@ def make_trainer(model, tokenizer, run, trainer_class=ClassificationTrainer, tra
         max_length=run.max_length,
         fingerprint=run.fingerprint,
         recipe=make_recipe(model, run),
-        left_out_logits=left_out,
+        tower_logits=tower_logits,
         chooses_pooling=trains and long_text.has_windows and flags.window_pooling is None,
     )
     trainer.test_dataset, trainer.encode = datasets["test"], encode

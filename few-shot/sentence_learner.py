@@ -8,8 +8,8 @@ from paddlenlp.trainer.trainer_utils import set_seed
 from paddlenlp.transformers import AutoModel
 from paddlenlp.utils.log import logger
 
+from core import linear_heads as heads
 from core import ngram_layer
-from core.arguments import load_module
 from core.batches import TextDataset
 from core.calibration import MIN_SAMPLES, calibration_line, export_facts, without_calibration
 from core.checkpoints import EXPORT_FILE, MODEL_WEIGHTS, weights_digest
@@ -23,8 +23,6 @@ from core.progress import progress_bar
 from core.trainer import adamw
 from core.vocabulary import UnknownWatch
 from utils import UsageError, read_json
-
-heads = load_module("few_shot_heads", Path(__file__).with_name("heads.py"))
 
 # ----------------------------------------------------------------------------------------------------------- the model
 

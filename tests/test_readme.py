@@ -29,6 +29,7 @@ FOLDERS = [
     "analysis",
     "data",
     "deploy",
+    "deploy/annotation",
     "deploy/batch",
     "deploy/simple_serving",
     "deploy/triton_serving",
