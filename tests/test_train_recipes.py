@@ -11,12 +11,12 @@ import pytest
 from scipy.special import softmax
 
 import train
-from core import recipes, trainer, unlabelled
+from core import recipes, trainer
 from core.named_recipes import typed
 from core.recipe_flags import NAMED_RECIPES, RecipeArguments
 from tests.helpers import LABELS, ROOT, train_flags, write_data
 from tests.test_train import refusal, results, same_weights, state_dict
-from utils import UsageError
+from utils import UsageError, read_lines, write_lines
 
 ALL = (
     "--rdrop_alpha 1 --adversarial fgm --multi_sample_dropout 2 --label_smoothing 0.1 --layerwise_lr_decay 0.9 "
@@ -88,12 +88,13 @@ def test_the_flags_make_another_training_and_their_defaults_do_not(plain, tiny_m
     assert 'another pooling (null, now "mean")' in refusal(*flags, "--pooling", "mean")
 
 
-def test_a_named_recipe_is_its_flags_typed_in_full(plain, tiny_model, tmp_path, capsys, log, monkeypatch):
+def test_a_named_recipe_is_its_flags_typed_in_full(plain, tiny_model, tmp_path, capsys, log):
     """It goes on with their training, finds it finished, and is printed."""
-    monkeypatch.setattr(unlabelled, "MIN_TEXTS", 10)
     data, _ = plain
     out, whole = tmp_path / "out", tmp_path / "whole"
-    command = short(data, tiny_model, out)
+    texts = [f"{line.split()[0]}，{number}" for line in read_lines(data / "train.txt") for number in range(5)]
+    write_lines(tmp_path, {"texts.txt": texts}, "texts")
+    command = short(data, tiny_model, out, f"--unlabelled_path {tmp_path / 'texts.txt'}")
     in_full = " ".join(typed(*flag) for flag in NAMED_RECIPES["strong"].items())
     by_name, by_hand = [*command, "--recipe", "strong"], [*command, *in_full.split()]
     assert train.parse_all(by_name).fingerprint == train.parse_all(by_hand).fingerprint
