@@ -55,7 +55,7 @@ test: $(VENV)/.installed-dev $(TRITON) $(MILVUS)
 
 # What needs minutes, the real data in ../shared, or a real doccano (in an environment of its own).
 test-slow: $(VENV)/.installed-dev $(ENCODER)/config.json .venv-doccano/.installed .venv-schemathesis/.installed \
-		.venv-ray/.installed $(TRITON) $(MILVUS)
+		.venv-ray/.installed .venv-label-studio/.installed $(TRITON) $(MILVUS)
 	$(PYTHON) -m pytest -m slow --timeout 3600
 
 # The second supported set: Paddle 3 (README.md, 2.1), in an environment of its own.
@@ -95,6 +95,11 @@ $(VENV)/.installed-dev: tests/requirements.txt $(EXTRAS) $(VENV)/.installed
 .venv-doccano/.installed: data/requirements-doccano.txt
 	test -x .venv-doccano/bin/python || $(BASE_PYTHON) -m venv .venv-doccano
 	.venv-doccano/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.venv-label-studio/.installed: data/requirements-label-studio.txt
+	test -x .venv-label-studio/bin/python || $(BASE_PYTHON) -m venv .venv-label-studio
+	.venv-label-studio/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 .venv-schemathesis/.installed: tests/deploy/requirements-schemathesis.txt

@@ -158,8 +158,8 @@ def special_ids(tokenizer):
 def logits_given(dataset, logits):
     """Let each batch of a data set bring the tower's logits of its texts for a while.
 
-    A tower knows the texts that it was fitted to too well; given their left-out logits, the other tower learns what is
-    wanting for texts that neither has seen.
+    A tower knows the texts that it was fitted to too well. With zeros the other tower learns as if it were alone; with
+    their left-out logits it learns what is wanting for texts that neither has seen.
 
     Args:
         dataset (TextDataset): its features are dicts.

@@ -31,7 +31,12 @@ OF_TEACHERS = {
 
 
 class DistillationTrainer(ClassificationTrainer):
-    """A ClassificationTrainer whose training data have probabilities in the place of labels."""
+    """A ClassificationTrainer whose training data have probabilities in the place of labels.
+
+    The teachers answered with their n-grams, so the student's answers are its own with them too.
+    """
+
+    learns_both_towers = True
 
     def learn_from(self, probabilities, temperature):
         """Set what is learnt.

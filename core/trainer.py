@@ -146,10 +146,16 @@ class ClassificationTrainer(Trainer):
         max_length (int): tokens kept of a text; stored with what is exported.
         fingerprint (dict | None): what makes a run this run; stored in its checkpoints.
         recipe (core.recipes.Recipe | None): what a training does beside plain cross entropy.
-        left_out_logits (np.ndarray | None): the n-grams' of the training texts (core/ngram_layer.py).
+        tower_logits (np.ndarray | None): what the n-grams add in training to each text's (core/ngram_layer.py).
         chooses_pooling (bool): whether dev decides in the end how windows are pooled (core/windows.py).
         **kwargs: the Trainer's own.
+
+    Attributes:
+        learns_both_towers (bool): whether the loss is of the encoder's and the n-grams' logits together. Against
+            labels it is of the encoder's alone: see core.ngrams.TOWER_SHARE.
     """
+
+    learns_both_towers = False
 
     def __init__(
         self,
@@ -158,12 +164,12 @@ class ClassificationTrainer(Trainer):
         max_length=128,
         fingerprint=None,
         recipe=None,
-        left_out_logits=None,
+        tower_logits=None,
         chooses_pooling=False,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
-        self.left_out_logits, self.chooses_pooling = left_out_logits, chooses_pooling
+        self.tower_logits, self.chooses_pooling = tower_logits, chooses_pooling
         self.recipe, self.averages = recipe, None
         self.max_length = max_length
         self.group_by_length = group_by_length
@@ -232,7 +238,7 @@ class ClassificationTrainer(Trainer):
         changes = contextlib.nullcontext()
         if self.recipe is not None:
             changes = self.recipe.applied(self.model, self.args.learning_rate)
-        with changes, logits_given(self.train_dataset, self.left_out_logits):
+        with changes, logits_given(self.train_dataset, self.tower_logits):
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False):

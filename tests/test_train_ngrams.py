@@ -9,6 +9,7 @@ from scipy.special import softmax
 import train
 from core import ngram_layer, pipeline
 from core.predictor import available_formats
+from core.trainer import ClassificationTrainer
 from tests.helpers import LABELS, write_data
 from tests.test_train import refusal, results, same_weights, state_dict
 from tests.test_train_recipes import short
@@ -88,7 +89,7 @@ def test_a_training_that_begins_from_it(towers, tmp_path):
 def test_ernie_m(tiny_ernie_m, data_dir, tmp_path):
     """Whose tokens are SentencePiece's, and whose inputs are the ids alone."""
     out = tmp_path / "out"
-    more = "--recipe strong --do_eval --do_export --export_type onnx --num_train_epochs 1"
+    more = "--ngram_features True --rdrop_alpha 1.0 --do_eval --do_export --export_type onnx --num_train_epochs 1"
     train.main(short(data_dir, tiny_ernie_m, out, more))
     rows = json.loads((out / "export" / "export.json").read_text())["metrics"]["dev"]
     assert {row["format"] for row in rows} >= {"paddle", "onnx"}
@@ -96,8 +97,9 @@ def test_ernie_m(tiny_ernie_m, data_dir, tmp_path):
     assert np.abs(state_dict(out)["ngrams.table"][:, :-1]).max() > 0.01
 
 
-def test_in_training_a_text_gets_what_was_left_out_of_it(towers, tmp_path, monkeypatch):
-    """And what the model gets is the regression's share, number by number."""
+@pytest.mark.parametrize("both", [False, True])
+def test_in_training_the_encoder_is_alone_or_gets_what_was_left_out(towers, tmp_path, monkeypatch, both):
+    """Against labels it learns as without n-grams; from teachers that have them, with those of other texts."""
     data, _ = towers
     seen, fit, forward = [], pipeline.fit_tower, ngram_layer.TwoTowers.forward
 
@@ -114,12 +116,25 @@ def test_in_training_a_text_gets_what_was_left_out_of_it(towers, tmp_path, monke
 
     left_out = []
     monkeypatch.setattr(pipeline, "fit_tower", fitted)
+    monkeypatch.setattr(ClassificationTrainer, "learns_both_towers", both)
     monkeypatch.setattr(ngram_layer.TwoTowers, "forward", watched)
     flags = "--ngram_features True --num_train_epochs 1 --save_strategy no --load_best_model_at_end False"
     train.main(short(data, towers[1], tmp_path / "out", flags))
     assert len(seen) == len(left_out[0]) == 96
-    np.testing.assert_array_equal(np.unique(seen, axis=0), np.unique(left_out[0], axis=0))
+    expected = left_out[0] if both else np.zeros([1, len(LABELS)])
+    np.testing.assert_array_equal(np.unique(seen, axis=0), np.unique(expected, axis=0))
     assert np.abs(left_out[0] % 1).max() > 0.1
+
+
+def test_the_encoder_is_the_one_without_ngrams(towers, tiny_model, tmp_path):
+    """So whoever leaves the n-grams out afterwards has lost nothing."""
+    flags = "--num_train_epochs 1 --save_strategy no --load_best_model_at_end False"
+    train.main(short(towers[0], tiny_model, tmp_path / "plain", flags))
+    train.main(short(towers[0], tiny_model, tmp_path / "more", f"{flags} --ngram_features True"))
+    plain, more = state_dict(tmp_path / "plain"), state_dict(tmp_path / "more")
+    assert {name for name in more if not name.startswith("ngrams.")} == set(plain)
+    for name, value in plain.items():
+        np.testing.assert_array_equal(more[name], value, err_msg=name)
 
 
 def test_refusals(towers, tmp_path, monkeypatch):

@@ -20,20 +20,3 @@ def test_those_above_the_threshold_come_first():
     rows, reaching = support.rank_supporting(unit(0, 2, 60), unit(100, 50, 1, -30), 2, threshold=0.9)
     # 1 degree supports two sparse samples, 50 one; then those below 0.9: -30 degrees twice, 100 once.
     assert rows.tolist() == [2, 1, 3, 0] and reaching == 2
-
-
-def test_margin_takes_the_closest_calls():
-    probabilities = np.array([[0.9, 0.1, 0], [0.5, 0.4, 0.1], [0.45, 0.44, 0.11]])
-    assert support.smallest_margins(probabilities, 2).tolist() == [2, 1]
-
-
-def test_badge_begins_with_the_least_sure_and_takes_no_copies():
-    features = np.repeat(unit(0, 90), 50, axis=0)
-    probabilities = np.tile([0.98, 0.02], (100, 1))
-    probabilities[7::10] = [0.55, 0.45]
-    chosen = support.badge(probabilities, features, 100, seed=0).tolist()
-    # Two directions, sure and unsure: after one of each there is nothing left to tell.
-    assert chosen[0] == 7 and {(row // 50, row % 10 == 7) for row in chosen} == {
-        (a, b) for a in (0, 1) for b in (0, 1)
-    }
-    assert len(chosen) == 4 and support.badge(probabilities, features, 2, seed=0).tolist() == chosen[:2]

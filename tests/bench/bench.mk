@@ -1,8 +1,8 @@
 # Speed and accuracy: make bench-…; a part of the Makefile, whose variables it uses.
 
 .PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot \
-	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor bench-batch bench-long \
-	bench-languages
+	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor bench-batch bench-long bench-convert \
+	bench-annotation bench-languages
 
 # Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
 DATA := ../shared/kuake_qic
@@ -32,6 +32,12 @@ bench-retrieval: $(VENV)/.installed-bench $(ENCODER)/config.json $(MILVUS)
 MODEL := checkpoint
 bench-monitor: $(VENV)/.installed-bench
 	$(PYTHON) tests/bench/bench_monitor.py --data_dir ../shared --params_path $(MODEL)
+
+# Labels that deploy/annotation needs to reach 70 and 75 %, with an oracle; train.py on random lines beside it (hours on
+# one core): ANNOTATION_FLAGS="--baseline_sizes 250 500 750 1000 1500".
+ANNOTATION_FLAGS :=
+bench-annotation: $(VENV)/.installed-bench $(ENCODER)/config.json
+	$(PYTHON) tests/bench/bench_annotation.py --data_dir $(DATA) --encoder $(ENCODER) $(ANNOTATION_FLAGS)
 
 # Accuracy with few labels: fine-tuning, prompts and sentence vectors.
 bench-few-shot: $(VENV)/.installed-bench $(ENCODER)/config.json $(ENCODER)_mlm/config.json
@@ -68,6 +74,10 @@ bench-runtime: $(VENV)/.installed-bench
 BATCH_FLAGS :=
 bench-batch: $(VENV)/.installed-bench
 	$(PYTHON) tests/bench/bench_batch.py --data_dir $(DATA) --export_dir $(EXPORT) $(BATCH_FLAGS)
+
+# Time and memory of data/convert.py on a million rows of each format; goes on where it was interrupted.
+bench-convert: $(VENV)/.installed-bench
+	$(PYTHON) tests/bench/bench_convert.py --data_dir $(DATA)
 
 # Time and memory of the data tools on a million lines, on one core.
 bench-data: $(VENV)/.installed $(ENCODER)/config.json

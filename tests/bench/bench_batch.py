@@ -26,32 +26,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 from core.cpu import usable_cores
 from core.predictor import Predictor
+from tests.bench.distinct_texts import varied
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "deploy" / "batch" / "predict.py"
 # Texts of which the model alone is measured.
 BARE_TEXTS = 8192
-
-
-def varied(data_dir, count, seed=0):
-    """So many different texts: those of train and dev, then these with some of their characters exchanged."""
-    texts = []
-    for name in ("train", "dev"):
-        lines = (Path(data_dir) / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-        texts += [line.split("\t")[0] for line in lines]
-    seen, rng, letters = set(), random.Random(seed), "".join(texts)
-    for number in itertools.count():
-        text = texts[number % len(texts)]
-        if number >= len(texts):
-            text = list(text)
-            for place in rng.sample(range(len(text)), min(len(text), 1 + number // len(texts) % 3)):
-                text[place] = rng.choice(letters)
-            text = "".join(text)
-        if text not in seen:
-            seen.add(text)
-            yield text
-            if len(seen) == count:
-                return
 
 
 def write_rows(path, data_dir, count):

@@ -8,13 +8,13 @@ dev, 5 % test. The hard cases are files of one kind only, in which a naive linte
 """
 
 import argparse
-import os
 import random
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
+from tests.bench.machine import measure
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,27 +50,6 @@ def write_folder(folder, count, kind):
     (folder / "label.txt").write_bytes((ROOT / "data" / "label.txt").read_bytes())
 
 
-def measure(*command):
-    """Seconds, peak resident megabytes and last line of figures of a command on one core."""
-    core = {min(os.sched_getaffinity(0))} if hasattr(os, "sched_setaffinity") else None
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"},
-        preexec_fn=(lambda: os.sched_setaffinity(0, core)) if core else None,
-    )
-    output = process.stdout.read().decode("utf-8")
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if os.waitstatus_to_exitcode(status) not in (0, 1):
-        raise SystemExit(f"{' '.join(map(str, command))}: failed")
-    figures = [line for line in output.strip().splitlines() if not line.startswith("next: ")]
-    return seconds, usage.ru_maxrss / 1024, figures[-1]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=1_000_000)
@@ -80,7 +59,8 @@ def main():
     print(f"{args.lines:,} lines, one core\n| case | seconds | MB | last line |\n|{' --- |' * 4}", flush=True)
 
     def show(case, *command):
-        seconds, megabytes, last = measure(*command)
+        seconds, _, megabytes, lines = measure(*command)
+        last = [line for line in lines if not line.startswith("next: ")][-1]
         print(f"| {case} | {seconds:.1f} | {megabytes:.0f} | {last.replace(str(folder), 'DIR')} |", flush=True)
 
     for kind in args.kinds:

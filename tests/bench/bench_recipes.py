@@ -46,6 +46,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's
 from core.checkpoints import weights_digest
 from core.locks import locked_folder
 from core.progress import progress_bar
+from tests.bench.recipe_ngrams import ngram_answers
 from tests.bench.recipe_scores import columns, ranking, report, score
 from utils import (
     UsageError,
@@ -123,14 +124,18 @@ RECIPES = {
     "by_macro_f1": "--metric_for_best_model macro_f1",
     "logit_adjustment": "--logit_adjustment True --metric_for_best_model macro_f1",
 }
-# These are done here on the answers of each epoch, as train.py does them on those of the best.
+# These are done here on the answers of each epoch, as train.py does them on those of the best; and so are n-grams,
+# with which the encoder learns the same as without, unless models with n-grams teach it.
 AFTERWARDS = ("by_macro_f1", "logit_adjustment")
+TAUGHT = ("pseudo", "teachers_3", "teachers_5")
 COMBINATIONS = (
     "rdrop_1+fgm_0.5",
     "rdrop_1+lr_decay_0.9+head_1e-3",
     "fgm_1+ema_0.99",
     "balanced+by_macro_f1",
     "ngrams+rdrop_1",
+    "ngrams+pretrain",
+    "longer+ngrams+pretrain",
 )
 
 
@@ -141,6 +146,7 @@ class Recipe(NamedTuple):
     training: str
     metric: str = "accuracy"
     adjust: bool = False
+    adds_ngrams: bool = False
 
     @classmethod
     def parse(cls, text):
@@ -154,9 +160,11 @@ class Recipe(NamedTuple):
             why = f"two parts set {twice[0]}" if twice else "balanced and logit_adjustment mend the same twice"
             raise UsageError(f"--recipes {text}: {why}; leave one out")
         parts = [part for part in parts if part != "plain"]
-        training = [part for part in parts if part not in AFTERWARDS]
+        adds_ngrams = "ngrams" in parts and not set(parts) & set(TAUGHT)
+        training = [part for part in parts if part not in AFTERWARDS and not (adds_ngrams and part == "ngrams")]
         metric = "macro_f1" if set(parts) & set(AFTERWARDS) else "accuracy"
-        return cls("+".join(parts) or "plain", "+".join(training) or "plain", metric, "logit_adjustment" in parts)
+        adjust = "logit_adjustment" in parts
+        return cls("+".join(parts) or "plain", "+".join(training) or "plain", metric, adjust, adds_ngrams)
 
 
 # ---------------------------------------------------------------------------------------------------------------- data
@@ -379,6 +387,12 @@ class Bench:
             pool.shutdown(cancel_futures=True)
         return problems
 
+    def ngram_answers(self, data_set, encoder):
+        """See recipe_ngrams.ngram_answers."""
+        data, digests = self.data_folder(data_set), self.digests[data_set] + self.digests[encoder]
+        name = f"ngrams, {hashlib.sha256(digests.encode()).hexdigest()[:8]}.npz"
+        return ngram_answers(data, encoder, data.parent / encoder.name / name)
+
     def results(self, data_set, encoder, recipes):
         """What the finished trainings give: recipe -> seed -> figures, and the same for their costs."""
         found, costs = {}, {}
@@ -390,6 +404,10 @@ class Bench:
                     stored = np.load(f"{self.folder(cell)}.npz")
                     truth = {split: stored[f"{split}_truth"] for split in ("dev", "held_out") if split in stored}
                     logits = {split: stored[split] for split in truth}
+                    if recipe.adds_ngrams:
+                        more = self.ngram_answers(data_set, encoder)
+                        logits = {split: values + more[split] for split, values in logits.items()}
+                        figures = {**figures, "cpu_seconds": figures["cpu_seconds"] + float(more["cpu_seconds"])}
                     epochs = [{split: logits[split][epoch] for split in truth} for epoch in range(figures["epochs"])]
                     scores = columns(epochs, truth, np.array(figures["counts"]), recipe.metric, recipe.adjust)
                     found.setdefault(recipe.name, {})[seed] = scores

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from core.arguments import load_argument_classes, parse_arguments
 from core.named_recipes import parse_with_recipe
 from tests.bench import bench_recipes, recipe_scores
 from tests.bench.recipe_epochs import keep_epochs
+from tests.bench.recipe_ngrams import ngram_answers
 from tests.helpers import LABELS, ROOT, train_flags
 from tests.test_train import results, same_weights
 from utils import UsageError, read_examples, read_json, read_lines
@@ -131,11 +133,14 @@ def test_stratified_draws():
         ("fgm_1+rdrop_1", "rdrop_1+fgm_1", "accuracy"),
         ("logit_adjustment+mean", "mean", "macro_f1"),
         ("by_macro_f1", "plain", "macro_f1"),
+        ("ngrams", "plain", "accuracy"),
+        ("ngrams+teachers_3", "ngrams+teachers_3", "accuracy"),
     ],
 )
 def test_names_of_recipes(text, training, metric):
     recipe = bench_recipes.Recipe.parse(text)
     assert (recipe.training, recipe.metric, recipe.adjust) == (training, metric, "logit" in text)
+    assert recipe.adds_ngrams == (text == "ngrams")
 
 
 def test_the_strong_recipe_is_among_those_that_are_measured():
@@ -150,8 +155,9 @@ def test_the_strong_recipe_is_among_those_that_are_measured():
         return found[3:]
 
     plain = bench_recipes.Cell("kuake", ROOT, "plain", 1).flags("1e-4")
-    names = map(bench_recipes.Recipe.parse, [*bench_recipes.RECIPES, *bench_recipes.COMBINATIONS])
-    rows = [groups(bench_recipes.Cell("kuake", ROOT, name.training, 1).flags("1e-4")) for name in names]
+    names = [*bench_recipes.RECIPES, *bench_recipes.COMBINATIONS]
+    names = [name for name in names if not set(name.split("+")) & set(bench_recipes.AFTERWARDS)]
+    rows = [groups(bench_recipes.Cell("kuake", ROOT, name, 1).flags("1e-4")) for name in names]
     assert groups([*plain, "--recipe", "strong"]) in rows
 
 
@@ -189,6 +195,23 @@ def test_keeping_epochs_changes_nothing(data_dir, tiny_model, tmp_path, monkeypa
     assert scores.macro_f1 == pytest.approx(100 * results(alone)["eval_macro_f1"])
     assert last["held_out"] == pytest.approx(last["dev"][:1], abs=1e-5)
     assert last["step"] == 12 and last["cpu_seconds"] > 0 and last["memory_mb"] > 0
+
+
+def test_ngrams_added_afterwards_are_those_of_train(data_dir, tiny_model, tmp_path, monkeypatch):
+    more = "--evaluation_strategy no --save_strategy no --load_best_model_at_end False --num_train_epochs 1"
+    more += " --seed 1 --max_length 128"
+    monkeypatch.setattr(pipeline, "make_trainer", pipeline.make_trainer)  # put back after the test
+    monkeypatch.setattr(stages, "pretrain", stages.pretrain)
+    keep_epochs(data_dir, tmp_path / "epochs")
+    kept = []
+    for ngrams in ("False", "True"):
+        train.main(train_flags(data_dir, tiny_model, tmp_path / "output", *more.split(), "--ngram_features", ngrams))
+        kept.append(np.load(tmp_path / "epochs" / "epoch-1.npz")["dev"])
+        shutil.rmtree(tmp_path / "output")
+    found = [ngram_answers(data_dir, tiny_model, tmp_path / "ngrams.npz") for _ in range(2)]
+    assert np.abs(kept[1] - kept[0]).max() > 0.1 and found[0].keys() == {"dev", "cpu_seconds"}
+    np.testing.assert_allclose(kept[0] + found[0]["dev"], kept[1], atol=1e-4)
+    np.testing.assert_array_equal(found[1]["dev"], found[0]["dev"])
 
 
 @pytest.mark.slow

@@ -40,12 +40,6 @@ def setfit():
 
 
 @pytest.fixture(scope="session")
-def heads():
-    """few-shot/heads.py."""
-    return load("heads")
-
-
-@pytest.fixture(scope="session")
 def learning():
     """few-shot/sentence_learner.py."""
     return load("sentence_learner")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from core import linear_heads as heads
 from tests.helpers import LABELS
 from utils import read_examples
 
@@ -54,7 +55,7 @@ def test_tuning_brings_texts_of_a_label_together(few, learning, setfit, tiny_mod
     assert contrast() > before + 0.3
 
 
-def test_the_ngram_layer_is_tf_idf_svd_and_head(heads, learning):
+def test_the_ngram_layer_is_tf_idf_svd_and_head(learning):
     """Padding adds nothing, unknown n-grams nothing but nothing breaks; both against scikit-learn's tf-idf."""
     import paddle
     from sklearn.feature_extraction.text import TfidfVectorizer

@@ -1,12 +1,14 @@
-"""few-shot/heads.py: heads and weights against their formulas."""
+"""core/linear_heads.py: heads and weights against their formulas."""
 
 import numpy as np
 import pytest
 from scipy.special import softmax
 
+from core import linear_heads as heads
+
 
 @pytest.mark.parametrize("num_labels", [2, 3])
-def test_the_head_gives_discriminant_analysis_probabilities(heads, num_labels):
+def test_the_head_gives_discriminant_analysis_probabilities(num_labels):
     """Against the formula: Gaussians of one shrunk covariance, and equal priors although one class is larger."""
     rng = np.random.RandomState(0)
     labels = np.array([0] * 10 + [1] * 6 + [2] * 6)[: 16 if num_labels == 2 else 22]
@@ -23,7 +25,7 @@ def test_the_head_gives_discriminant_analysis_probabilities(heads, num_labels):
     np.testing.assert_allclose(softmax(vectors @ weight + bias, axis=1), expected, atol=1e-6)
 
 
-def test_unlabelled_texts_move_the_head(heads, num_labels=3):
+def test_unlabelled_texts_move_the_head(num_labels=3):
     """Against the same written sample by sample; 600 texts halve the errors of a head of 4 samples a class."""
     rng = np.random.RandomState(0)
     labels = rng.randint(num_labels, size=612)
@@ -56,7 +58,7 @@ def test_unlabelled_texts_move_the_head(heads, num_labels=3):
     assert errors(weight, bias) < errors(*start) / 2
 
 
-def test_label_words_find_the_classes_of_vectors_around_them(heads):
+def test_label_words_find_the_classes_of_vectors_around_them():
     """Although words lie elsewhere than texts."""
     rng = np.random.RandomState(0)
     labels, means = rng.randint(3, size=600), 2.5 * np.eye(8)[:3]
@@ -67,7 +69,7 @@ def test_label_words_find_the_classes_of_vectors_around_them(heads):
     assert ((texts @ head + bias).argmax(axis=1) != labels).sum() < (nearest != labels).sum() / 2
 
 
-def test_weights_of_two_logits(heads):
+def test_weights_of_two_logits():
     rng = np.random.RandomState(0)
     truth = rng.randint(3, size=4000)
     good, bad = 6 * np.eye(3)[truth] + 2 * rng.randn(4000, 3), rng.randn(4000, 3)
@@ -78,7 +80,7 @@ def test_weights_of_two_logits(heads):
     assert fixed[1] == pytest.approx(fixed[0] / 2)
 
 
-def test_temper_meets_the_expected_accuracy_and_is_never_certain(heads):
+def test_temper_meets_the_expected_accuracy_and_is_never_certain():
     rng = np.random.RandomState(0)
     logits = 30 * rng.randn(500, 4)
     highest = softmax(heads.temper(logits, 0.6) * logits, axis=1).max(axis=1)
@@ -92,7 +94,7 @@ def test_temper_meets_the_expected_accuracy_and_is_never_certain(heads):
 
 
 @pytest.mark.parametrize("spread, right", [(0.6, 0.95), (3.0, 0.5)])
-def test_without_labels_the_scores_follow_how_clear_the_classes_are(heads, spread, right):
+def test_without_labels_the_scores_follow_how_clear_the_classes_are(spread, right):
     """Vectors around their words: with a small spread the answers are right and the scores high, else neither."""
     rng = np.random.RandomState(0)
     labels, means = rng.randint(3, size=400), 3 * np.eye(16)[:3]
@@ -109,7 +111,7 @@ def test_without_labels_the_scores_follow_how_clear_the_classes_are(heads, sprea
         assert scores.max(axis=1).mean() < accuracy + 0.1 < raw.max(axis=1).mean()
 
 
-def test_left_out_logits_come_from_heads_without_the_text(heads):
+def test_left_out_logits_come_from_heads_without_the_text():
     rng = np.random.RandomState(0)
     labels = np.array([0, 1, 2] * 8 + [0, 1, 2])  # the last three are the words
     vectors = rng.randn(27, 4) + 2 * np.eye(4)[labels]
@@ -131,7 +133,7 @@ def test_left_out_logits_come_from_heads_without_the_text(heads):
     np.testing.assert_allclose(alone[0], vectors[0] @ weight + bias)
 
 
-def test_out_of_fold_weights_have_not_seen_the_sample(heads):
+def test_out_of_fold_weights_have_not_seen_the_sample():
     """Another label of a sample changes the weights of the other half alone."""
     random = np.random.RandomState(0)
     truth = random.randint(0, 3, 60)
