@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 
+import train
 from core import model_card
+from core.predictor import Predictor, runs_slim
 from data.e5_weights import SourceModel
 from tests.data.e5 import HEADS, HIDDEN, PIECES, build, forward, hidden_states, shapes
+from tests.helpers import train_flags, write_data
+from utils import read_json
 
 
 @pytest.mark.parametrize("kept, layers", [(3, [0, 1, 2]), (1, [2])])
@@ -133,3 +137,23 @@ def test_the_folder_states_its_licence(own, small, tmp_path):
     assert model_card.stated_licence(tmp_path / "encoder") == ("mit", "README.md")
     config = (tmp_path / "encoder" / "config.json").read_text(encoding="utf-8")
     assert "licen" not in config, "a training would hand it on, as if its own weights were so licensed"
+
+
+def test_it_is_trained_exported_and_asked_like_any_other(own, tmp_path):
+    """Paddle's export and the runtime without Paddle agree, and the card tells the licence."""
+    folder, _ = own
+    data, output = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    lines = [f"{text}\t{label}" for text, label in zip(TEXTS * 8, "ab" * 20)]
+    write_data(data, lines, lines[:10], ["a", "b"])
+    short = "--do_eval --do_export --export_type paddle onnx --max_steps 2 --max_length 16".split()
+    short += "--evaluation_strategy epoch --save_strategy no --load_best_model_at_end False".split()
+    train.main(train_flags(data, folder, output, *short))
+    export = output / "export"
+    assert read_json(export / "export.json")["runtime"]["tokenizer"] == "tokenizer.json"
+    assert "Licence of the base model `encoder`: mit" in (export / "README_en.md").read_text(encoding="utf-8")
+    onnx, paddle = (Predictor(export, format=name) for name in ("onnx", "paddle"))
+    assert runs_slim(export, "onnx") and not runs_slim(export, "paddle")
+    features = onnx.encode(TEXTS)
+    assert features == paddle.encode(TEXTS)
+    np.testing.assert_allclose(onnx.logits(features), paddle.logits(features), atol=1e-5)
