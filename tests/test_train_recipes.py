@@ -288,7 +288,9 @@ def test_two_processes(plain, tiny_model, tmp_path):
     )
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     train.main(short(data, model, tmp_path / "one", more))
-    check_adjusted(tmp_path / "one", data)
+    # With n-grams the data are so easy that no adjustment is better.
+    train.main(short(data, model, tmp_path / "adjusted", more + " --ngram_features False"))
+    check_adjusted(tmp_path / "adjusted", data)
     one, two = state_dict(tmp_path / "one"), state_dict(tmp_path / "two")
     for name in one:
         np.testing.assert_allclose(two[name], one[name], atol=2e-4, err_msg=name)
