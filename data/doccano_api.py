@@ -328,7 +328,7 @@ def make_config(model, mapping, least=0.0, key=None):
     """
     answer, label, score = PLACES[model.kind]
     # Of an answer without a label, such as an error or one from before the first training, nothing is made.
-    some = f"{answer} and {label} is string" + (f" and {score} >= {least:g}" if least else "")
+    some = f"{answer} and {label} is string and {label}" + (f" and {score} >= {least:g}" if least else "")
     template = f'{OURS}[{{% if {some} %}}{{"label": {{{{ {label} | tojson }}}}}}{{% endif %}}]'
     headers = {"X-API-Key": key} if key else {}
     # doccano writes the text into the body that it is given: a copy for each configuration.

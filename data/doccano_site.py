@@ -1,7 +1,7 @@
 """A doccano 1.8.4 of one's own: started on 127.0.0.1, its state in one folder, ended with all it started.
 
-In the folder: db.sqlite3 (texts, labels, people), doccano.json (users, passwords and keys, readable by the owner
-alone), doccano_settings.py (copied anew at each start), web.log and task.log.
+In the folder `doccano` there: db.sqlite3 (texts, labels, people), doccano.json (users, passwords and keys, readable by
+the owner alone), doccano_settings.py (copied anew at each start), web.log and task.log.
 """
 
 import contextlib
@@ -11,19 +11,19 @@ import secrets
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 from data import doccano_tables
 from data.doccano_api import MAX_NAME, Doccano, DoccanoError, find_model, make_config, make_mapping
+from data.local_services import Service, refuse_taken_port
 from utils import UsageError, staged_files
 
 VERSION = "1.8.4"
 ADMIN = "admin"
 STATE, DATABASE = "doccano.json", "db.sqlite3"
 SETTINGS = Path(__file__).with_name("doccano_settings.py")
-# Seconds that it may take to make the database, to answer, and to end.
-PREPARE_SECONDS, START_SECONDS, STOP_SECONDS = 600, 180, 20
+# Seconds that it may take to make the database, and to answer.
+PREPARE_SECONDS, START_SECONDS = 900, 300
 HOW_TO_INSTALL = (
     "python3 -m venv .venv-doccano && .venv-doccano/bin/python -m pip install -r data/requirements-doccano.txt "
     "(Python 3.9 to 3.11)"
@@ -42,26 +42,13 @@ user.is_staff = user.is_superuser = True
 user.set_password(sys.stdin.read())
 user.save()
 """
-# Runs a module, and ends when the pipe to its starter does: also where that was killed.
-WATCHED = """
-import os, runpy, signal, sys, threading, time
-def watch(pipe):
-    while pipe.read(1):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(10)
-    os._exit(1)
-threading.Thread(target=watch, args=(os.fdopen(os.dup(0), "rb", 0),), daemon=True).start()
-sys.argv = sys.argv[1:]
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-"""
 
 
 class DoccanoSite:
-    """See the module.
+    """See the module, and data/annotate.py, which uses it.
 
     Args:
-        folder (Path): of its state; made where it is not there.
+        folder (Path): has its state, in a folder below it; made where it is not there.
         port (int): on 127.0.0.1.
         python (Path): of the environment that has doccano, such as .venv-doccano/bin/python.
 
@@ -75,11 +62,11 @@ class DoccanoSite:
     name = "doccano"
 
     def __init__(self, folder, port, python):
-        self.folder, self.port, self.python = Path(folder).absolute(), port, Path(python).absolute()
+        self.folder, self.port, self.python = Path(folder).absolute() / "doccano", port, Path(python).absolute()
         if not self.python.is_file():
-            raise UsageError(f"{python}: not there; doccano has an environment of its own: {HOW_TO_INSTALL}")
+            raise UsageError(f"{python}: no such file; doccano has an environment of its own: {HOW_TO_INSTALL}")
         self.user = self.password = self.project = self.api = None
-        self.processes, self.shared, self.connected = [], True, False
+        self.services, self.shared, self.connected = [], True, False
 
     # ------------------------------------------------------------------------------------------------- start and stop
 
@@ -89,11 +76,10 @@ class DoccanoSite:
         Raises:
             UsageError: the environment lacks doccano 1.8.4, the port is taken, or doccano ends or does not answer.
         """
-        if self.processes:
+        if self.services:
             return
         backend = self._find_backend()
-        if port_answers(self.port):
-            raise UsageError(f"port {self.port}: in use; choose another, or stop what runs there")
+        refuse_taken_port(self.port, "--port")
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             state = self._read_state()
@@ -121,37 +107,26 @@ class DoccanoSite:
         web = ["waitress", f"--listen=127.0.0.1:{self.port}", "--threads=8", "config.wsgi:application"]
         task = ["celery", "--app=config", "worker", "--pool=solo", "--loglevel=warning"]
         try:
-            for log, command in (("web.log", web), ("task.log", task)):
-                with (self.folder / log).open("wb") as output:
-                    self.processes.append(
-                        subprocess.Popen(
-                            [self.python, "-c", WATCHED, *command],
-                            cwd=backend,
-                            env=environment,
-                            stdin=subprocess.PIPE,
-                            stdout=output,
-                            stderr=subprocess.STDOUT,
-                            start_new_session=True,  # Ctrl-C is for us alone, who end it in order
-                        )
-                    )
-            self._wait()
+            for name, command in (("web", web), ("task", task)):
+                log, command = self.folder / f"{name}.log", [self.python, "-m", *command]
+                self.services.append(Service(f"doccano's {name} process", command, log, environment, backend))
+                self.services[-1].start()
+            self.services[0].wait_until(lambda: port_answers(self.port), START_SECONDS)
+            self.api = Doccano(f"http://127.0.0.1:{self.port}", self.user, self.password, timeout=START_SECONDS)
         except BaseException:
             self.stop()
             raise
 
+    def check(self):
+        """Raise UsageError where one of doccano's processes has ended, with the last lines of its log."""
+        for service in self.services:
+            service.check()
+
     def stop(self):
-        """End what was started, kindly at first."""
-        for process in self.processes:
-            process.terminate()
-        end = time.monotonic() + STOP_SECONDS
-        for process in self.processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.1, end - time.monotonic()))
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            process.stdin.close()
-        self.processes = []
+        """End what was started; what people did is in the database."""
+        for service in self.services:
+            service.stop()
+        self.services = []
 
     def _find_backend(self):
         """The folder of doccano's program.
@@ -188,14 +163,6 @@ class DoccanoSite:
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
             raise UsageError(f"doccano cannot make its database in {self.folder}: {' '.join(said)}")
-
-    def _wait(self):
-        end = time.monotonic() + START_SECONDS
-        while not port_answers(self.port):
-            if self.processes[0].poll() is not None or time.monotonic() > end:
-                raise UsageError(f"doccano does not start; see {self.folder / 'web.log'}")
-            time.sleep(0.2)
-        self.api = Doccano(f"http://127.0.0.1:{self.port}", self.user, self.password, timeout=START_SECONDS)
 
     def _read_state(self):
         """Users, passwords and key; made at the first start.

@@ -57,7 +57,7 @@ def test_the_template_reads_suggestions(label):
 @pytest.mark.parametrize("kind", [SERVING, SUGGEST])
 @pytest.mark.parametrize(
     "answer",
-    [{"error": {"status": 503, "message": "busy"}}, {"label": None, "score": 0.0}, {"detail": "x"}, [], None],
+    [{"error": {"status": 503, "message": "busy"}}, {"label": "", "score": 0.0}, {"detail": "x"}, [], None],
 )
 def test_no_suggestion_of_an_answer_without_a_label(kind, answer):
     assert rendered(Model(kind, "http://x"), answer, 0.5) == [] == rendered(Model(kind, "http://x"), answer)
