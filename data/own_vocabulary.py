@@ -20,7 +20,7 @@ from data.e5_weights import LAST_LATIN_PIECE, SPECIAL_TOKENS, WORD_START, build_
 from utils import UsageError
 
 # Characters of the texts that are looked at: a vocabulary is complete long before.
-MAX_CHARACTERS = 20_000_000
+MAX_CHARACTERS = 10_000_000
 
 # Characters of a word that WordPiece reads; a longer one is [UNK], see PaddleNLP's WordpieceTokenizer.
 LONGEST_WORD = 100
@@ -49,7 +49,7 @@ class OwnVocabulary:
         tokens (list[str]): in vocabulary order, SPECIAL_TOKENS first.
         rows (list[int]): the source's row of each.
         own (int): entries that the vocabulary without texts does not have.
-        given_up (int): pieces of the texts without an entry, since WordPiece would take it in the wrong places.
+        given_up (int): pieces without an entry, since WordPiece would take it in the wrong places.
         over_bound (int): pieces of the texts without an entry, since there were max_vocab others; the rarest.
         foreign (list[str]): characters of the texts that no piece has, the most frequent first.
         words (int): of the texts, each as often as it occurs.
