@@ -162,12 +162,17 @@ class Doccano:
         body = {"username": name, "password1": password, "password2": password}
         return self.call("POST", "users/create", json=body)["id"]
 
+    def members(self, project):
+        """The numbers of a project's users: list[int]."""
+        return [row["user"] for row in self.call("GET", f"projects/{project}/members")]
+
     def add_member(self, project, user, role=ANNOTATOR):
-        """Let a user, by number, into a project; where they are in it, nothing changes."""
-        if any(row["user"] == user for row in self.call("GET", f"projects/{project}/members")):
-            return
+        """Let a user, by number, into a project; whether they are new there."""
+        if user in self.members(project):
+            return False
         roles = {row["name"]: row["id"] for row in self.call("GET", "roles")}
         self.call("POST", f"projects/{project}/members", json={"user": user, "role": roles[role]})
+        return True
 
     # -------------------------------------------------------------------------------------------------- auto-labelling
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from data import doccano_tables
 from data.doccano_api import MAX_NAME, Doccano, DoccanoError, find_model, make_config, make_mapping
-from data.local_services import Service, refuse_taken_port
-from utils import UsageError, staged_files
+from data.local_services import Service, refuse_taken_port, write_private
+from utils import UsageError
 
 VERSION = "1.8.4"
 ADMIN = "admin"
@@ -185,11 +185,7 @@ class DoccanoSite:
             raise UsageError(f"{path}: damaged; put back a copy, or choose another folder") from None
 
     def _write_state(self, state):
-        with staged_files(self.folder) as stage:
-            # Nobody else may read it, not even for a moment.
-            descriptor = os.open(stage / STATE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123
-                json.dump(state, file, ensure_ascii=False, indent=1)
+        write_private(self.folder, STATE, state)
 
     # ------------------------------------------------------------------------------------------------ what is in it
 
@@ -258,7 +254,7 @@ class DoccanoSite:
         """
         if self.connected:
             suggestions = None
-        users = [self.api.users()[self.user]] if self.shared else self._members()
+        users = [self.api.users()[self.user]] if self.shared else self.api.members(self.project)
         return doccano_tables.add_texts(self.database, self.project, texts, suggestions, users)
 
     def annotations(self):
@@ -293,14 +289,9 @@ class DoccanoSite:
                 self._write_state(state)
                 raise UsageError(f"annotator {name!r}: doccano does not take the name: {error.reason}") from None
         number = self.api.users()[name]
-        if number not in self._members():
-            self.api.add_member(self.project, number)
-            if not self.shared:
-                doccano_tables.suggest_to(self.database, self.project, number)
+        if self.api.add_member(self.project, number) and not self.shared:
+            doccano_tables.suggest_to(self.database, self.project, number)
         return name, password
-
-    def _members(self):
-        return [row["user"] for row in self.api.call("GET", f"projects/{self.project}/members")]
 
 
 def port_answers(port):

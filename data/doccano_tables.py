@@ -32,6 +32,12 @@ def transaction(path):
         connection.close()  # rolls back where the block failed
 
 
+def rows_of(path, query, values):
+    """What a query finds, on a connection that cannot write."""
+    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", timeout=PATIENCE, uri=True)) as db:
+        return db.execute(query, values).fetchall()
+
+
 def add_texts(path, project, texts, suggestions, users):
     """Add texts behind those that are there, each once; one that is there stays as it is.
 
@@ -126,8 +132,7 @@ def annotations(path, project, shared):
         -- A suggestion that came while somebody chose a label stands beside it, with a probability above 0.
         AND category.prob = (SELECT MIN(prob) FROM labels_category other WHERE other.example_id = example.id {other})
         ORDER BY state.confirmed_at, state.id, type.id"""
-    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", timeout=PATIENCE, uri=True)) as db:
-        return db.execute(query, [project]).fetchall()
+    return rows_of(path, query, [project])
 
 
 def reorder(path, project, texts):
@@ -156,8 +161,7 @@ def first_page(path, project):
         "SELECT EXISTS (SELECT 1 FROM examples_examplestate WHERE example_id = example.id) FROM examples_example "
         "example WHERE project_id = ? ORDER BY created_at"
     )
-    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", timeout=PATIENCE, uri=True)) as db:
-        ticked = [row[0] for row in db.execute(query, [project])]
+    ticked = [row[0] for row in rows_of(path, query, [project])]
     return ticked.index(0) + 1 if 0 in ticked else 1
 
 

@@ -90,7 +90,7 @@ class MilvusIndex:
         self.uri, self.collection, self.dim, self.model_hash = uri, collection, int(dim), model_hash
         self.is_lite = not SERVER.match(uri)
         self.is_shared = not self.is_lite
-        self._graph, self._ef = graph, graph.ef
+        self._graph = graph
         self._client = connect(uri, token or os.environ.get("MILVUS_TOKEN", ""))
         try:
             with plain_errors(uri):
@@ -360,7 +360,7 @@ class MilvusIndex:
             "consistency_level": "Session",
             "search_params": {
                 "metric_type": METRIC,
-                "params": {} if self.is_lite else {"ef": max(self._ef, top_k)},
+                "params": {} if self.is_lite else {"ef": max(self._graph.ef, top_k)},
             },
         }
         with plain_errors(self.uri):
