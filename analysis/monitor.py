@@ -59,7 +59,7 @@ def parse_flags(argv):
         )
     add("--params_path", type=Path, help="a checkpoint whose features of the texts are compared too")
     add("--device", default="cpu", help="for --params_path (default: cpu)")
-    add("--alpha", type=float, default=0.05, help="the share of runs that may alarm for nothing (default: 0.05)")
+    add("--alpha", type=float, default=0.01, help="the share of runs that may alarm for nothing (default: 0.01)")
     add("--least_accuracy", type=float, help="alarm where the estimated accuracy is below, interval and all")
     add("--label_num", type=int, default=100, help="texts in to_label.txt (default: 100)")
     add("--report_dir", type=Path, default=Path("monitor_report"), help="for the page and the files")

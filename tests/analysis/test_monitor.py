@@ -48,7 +48,7 @@ def test_a_quiet_run_and_an_alarm(tmp_path, files, capsys):
     assert "警报：标签, 置信度, 长度, 用词" in page and "股市" in page.replace(" ", "") and "<b>第" not in page
     assert f'text_monitor_alarm{{model="{tmp_path}"}} 1\n' in metrics.read_text(encoding="utf-8")
     found = json.loads((tmp_path / "report" / "monitor.json").read_text(encoding="utf-8"))
-    assert found["alarms"] == ["labels", "confidence", "length", "vocabulary"] and found["alpha"] == 0.05
+    assert found["alarms"] == ["labels", "confidence", "length", "vocabulary"] and found["alpha"] == 0.01
     assert len((tmp_path / "report" / "to_label.txt").read_text(encoding="utf-8").splitlines()) == 60
     assert "ALARM: labels, confidence, length, vocabulary" in capsys.readouterr().out
 

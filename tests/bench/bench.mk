@@ -33,8 +33,8 @@ MODEL := checkpoint
 bench-monitor: $(VENV)/.installed-bench
 	$(PYTHON) tests/bench/bench_monitor.py --data_dir ../shared --params_path $(MODEL)
 
-# Labels that deploy/annotation needs to reach 70 and 75 %, with an oracle; train.py on random lines beside it (hours on
-# one core): ANNOTATION_FLAGS="--baseline_sizes 250 500 750 1000 1500".
+# Labels that deploy/annotation needs to reach 70 and 75 %, with an oracle, and what train.py makes of them and of as
+# many random ones (an hour on one core): ANNOTATION_FLAGS="--strategies badge --train_sizes 100 200 300".
 ANNOTATION_FLAGS :=
 bench-annotation: $(VENV)/.installed-bench $(ENCODER)/config.json
 	$(PYTHON) tests/bench/bench_annotation.py --data_dir $(DATA) --encoder $(ENCODER) $(ANNOTATION_FLAGS)

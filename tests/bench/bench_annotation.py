@@ -2,12 +2,13 @@
 
     python tests/bench/bench_annotation.py --data_dir ../shared/kuake_qic --encoder data/offline_encoder
     python tests/bench/bench_annotation.py --data_dir ../shared/kuake_qic --encoder data/offline_encoder \\
-        --baseline_sizes 250 500 750 1000 --baseline_seeds 1
+        --strategies badge --train_sizes 100 200 300
 
 The quick model of core/quick_model.py chooses texts by each of --strategies, as data/annotate.py does: --queue texts
 wait in the tool, chosen before the newest model was there, and a model is fitted after every --retrain_every labels.
-All accuracies are those on dev.txt, by which models are compared meanwhile too. The baseline is train.py on random
-lines. Finished runs are kept in --work_dir, and so are the vectors; the same command goes on.
+All its accuracies are those on dev.txt, by which models are compared meanwhile too. --train_sizes: train.py on so many
+of the labels that the strategy asked for, and on as many random lines; dev.txt is answered once, after the last epoch.
+Finished runs are kept in --work_dir, and so are the vectors; the same command goes on.
 """
 
 import argparse
@@ -39,8 +40,7 @@ from utils import (
 ROOT, TARGETS = Path(__file__).resolve().parents[2], (0.70, 0.75)
 TRAIN_FLAGS = (
     "--do_train --do_eval --device cpu --learning_rate 1e-4 --per_device_train_batch_size 16 --num_train_epochs 10 "
-    "--evaluation_strategy epoch --save_strategy epoch --load_best_model_at_end --metric_for_best_model accuracy "
-    "--save_total_limit 1 --logging_steps 50 --max_length 128 --disable_tqdm True"
+    "--evaluation_strategy no --save_strategy no --logging_steps 50 --max_length 128 --disable_tqdm True"
 ).split()
 
 
@@ -63,7 +63,11 @@ class Data:
 
 
 def simulate(data, strategy, seed, args):
-    """Label with an oracle; [labels, accuracy of the newest model on dev, of the best so far] after every model.
+    """Label with an oracle.
+
+    Returns:
+        dict: curve, after every model [labels, accuracy of the newest model on dev, of the best so far]; labelled, the
+            rows of data.texts in their order.
 
     The best so far is that with the highest accuracy on dev, which is what takes over where there is a dev.txt.
     """
@@ -94,7 +98,7 @@ def simulate(data, strategy, seed, args):
             labelled.append(waiting.pop(0))
         if best >= TARGETS[-1] + 0.005:
             break
-    return curve
+    return {"curve": curve, "labelled": labelled}
 
 
 def needed(curve, target):
@@ -102,11 +106,10 @@ def needed(curve, target):
     return next((labels for labels, _, best in curve if best >= target), None)
 
 
-def baseline(data, size, seed, args):
-    """train.py on `size` random lines: accuracy on dev.txt."""
-    folder = (args.work_dir / f"train-{size}-{seed}").absolute()
-    rows = np.random.RandomState(seed).permutation(len(data.texts))[:size]
-    lines = [f"{data.texts[row]}\t{data.labels[data.oracle[data.texts[row]]]}" for row in rows.tolist()]
+def train(data, name, rows, seed, args):
+    """train.py on some rows of data.texts, in a folder of --work_dir: accuracy on dev.txt."""
+    folder = (args.work_dir / name).absolute()
+    lines = [f"{data.texts[row]}\t{data.labels[data.oracle[data.texts[row]]]}" for row in rows]
     write_lines(folder, {"train.txt": lines})
     source = args.data_dir.absolute()
     paths = ["--data_dir", folder, "--dev_path", source / "dev.txt", "--label_path", source / "label.txt"]
@@ -117,8 +120,7 @@ def baseline(data, size, seed, args):
         code = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, stdout=log, stderr=log).returncode
     if code:
         raise SystemExit(f"{folder / 'train.log'}: train.py ended with {code}")
-    history = read_json(folder / "output" / "trainer_state.json")["log_history"]
-    return max(row["eval_accuracy"] for row in history if "eval_accuracy" in row)
+    return read_json(folder / "output" / "eval_results.json")["eval_accuracy"]
 
 
 def kept(path, make):
@@ -141,8 +143,7 @@ def parse_flags(argv):
     add("--retrain_every", type=int, default=20)
     add("--queue", type=int, default=10)
     add("--most", type=int, default=2000, help="labels at which a simulation ends (default: %(default)s)")
-    add("--baseline_sizes", type=int, nargs="*", default=[], help="random lines that train.py gets, one training each")
-    add("--baseline_seeds", type=int, nargs="*", default=[1, 2, 3])
+    add("--train_sizes", type=int, nargs="*", default=[], help="labels that train.py gets, chosen and random ones")
     return parser.parse_args(argv)
 
 
@@ -150,17 +151,22 @@ def main(argv=None):
     args = parse_flags(argv)
     data = Data(args)
     for strategy in args.strategies:
-        rows = {}
         for seed in args.seeds:
-            name = f"{strategy}-{args.retrain_every}-{args.queue}-{args.most}-{seed}.json"
-            rows[seed] = kept(args.work_dir / name, lambda s=strategy, n=seed: simulate(data, s, n, args))
-            found = ", ".join(f"{target:.0%}: {needed(rows[seed], target)}" for target in TARGETS)
+            name = f"{strategy}-{args.retrain_every}-{args.queue}-{args.most}-{seed}"
+            run = kept(args.work_dir / f"{name}.json", lambda s=strategy, n=seed: simulate(data, s, n, args))
+            found = ", ".join(f"{target:.0%}: {needed(run['curve'], target)}" for target in TARGETS)
             print(f"quick model, {strategy}, seed {seed}: {found} labels", flush=True)
-    for size in args.baseline_sizes:
-        for seed in args.baseline_seeds:
-            path = args.work_dir / f"train-{size}-{seed}.json"
-            accuracy = kept(path, lambda n=size, s=seed: baseline(data, n, s, args))
-            print(f"train.py, {size} random lines, seed {seed}: {accuracy:.2%}", flush=True)
+            # `random` is another order than the tool's: nothing of a quick model is in it.
+            orders = {
+                name: run["labelled"],
+                "random": np.random.RandomState(seed).permutation(len(data.texts)).tolist(),
+            }
+            for size in args.train_sizes:
+                for order, rows in orders.items():
+                    folder = f"train-{order}-{size}-{seed}"
+                    path = args.work_dir / f"{folder}.json"
+                    accuracy = kept(path, lambda f=folder, r=rows[:size], n=seed: train(data, f, r, n, args))
+                    print(f"train.py, {order}, {size} labels, seed {seed}: {accuracy:.2%}", flush=True)
 
 
 if __name__ == "__main__":
