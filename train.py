@@ -66,6 +66,7 @@ from core.predict_flags import (
     predict,
     predict_problems,
     prepare_prediction,
+    tells_windows,
 )
 from core.recipe_flags import (
     RecipeArguments,
@@ -230,7 +231,10 @@ def prepare(argv, flags, light, defaults):
     check_outputs(model_flags, light)
     prediction = None
     if light.do_predict:
-        prediction = prepare_prediction(predict_flags, data_flags.test_path, data.labels, light.output_dir)
+        has_windows = tells_windows(model_flags, light, long_text)
+        prediction = prepare_prediction(
+            predict_flags, data_flags.test_path, data.labels, light.output_dir, has_windows
+        )
     encoder = model_flags.model_name_or_path
     if light.do_train and wants_ngrams(recipe_flags, trained_ngrams(encoder)):
         check_ngram_labels(data.labels)

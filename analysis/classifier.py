@@ -13,7 +13,7 @@ from paddlenlp.trainer.trainer_utils import set_seed
 from paddlenlp.utils.log import logger
 
 from analysis.flags import max_length
-from analysis.vectors import softmax
+from core.answers import softmax
 from core.checkpoints import trained_long_text, weights_digest
 from core.encoders import make_encoder, pad_batch, run_sorted
 from core.heads import final_linear

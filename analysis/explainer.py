@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import paddle
 
-from analysis.vectors import softmax
 from analysis.words import load_jieba
+from core.answers import softmax
 from utils import UsageError
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from analysis.vectors import softmax
+from core.answers import softmax
 
 # Shares of a text's words that are deleted or kept, at least one word; means over them.
 SHARES = (0.1, 0.2, 0.5)

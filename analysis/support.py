@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from analysis.vectors import nearest, softmax
+from analysis.vectors import nearest
+from core.answers import softmax
 from core.selection import badge, smallest_margins
 
 

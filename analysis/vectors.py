@@ -1,15 +1,9 @@
-"""Arithmetic on what a classifier gives for a text: probabilities from logits, and neighbours by features."""
+"""Arithmetic on what a classifier gives for a text: neighbours by features."""
 
 import numpy as np
-import scipy.special
 
 # Rows of the left matrix in one product of similarities: 1,024 x 100,000 floats are 0.4 GB.
 SIMILARITY_ROWS = 1024
-
-
-def softmax(logits):
-    """float64 [n, classes]; each row sums to 1."""
-    return scipy.special.softmax(np.asarray(logits, dtype=np.float64), axis=1)
 
 
 def unit_rows(rows):

@@ -8,6 +8,7 @@ import numpy as np
 
 from core.confidence import conformal_order, least_probability, limits
 from core.label_paths import UNKNOWN, LabelPaths, stored_separator
+from core.long_texts import window_facts
 from utils import UsageError
 
 
@@ -62,13 +63,21 @@ class Answers:
     def probabilities(self, texts):
         """float64 [texts, classes]; each row sums to 1. A str is one text; a blank one is taken, for texts without
         their words."""
-        return self._read(self._listed(texts))[0]
+        return self.read(texts)[0]
+
+    def read(self, texts):
+        """Probabilities as above, and which window of each text decided.
+
+        Returns:
+            tuple[np.ndarray, np.ndarray | None]: float64 [texts, classes]; core.long_texts.WINDOW [texts], or None
+            where each text was read as a whole.
+        """
+        return self._read(self._listed(texts))
 
     def _read(self, texts):
-        """Probabilities of texts, and what window_facts says of each: np.ndarray, list[dict | None]."""
         features = self.encode(texts)
         self.look(texts, features)
-        return self.rows(features), [None] * len(texts)
+        return self.rows(features), None
 
     @staticmethod
     def _listed(texts, blank=True):
@@ -113,8 +122,8 @@ class Answers:
             answers = self.paths.answers(probabilities, least, unknown)
         else:
             answers = [Scored(self.labels[row.argmax()], float(row.max())) for row in probabilities]
-        for answer, window in zip(answers, windows):
-            answer.window = window
+        for answer, window in zip(answers, [] if windows is None else windows):
+            answer.window = window_facts(window)
         return answers
 
     def label_sets(self, texts, conformal=0.9):

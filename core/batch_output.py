@@ -3,17 +3,22 @@
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
 from core.arguments import require_packages
 from core.binary_tables import BATCH_ROWS, TABLE_PACKAGES
+from core.label_paths import UNKNOWN
 from utils import UsageError
 
 # The ending of a file -> what it is.
 KINDS = {".csv": "csv", ".tsv": "tsv", ".txt": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 # Without it, Excel takes UTF-8 for the machine's own encoding; pandas and this repository's readers leave it out.
 BOM = b"\xef\xbb\xbf"
+# Which window of a long text decided: its number from 1, of how many, and the characters of the text, from 0, that it
+# was made of; nothing where the text was read as a whole.
+WINDOW_NAMES = ("window", "window_of", "window_start", "window_end")
 # Before the names of what was found, where an input has such columns itself.
 PREFIX = "predicted_"
 
@@ -32,12 +37,57 @@ def kind_of(path, flag="--output"):
     return kind
 
 
-def added_names(top_k, is_limited):
-    """The names of what is found: label and score; with a min_confidence the most probable label too; top_k pairs."""
+def added_names(top_k, is_limited, has_windows=False):
+    """The names of what is found: label and score; with a min_confidence the most probable label too; top_k pairs;
+    of a model that reads long texts in windows, which of them decided."""
     names = ["label", "score", *(["guess", "guess_score"] if is_limited else [])]
     for place in range(1, top_k + 1 if top_k > 1 else 1):
         names += [f"label_{place}", f"score_{place}"]
-    return names
+    return [*names, *(WINDOW_NAMES if has_windows else ())]
+
+
+def is_score(name):
+    """Whether a column of added_names, whatever stands before the name, has probabilities."""
+    return re.search(r"score(_\d+)?$", name) is not None
+
+
+def is_of_window(name):
+    """Whether a column of added_names, whatever stands before the name, has numbers of a window, or None."""
+    return name.endswith(WINDOW_NAMES)
+
+
+def arrow_type(name):
+    """The pyarrow.DataType of a column of added_names."""
+    import pyarrow
+
+    return pyarrow.float64() if is_score(name) else pyarrow.int32() if is_of_window(name) else pyarrow.string()
+
+
+def answer_columns(found, names):
+    """The values of the new columns.
+
+    Args:
+        found (tuple): see core.batch_answers.Answerer.__call__.
+        names (tuple): see core.batch_answers.Answerer.names.
+
+    Returns:
+        list[list]: in the order of added_names: labels, probabilities, and of windows int or None.
+    """
+    best, scores, places, confidences, windows = found
+    labels, all_names, _ = names
+    columns, units, ids = [], scores / 1e6, best.tolist()
+    if places is not None:
+        answers = [UNKNOWN if place < 0 else all_names[place] for place in places.tolist()]
+        columns += [answers, (confidences / 1e6).tolist()]
+    columns += [[labels[row[0]] for row in ids], units[:, 0].tolist()]
+    for place in range(best.shape[1] if best.shape[1] > 1 else 0):
+        columns += [[labels[row[place]] for row in ids], units[:, place].tolist()]
+    if windows is not None:
+        several = windows["of"] > 1
+        for field, is_known in zip(("number", "of", "start", "end"), (several, several, *[windows["end"] >= 0] * 2)):
+            values = zip(windows[field].tolist(), (several & is_known).tolist())
+            columns.append([value if is_there else None for value, is_there in values])
+    return columns
 
 
 def name_added(names, added, prefix, kind):
@@ -78,14 +128,11 @@ class Output:
 
     def __init__(self, kind, names, added, schema=None):
         self.kind, self.names, self.added = kind, names, added
-        # Probabilities, all others are labels.
-        self.is_score = [index % 2 == 1 for index in range(len(added))]
         if kind == "parquet":
             import pyarrow
 
             fields = list(schema or [pyarrow.field(name, pyarrow.string()) for name in names])
-            kinds = (pyarrow.float64() if is_score else pyarrow.string() for is_score in self.is_score)
-            self.schema = pyarrow.schema([*fields, *map(pyarrow.field, added, kinds)])
+            self.schema = pyarrow.schema([*fields, *map(pyarrow.field, added, map(arrow_type, added))])
 
     def header(self):
         """What stands before the first part: bytes."""
@@ -113,7 +160,7 @@ class Output:
         Args:
             path (Path): its file.
             rows (list[core.batch_input.Row]): of it.
-            values (list[list]): of the new columns: a list of labels or of probabilities each, as long as rows.
+            values (list[list]): of answer_columns.
             arrow (pyarrow.Table | None): the rows as a Parquet input has them.
         """
         if self.kind == "parquet":
@@ -125,7 +172,7 @@ class Output:
             found = (dict(zip(self.added, one)) for one in zip(*values))
             path.write_bytes(b"".join(_json_line({**record, **new}) for record, new in zip(records, found)))
             return
-        columns = [map("{:.6f}".format, column) if is_ else column for column, is_ in zip(values, self.is_score)]
+        columns = [map(_cell_writer(name), column) for name, column in zip(self.added, values)]
         lines = [[*row.cells, *one] for row, one in zip(rows, zip(*columns))]
         path.write_bytes(_csv_lines(lines) if self.kind == "csv" else "".join(map(_tsv_line, lines)).encode())
 
@@ -223,6 +270,13 @@ def _schema(fields):
 
 def _with_schema(batch, schema):
     return type(batch).from_arrays([batch.column(name) for name in schema.names], schema=schema)
+
+
+def _cell_writer(name):
+    """A function from a value of a new column to what a table of texts has of it."""
+    if is_score(name):
+        return "{:.6f}".format
+    return (lambda value: "" if value is None else str(value)) if is_of_window(name) else str
 
 
 def _csv_lines(rows):

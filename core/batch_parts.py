@@ -11,6 +11,7 @@ import json
 import os
 from pathlib import Path
 
+from core.durable import write_durably
 from core.locks import FileLock
 from utils import UsageError, read_json, write_json
 
@@ -122,8 +123,8 @@ class Parts:
             counts (dict): JSON values, with the rows left out as rejected: list[list], columns of REJECTED.
         """
         target = self._data(number)
-        _durably(target, write)
-        _durably(target.with_suffix(".json"), lambda path: path.write_text(json.dumps(counts), encoding="ascii"))
+        write_durably(target, write)
+        write_durably(target.with_suffix(".json"), lambda path: path.write_text(json.dumps(counts), encoding="ascii"))
         self._note(number, counts)
 
     def _note(self, number, counts):
@@ -143,14 +144,14 @@ class Parts:
         if not self.facts.get("joining"):
             self._refuse_existing()
         numbers = sorted(self.done)
-        _durably(self.folder / "output", lambda path: join([self._data(number) for number in numbers], path))
+        write_durably(self.folder / "output", lambda path: join([self._data(number) for number in numbers], path))
         found = [("output", self.output)]
         if self._has_rejected(numbers) or os.path.lexists(self.rejected):
-            _durably(self.folder / "rejected", lambda path: self._write_rejected(numbers, path))
+            write_durably(self.folder / "rejected", lambda path: self._write_rejected(numbers, path))
             found.insert(0, ("rejected", self.rejected))
         if report:
             lines = "".join(f"{line}\n" for line in report).encode("utf-8")
-            _durably(self.folder / "report", lambda path: path.write_bytes(lines))
+            write_durably(self.folder / "report", lambda path: path.write_bytes(lines))
             found.insert(0, ("report", self.report))
         self.facts["joining"] = True
         self._write_state()
@@ -186,15 +187,6 @@ class Parts:
         if is_empty:
             with contextlib.suppress(OSError):  # something else lies there
                 self.folder.rmdir()
-
-
-def _durably(target, write):
-    """Write a file so that it is there whole, on the disk, or not at all."""
-    new = target.with_name(f"{target.name}.writing")
-    write(new)
-    with new.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(new, target)
 
 
 def _difference(key, before, now):

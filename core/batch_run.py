@@ -1,8 +1,8 @@
 """A model over a file: any format in, any out, in constant memory, and as it would have been after a kill -9.
 
-Rows are read in parts; workers (core/batch_workers.py) answer the texts of a part while others are read and written;
-parts are kept beside the output (core/batch_parts.py) and joined at the end. Whatever a part is, it depends on its own
-rows alone, so that an interrupted run and one that was not end with the same bytes.
+Rows are read in parts; workers (core/batch_workers.py) answer the texts of a part, all of them together, while others
+are read and written; parts are kept beside the output (core/batch_parts.py) and joined at the end. Whatever a part is,
+it depends on its own rows alone, so that an interrupted run and one that was not end with the same bytes.
 """
 
 import collections
@@ -15,7 +15,7 @@ from typing import Optional
 
 from core.any_file import is_table
 from core.batch_input import Input, parts_of
-from core.batch_output import ArrowRows, Output, added_names, kind_of, name_added
+from core.batch_output import ArrowRows, Output, added_names, answer_columns, kind_of, name_added
 from core.batch_parts import Parts
 from core.label_paths import UNKNOWN, confidence_problem
 from core.progress import progress_bar
@@ -40,10 +40,11 @@ class Wanted:
         output (str): the file.
         labels (list[str]): of the model, in class order.
         wishes (core.samples.Wishes): how the files are to be read.
-        top_k, min_confidence: as of core.batch_workers.Job.
+        top_k, min_confidence: as of core.batch_answers.Job.
         prefix (str | None): before the names of new columns.
         overwrite (bool): what is there may be replaced.
         part_rows (int): rows of a part.
+        has_windows (bool): the model reads long texts in windows; which of them decided is told.
         flag (str): what the user chose the output with.
     """
 
@@ -57,6 +58,7 @@ class Wanted:
     overwrite: bool = False
     part_rows: int = PART_ROWS
     flag: str = "--output"
+    has_windows: bool = False
 
 
 def cleaning_for(path):
@@ -109,7 +111,7 @@ class Prediction:
             raise
         self.is_limited = wanted.min_confidence is not None
         top_k = min(wanted.top_k, len(wanted.labels))
-        added = added_names(top_k, self.is_limited)
+        added = added_names(top_k, self.is_limited, wanted.has_windows)
         self.added = name_added(self.input.names, added, wanted.prefix, self.kind)
         say("\n".join(self.input.samples.description()))
         if self.added != added:
@@ -120,7 +122,7 @@ class Prediction:
         """Predict what is not predicted yet, and write the files.
 
         Args:
-            job (core.batch_workers.Job): the model; its top_k and min_confidence are those wanted.
+            job (core.batch_answers.Job): the model; its top_k, min_confidence and has_windows are those wanted.
             make_workers (Callable[[], OneWorker | Processes]): starts them.
 
         Returns:
@@ -201,7 +203,7 @@ class Prediction:
                     workers = workers or make_workers()
                     kept, rejected = divided(part, output)
                     table = arrow.take(kept) if arrow and kept else None
-                    while len(under_way) >= workers.capacity:
+                    while workers.is_full:
                         finish()
                     under_way[number] = kept, rejected, table
                     workers.submit(number, [row.text for row in kept])
@@ -217,19 +219,8 @@ class Prediction:
         kept, rejected, table = part
         if table is None and output.kind == "parquet" and not kept:
             table = output.schema.empty_table().select(self.input.names)
-        best, scores, places, confidences = found
-        labels, all_names, depth = names
-        columns, units = [], scores / 1e6
-        ids, first = best.tolist(), best[:, 0].tolist()
-        guesses = [labels[one] for one in first], units[:, 0].tolist()
-        answers = guesses[0]
-        if places is not None:
-            answers = [UNKNOWN if place < 0 else all_names[place] for place in places.tolist()]
-            columns += [answers, (confidences / 1e6).tolist()]
-        columns += guesses
-        for place in range(best.shape[1] if best.shape[1] > 1 else 0):
-            columns += [[labels[row[place]] for row in ids], units[:, place].tolist()]
-        counts = counted(kept, guesses[0], answers, depth)
+        columns = answer_columns(found, names)
+        counts = counted(kept, columns[2 if self.is_limited else 0], columns[0], names[2])
         counts["rows"], counts["rejected"] = len(kept) + len(rejected), rejected
         self.parts.add(number, lambda path: output.write(path, kept, columns, table), counts)
 

@@ -1,153 +1,91 @@
-"""Who runs the model over the parts of a file: processes, one a core, or this one."""
+"""Who runs the model over the parts of a file: processes, one a core, or this one.
+
+The slices of a part go to whoever is free: all are busy however few parts there are.
+"""
 
 import concurrent.futures
-import copy
 import multiprocessing
-import multiprocessing.connection
 import os
 import queue
 import signal
 import threading
-from dataclasses import dataclass
-from typing import Optional
 
+from core.batch_answers import LOOK, Answerer, Slices
 from utils import UsageError
 
-# Texts that are tokenised and sorted by length together.
-WINDOW = 2048
+# Slices that a process has at once: one under way, and the next one at hand.
+AT_HAND = 2
 
 
-@dataclass
-class Job:
-    """What is asked of each text.
+class Workers:
+    """Parts under way; who answers their slices is up to the kinds of workers below.
 
     Args:
-        folder (str): of the export.
-        format (str): as Predictor takes it.
-        threads (int): of one worker.
-        batch_size (int): texts that are run together.
-        top_k (int): labels of each text.
-        min_confidence (float | str | None): see core.predictor.Predictor.classify.
-        device (str): as of core.predictor.GraphRunner.
+        job (Job): what is asked.
+        capacity (int): slices that may be under way, or wait, beside what is wanted first.
+
+    Attributes:
+        names (tuple): see Answerer.names.
     """
 
-    folder: str
-    format: str
-    threads: int = 1
-    batch_size: int = 32
-    top_k: int = 1
-    min_confidence: Optional[object] = None
-    device: str = "cpu"
-
-
-class Answerer:
-    """A model that answers the texts of a part.
-
-    Raises:
-        UsageError: as Predictor; a min_confidence that this export has no threshold for.
-    """
-
-    def __init__(self, job, is_first=True):
-        # Read by libraries when they are loaded: the tokenizer's threads, and those of graphs of Paddle.
-        os.environ.setdefault("RAYON_NUM_THREADS", str(job.threads))
-        os.environ.setdefault("OMP_NUM_THREADS", str(job.threads))
-        from core.predictor import Predictor, runs_slim
-
-        if not runs_slim(job.folder, job.format):
-            from core.cpu import prepare_paddle
-
-            prepare_paddle()
-        self.job, self.least = job, None
-        self.predictor = Predictor(job.folder, job.format, job.threads, job.batch_size, job.device)
-        if job.min_confidence is not None:
-            from core.confidence import limits
-
-            self.least = limits(self.predictor.content, job.format, job.min_confidence)
-            self.predictor.paths.check_answers()
-        # One of the workers warns of texts that the vocabulary cannot read, by the first of them.
-        self.looks = is_first
-
-    def __call__(self, texts):
-        """The answers to some texts.
-
-        Args:
-            texts (list[str]): none is empty.
-
-        Returns:
-            tuple: best: int32 [texts, top_k], class ids, the most probable first, of at most all classes; their
-            probabilities in millionths, int32; of a min_confidence the places in LabelPaths.names of what is sure
-            enough, -1 for unknown, and their confidences in millionths, int32 [texts]; else None twice.
-        """
-        import numpy as np
-
-        found = [self._answer(texts[start : start + WINDOW]) for start in range(0, len(texts), WINDOW)]
-        if not found:
-            empty = np.zeros((0, self.job.top_k), "int32")
-            return empty, empty, *([None, None] if self.least is None else [empty[:, 0], empty[:, 0]])
-        return tuple(None if some[0] is None else np.concatenate(some) for some in zip(*found))
-
-    def _answer(self, texts):
-        import numpy as np
-
-        watch = getattr(self.predictor, "watch", None)
-        if watch is not None and not self.looks:
-            watch.warned = True
-        self.looks = False
-        rows = self.predictor.probabilities(texts)
-        best = rows.argmax(axis=1)[:, None]
-        if self.job.top_k > 1:
-            best = (-rows).argsort(axis=1, kind="stable")[:, : self.job.top_k]
-        scores = np.rint(np.take_along_axis(rows, best, axis=1) * 1e6).astype("int32")
-        if self.least is None:
-            return best.astype("int32"), scores, None, None
-        chosen, confidence = self.predictor.paths.choose(rows, self.least)
-        return best.astype("int32"), scores, chosen.astype("int32"), np.rint(confidence * 1e6).astype("int32")
-
-    def clone(self):
-        """One more on the same weights, for another thread."""
-        other = copy.copy(self)
-        other.predictor, other.looks = self.predictor.clone(), False
-        return other
+    def __init__(self, job, capacity):
+        self.job, self.capacity, self.parts, self.has_looked = job, capacity, {}, False
 
     @property
-    def names(self):
-        """(labels in class order, the names of all levels, how many levels there are)."""
-        return self.predictor.labels, self.predictor.paths.names, self.predictor.paths.depth
+    def is_full(self):
+        """Whether there is enough to do for all, even when the part that is the oldest is done."""
+        return sum([part.left for part in self.parts.values()][1:]) >= self.capacity - 1
+
+    def submit(self, number, texts):
+        """Begin with a part: its number, and its texts, list[str]."""
+        if texts and not self.has_looked:
+            self._look(texts[:LOOK])
+            self.has_looked = True
+        part = self.parts[number] = Slices(texts, self.job)
+        for place in range(part.left):
+            self._begin((number, place), part.of(place))
+
+    def next(self):
+        """Wait for a part: its number, and what Answerer gave."""
+        while True:
+            (number, place), found = self._wait()
+            part = self.parts[number]
+            part.put(place, found)
+            if not part.left:
+                del self.parts[number]
+                return number, part.found
 
 
-class OneWorker:
+class OneWorker(Workers):
     """The model in this process, in threads beside reading and writing.
 
     Args:
         job (Job): what is asked.
-        count (int): threads, which have its weights together; each runs a part of its own with job.threads cores.
-
-    Attributes:
-        names (tuple): see Answerer.names.
-        capacity (int): parts that may be under way at once.
+        count (int): threads, which have its weights together; each runs a slice of its own with job.threads cores.
     """
 
     def __init__(self, job, count=1):
-        self.pool, self.running = concurrent.futures.ThreadPoolExecutor(count), {}
-        self.capacity, self.idle = count + 1, queue.SimpleQueue()
-        first = self.pool.submit(Answerer, job).result()
-        self.names = first.names
-        for one in (first, *(first.clone() for _ in range(count - 1))):
+        super().__init__(job, count + 1)
+        self.pool, self.running, self.idle = concurrent.futures.ThreadPoolExecutor(count), {}, queue.SimpleQueue()
+        self.first = self.pool.submit(Answerer, job).result()
+        self.names = self.first.names
+        for one in (self.first, *(self.first.clone() for _ in range(count - 1))):
             self.idle.put(one)
 
-    def submit(self, number, texts):
-        """Begin with a part: its number, and its texts, list[str]."""
-        self.running[self.pool.submit(self._answer, texts)] = number
+    def _look(self, texts):
+        self.first.look(texts)
+
+    def _begin(self, key, texts):
+        self.running[self.pool.submit(self._answer, texts)] = key
 
     def _answer(self, texts):
         answerer = self.idle.get()
         try:
-            return answerer(texts)
+            return answerer.answer(texts)
         finally:
             self.idle.put(answerer)
 
-    def next(self):
-        """Wait for a part: its number, and what Answerer gave."""
+    def _wait(self):
         done, _ = concurrent.futures.wait(self.running, return_when=concurrent.futures.FIRST_COMPLETED)
         future = done.pop()
         return self.running.pop(future), future.result()
@@ -157,50 +95,71 @@ class OneWorker:
         self.pool.shutdown(wait=True, cancel_futures=True)
 
 
-class Processes:
-    """Processes with a model each; what they do is as of OneWorker.
+class Processes(Workers):
+    """Processes with a model each.
 
     Raises:
         UsageError: a process could not read the model.
     """
 
     def __init__(self, job, count):
+        super().__init__(job, AT_HAND * count)
         context = multiprocessing.get_context("spawn")
-        self.waiting, self.processes = {}, {}
-        for number in range(count):
+        self.processes, self.threads = {}, []
+        self.tasks, self.results = queue.SimpleQueue(), queue.SimpleQueue()
+        for _ in range(count):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, job, number == 0), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, job), daemon=True)
             process.start()
             theirs.close()
-            self.processes[ours], self.waiting[ours] = process, 0
-        # One part under way, and the next one at hand.
-        self.capacity = 2 * count
+            self.processes[ours] = process
         try:
             for connection in self.processes:
-                self.names = self._receive(connection)
+                self.names = self._content(connection, *_received(connection))
         except BaseException:
             self.close()
             raise
+        for connection in self.processes:
+            self.threads.append(threading.Thread(target=self._drive, args=(connection,), daemon=True))
+            self.threads[-1].start()
 
-    def submit(self, number, texts):
-        connection = min(self.waiting, key=self.waiting.get)
-        self.waiting[connection] += 1
-        try:
-            connection.send((number, texts))
-        except OSError:
-            self._died(connection)
+    def _look(self, texts):
+        self._begin(None, texts)
 
-    def next(self):
-        busy = [connection for connection, count in self.waiting.items() if count]
-        connection = multiprocessing.connection.wait(busy)[0]
-        found = self._receive(connection)
-        self.waiting[connection] -= 1
-        return found
+    def _begin(self, key, texts):
+        self.tasks.put((key, texts))
 
-    def _receive(self, connection):
-        try:
-            kind, content = connection.recv()
-        except (EOFError, OSError):
+    def _wait(self):
+        while True:
+            key, found = self._content(*self.results.get())
+            if key is not None:
+                return key, found
+
+    def _drive(self, connection):
+        """Give one of the processes what comes next, as long as there is something."""
+        under_way = 0
+        while True:
+            try:
+                while under_way < AT_HAND:
+                    task = self.tasks.get(block=not under_way)
+                    if task is None:
+                        return
+                    connection.send(task)
+                    under_way += 1
+            except queue.Empty:
+                pass
+            except OSError:
+                self.results.put((connection, "died", None))
+                return
+            kind, content = _received(connection)
+            self.results.put((connection, kind, content))
+            if kind != "done":
+                return
+            under_way -= 1
+
+    def _content(self, connection, kind, content):
+        """What a process said; raises where that is no answer."""
+        if kind == "died":
             self._died(connection)
         if kind == "refused":
             raise UsageError(content)
@@ -215,17 +174,29 @@ class Processes:
         raise UsageError(
             f"a worker ended ({how}): killed, or out of memory; the same command goes on from the parts that are "
             "done, with fewer --workers where memory is short"
-        ) from None
+        )
 
     def close(self):
-        for connection, process in self.processes.items():
-            connection.close()  # by which it ends
-            process.terminate()
+        """End what is under way."""
         for process in self.processes.values():
-            process.join()
+            process.terminate()
+        for _ in self.threads:
+            self.tasks.put(None)
+        for one in (*self.processes.values(), *self.threads):
+            one.join()
+        for connection in self.processes:
+            connection.close()
 
 
-def _serve(connection, job, is_first):
+def _received(connection):
+    """What a process sends: its kind, and the content."""
+    try:
+        return connection.recv()
+    except (EOFError, OSError):
+        return "died", None
+
+
+def _serve(connection, job):
     """What one of the processes does; it ends at once when the first one is no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     tasks = queue.SimpleQueue()
@@ -239,11 +210,12 @@ def _serve(connection, job, is_first):
 
     threading.Thread(target=listen, daemon=True).start()
     try:
-        answerer = Answerer(job, is_first)
+        answerer = Answerer(job)
         connection.send(("ready", answerer.names))
         while True:
-            number, texts = tasks.get()
-            connection.send(("done", (number, answerer(texts))))
+            key, texts = tasks.get()
+            found = answerer.look(texts) if key is None else answerer.answer(texts)
+            connection.send(("done", (key, found)))
     except UsageError as error:
         connection.send(("refused", str(error)))
     except BrokenPipeError:

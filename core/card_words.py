@@ -234,7 +234,7 @@ class Words:
     def __init__(self, language):
         self.place = ("zh", "en").index(language)
 
-    def __call__(self, name, **values):
+    def __call__(self, name, /, **values):
         text = TEXT[name][self.place]
         return text.format(**values) if isinstance(text, str) else text
 

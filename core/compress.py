@@ -19,9 +19,10 @@ from paddlenlp.utils.log import logger
 from core import paddleslim_pruner
 from core.arguments import check_widths
 from core.checkpoints import remove_old_safetensors
-from core.export import dynamic_logits, export_classifier, graph_bytes, verify_export
+from core.export import export_classifier, graph_bytes
 from core.loading import MODEL_FILE
 from core.progress import progress_bar
+from core.same_answers import dynamic_logits, verify_export
 from core.trainer import ClassificationTrainer
 from utils import UsageError, format_table, staged_files
 

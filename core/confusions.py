@@ -112,13 +112,13 @@ def bootstrap(confusions, seed):
     return np.concatenate(per_class, axis=1)[:, own], macro, np.percentile(accuracy, bounds)
 
 
-def wilson(right, total):
-    """The 95 % interval of a share (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953): lower, upper bound.
+def wilson(right, total, z=1.959964):
+    """The interval of a share (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953): lower, upper bound.
 
     Args:
         right, total (int): how many of how many; total is at least 1.
+        z (float): the normal distribution's quantile; the default is that of 95 %.
     """
-    z = 1.959964
     share, spread = right / total, z * z / total
     middle = share + spread / 2
     width = z * math.sqrt(share * (1 - share) / total + spread / (4 * total))

@@ -22,13 +22,14 @@ from core.checkpoints import EXACT_FORMATS, EXPORT_FILE, NGRAM, PARITY_FILE, STA
 from core.confidence import temperature_of
 from core.distill_flags import student_folder, student_layers
 from core.encoders import make_encoder
-from core.export import PARITY_TEXTS, dynamic_logits, file_sizes, graph_bytes, versions
+from core.export import PARITY_TEXTS, file_sizes, graph_bytes, versions
 from core.label_paths import LabelPaths
 from core.layer_student import distill_layers
 from core.loading import uses_token_types
 from core.ngram_learner import learn
 from core.ngram_student import STUDENT_FILE, read_characters
 from core.predictor import Predictor, available_formats
+from core.same_answers import dynamic_logits
 from core.stage_choice import blend_facts, cascade_facts
 from core.students import STAGES_FILE, STUDENT_FOLDER, model_key
 from core.sub_runs import digest

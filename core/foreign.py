@@ -112,7 +112,8 @@ def read_family(directory):
     if family == "xlm_roberta":
         raise UsageError(
             f"{directory}: an XLM-RoBERTa (multilingual-e5, bge-m3 and others are, too), which PaddleNLP has no model "
-            "for; for many languages use ernie-m-base, for Chinese data/offline_encoder or an ERNIE"
+            "for; for many languages use ernie-m-base or `data/build_encoder.py --texts FILE`, for Chinese "
+            "data/offline_encoder or an ERNIE"
         )
     if family not in FAMILIES:
         raise UsageError(f"{path}: {unsupported_family(kind)}")

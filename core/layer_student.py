@@ -21,8 +21,9 @@ from core.checkpoints import run_fingerprint, starting_weights
 from core.compress import HIDDEN_WEIGHT, DynaBERTTrainer, encoder_layers
 from core.distill_flags import student_folder, student_layers
 from core.encoders import make_encoder
-from core.export import dynamic_logits, export_classifier, verify_export
+from core.export import export_classifier
 from core.loading import uses_token_types
+from core.same_answers import dynamic_logits, verify_export
 from core.sub_runs import digest
 from core.trainer import ClassificationTrainer, train_and_save
 from utils import UsageError
@@ -95,8 +96,8 @@ def distill_layers(trainer, run, facts, know):
         know (Callable): from a model's logits on dev to more facts.
 
     Returns:
-        tuple[Path, list[dict], np.ndarray, dict]: the folder, the rows of core.export.verify_export, the student's
-        logits on dev without a temperature, and what export.json says of its probabilities.
+        tuple[Path, list[dict], np.ndarray, dict]: the folder, the rows of core.same_answers.verify_export, the
+        student's logits on dev without a temperature, and what export.json says of its probabilities.
 
     Raises:
         UsageError: the model has too few layers, or none of the kind that can be left out; the folder holds another

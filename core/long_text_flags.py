@@ -34,6 +34,11 @@ def long_text_facts(flags, stored, max_length, trains=False):
     return {"way": way, "stride": stride, "pooling": pooling}
 
 
+def reads_windows(content):
+    """Whether a model reads long texts in windows, by the content of its config.json or export.json."""
+    return (content.get("long_text") or {}).get("way") == "windows"
+
+
 def default_stride(max_length):
     """Three quarters of a window: a passage of a quarter is whole in one of them, wherever it lies."""
     return max(1, (max_length - 2) * 3 // 4)

@@ -178,6 +178,39 @@ def train_on(model, parameters, batches, steps, learning_rate, desc, start=None,
     model.eval()
 
 
+def learn_masked_words(model, trained, held_out, train, start_from=None, before=None, told=("", "before", "after")):
+    """The steps of learning masked words, in their order: start the head, measure, train, measure again.
+
+    Args:
+        model (ErnieForMaskedLM | BertForMaskedLM): changed; in eval mode afterwards.
+        trained, held_out (MaskedTexts): see split_texts.
+        train (Callable[[tuple | None, dict], None]): does the training; gets what the head was started from (see
+            collect_states; None where it was not), and what was measured before.
+        start_from (MaskedTexts | None): texts from whose masked places the head starts; None: it has learnt already.
+        before (dict | None): what was measured before by a run that is continued: nothing is started then.
+        told (tuple[str, str, str]): in front of what is printed of the texts; what before and after are called.
+
+    Returns:
+        tuple[dict, dict]: before and after, see measure.
+    """
+    counts, started = count_tokens(trained, model.config.vocab_size), None
+    if before is None:
+        if start_from is not None:
+            started = collect_states(model, start_from, 1, "states at masked places")
+            start_head(model, *started, counts)
+        model.eval()
+        before = measure(model, held_out, counts)
+    print(
+        f"{told[0]}{len(trained.features):,} texts to train on, {len(held_out.features):,} held out, in which "
+        f"{before['places']:,} tokens are masked; the most frequent token of all is {before['floor']:.1%} of these"
+    )
+    report(told[1], before)
+    train(started, before)
+    after = measure(model, held_out, counts)
+    report(told[2], after)
+    return before, after
+
+
 def measure(model, texts, counts):
     """Accuracy and loss at the masked places of held-out texts, all of which are [MASK].
 

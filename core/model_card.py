@@ -62,7 +62,7 @@ class Card:
         by_dev (list[str]): what dev decided: best, stop, adjust, rounds, widths, weights.
         scores (dict | None): see dev_scores.
         why_no_scores (str): the reason, in English.
-        rows (list[dict]): of core.export.verify_export; empty where nothing was compared.
+        rows (list[dict]): of core.same_answers.verify_export; empty where nothing was compared.
     """
 
     labels: list

@@ -12,16 +12,16 @@ from scipy.special import softmax
 from core.batches import TextDataset, make_collator
 from core.calibration import calibration_line, export_facts, without_calibration
 from core.checkpoints import (
+    CARD_FILES,
     EXACT_FORMATS,
     EXPORT_FILE,
     is_finished,
-    read_run_file,
     trained_max_length,
     trained_ngrams,
     weights_digest,
 )
 from core.encoders import make_encoder
-from core.export import dynamic_logits, export_classifier, is_exact, parity_table, verify_export
+from core.export import export_classifier
 from core.label_paths import SEPARATOR_KEY, LabelPaths, level_metrics, separator_facts, stored_separator, with_levels
 from core.loading import (
     MODEL_FILE,
@@ -33,24 +33,16 @@ from core.loading import (
 from core.long_text_flags import check_long_text, long_text_facts, train_windows
 from core.long_texts import KEY as LONG_TEXT_KEY
 from core.long_texts import LongText
-from core.model_card import (
-    OF_COMPRESSION,
-    Card,
-    base_model,
-    data_sizes,
-    decided_by_dev,
-    dev_scores,
-    shown,
-    training_flags,
-    write_cards,
-)
+from core.model_card import OF_COMPRESSION, data_sizes, is_unchanged, shown
 from core.ngram_layer import add_tower, special_ids, tower_layer
 from core.ngrams import TOWER_SHARE, Tower, without_special
 from core.predictor import graph_name
 from core.recipe_flags import changed, wants_ngrams
 from core.recipes import Recipe
 from core.safetensors_files import SAFETENSORS_FILE, write_safetensors
+from core.same_answers import dynamic_logits, is_exact, parity_table, verify_export
 from core.trained import load_trained
+from core.trained_card import COMPRESSION_KEY, describe_trained
 from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
 from core.vocabulary import UnknownWatch
 from core.windows import set_long_text
@@ -285,32 +277,28 @@ def describe_export(trainer, run, folder, logits, rows):
         logits (np.ndarray | None): of the model that was exported, on dev.
         rows (list[dict]): of verify_export.
     """
-    data, stored = run.data, read_run_file(model_dir(run))
-    fingerprint = stored.get("fingerprint") or {}
     compression = []
     if run.args.do_compress and Path(folder).resolve() != Path(run.args.output_dir, "export").resolve():
         values = vars(run.args)
         names = OF_COMPRESSION if "dynabert" in run.args.strategy else ["strategy"]
         compression = [(name, shown(values[name])) for name in names if values.get(name) is not None]
-    scores = None
-    if logits is not None and len(logits):
-        truth = [feature["labels"] for feature in trainer.eval_dataset.features]
-        scores = dev_scores(data.labels, truth, logits, run.args.seed)
-    given = data_sizes(data.labels, train=data.train, dev=data.dev or data.export_dev)
-    card = Card(
-        labels=data.labels,
-        content=read_json(Path(folder) / EXPORT_FILE),
-        sizes={**(stored.get("data") or {}), **given},
-        flags=training_flags(fingerprint) if fingerprint else [],
-        trained=bool(fingerprint),
-        compression=compression,
-        base=base_model(model_dir(run), fingerprint),
-        by_dev=decided_by_dev(fingerprint, compression),
-        scores=scores,
-        why_no_scores=data.why_no_dev or "no dev data, or several processes",
-        rows=rows,
-    )
-    write_cards(folder, card, logger.warning)
+    describe_trained(folder, trainer, run, model_dir(run), logits, rows, logger.warning, compression=compression)
+
+
+def refresh_card(trainer, run, folder, logits, rows):
+    """Write the model card of an export anew once its formats were compared; arguments as of describe_export.
+
+    An export without a card of ours stays without; one of other weights keeps what is known of these.
+    """
+    if not any(is_unchanged(Path(folder) / name) for name in CARD_FILES):
+        return
+    content = read_json(Path(folder) / EXPORT_FILE)
+    flags = [tuple(flag) for flag in content.get(COMPRESSION_KEY, [])]
+    is_of_this = content.get("weights") == weights_digest(model_dir(run)) and ("width_mult" not in content or flags)
+    if not is_of_this:
+        logger.info(f"{folder}: its model card stays, since it is the export of other weights than {model_dir(run)}")
+        return
+    describe_trained(folder, trainer, run, model_dir(run), logits, rows, logger.warning, compression=flags)
 
 
 def confidence_facts(trainer, run, logits):
@@ -335,7 +323,7 @@ def confidence_facts(trainer, run, logits):
 
 
 def check_parity(trainer, run):
-    """Compare the formats of an export folder that is there already.
+    """Compare the formats of an export folder that is there already, and renew its model card.
 
     Returns:
         bool: whether the formats in float32 give the same labels, and logits within 1e-4.
@@ -344,18 +332,20 @@ def check_parity(trainer, run):
     model = model_dir(run)
     folder = flags.export_model_dir or (model if any(model.glob("*.pdmodel")) else model / "export")
     graph_name(folder)  # refuse a folder without a graph before a long evaluation
-    return all(is_exact(row) for row in compare_formats(trainer, folder) if row["format"] in EXACT_FORMATS)
+    expected = dynamic_logits(trainer, trainer.model)
+    rows = compare_formats(trainer, folder, expected)
+    refresh_card(trainer, run, folder, expected, rows)
+    return all(is_exact(row) for row in rows if row["format"] in EXACT_FORMATS)
 
 
-def compare_formats(trainer, folder, expected=None):
+def compare_formats(trainer, folder, expected):
     """Log how far each format of an export folder is from the model in dygraph, on dev; verify_export's rows.
 
     Args:
         trainer (ClassificationTrainer): with the model and dev.
         folder: the export folder.
-        expected (np.ndarray | None): the model's logits on dev, where they are known already.
+        expected (np.ndarray): the model's logits on dev.
     """
-    expected = dynamic_logits(trainer, trainer.model) if expected is None else expected
     rows = verify_export(folder, trainer.eval_dataset, expected)
     logger.info(f"{folder}, {len(trainer.eval_dataset)} samples of dev:")
     for line in parity_table(rows):

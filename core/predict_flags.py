@@ -9,6 +9,7 @@ from core.arguments import at_least
 from core.batch_run import Prediction, Wanted, cleaning_for, confidence
 from core.checkpoints import EXPORT_FILE, weights_digest
 from core.encodings import codec_of
+from core.long_text_flags import reads_windows
 from core.samples import Wishes
 from core.tables import Reading
 from utils import UsageError, read_json
@@ -88,7 +89,19 @@ def lacks_export(model_flags, args):
     return args.do_train or held is None or held != weights_digest(model_flags.model_name_or_path)
 
 
-def prepare_prediction(flags, test_path, labels, output_dir):
+def tells_windows(model_flags, args, long_text):
+    """Whether the export that predicts reads long texts in windows.
+
+    Args:
+        model_flags (core.run_flags.ModelArguments), args: as parsed; an export that is made in this run has do_export.
+        long_text (dict | None): what such a one does; see core.long_text_flags.long_text_facts.
+    """
+    if args.do_export:
+        return reads_windows({"long_text": long_text})
+    return reads_windows(read_json(export_folder(model_flags, args) / EXPORT_FILE))
+
+
+def prepare_prediction(flags, test_path, labels, output_dir, has_windows=False):
     """Look at what is to be predicted.
 
     Args:
@@ -96,6 +109,7 @@ def prepare_prediction(flags, test_path, labels, output_dir):
         test_path (str): the texts, of any format.
         labels (list[str]): of the model.
         output_dir (str): where the answers go by default.
+        has_windows (bool): see tells_windows.
 
     Returns:
         core.batch_run.Prediction
@@ -108,7 +122,8 @@ def prepare_prediction(flags, test_path, labels, output_dir):
     wishes = Wishes(reading, flags.text_column or None, flags.label_column, trust_columns=True)
     wishes.clean = cleaning_for(test_path)
     output, least = flags.predict_path or str(Path(output_dir, OUTPUT)), confidence(flags.min_confidence)
-    return Prediction(Wanted([test_path], output, labels, wishes, flags.top_k, least, flag="--predict_path"))
+    more = {"flag": "--predict_path", "has_windows": has_windows}
+    return Prediction(Wanted([test_path], output, labels, wishes, flags.top_k, least, **more))
 
 
 def predict(prediction, folder, device):
@@ -119,11 +134,13 @@ def predict(prediction, folder, device):
         folder (Path): of the export.
         device (str): as of core.predictor.GraphRunner.
     """
-    from core.batch_workers import Job, OneWorker
+    from core.batch_answers import Job
+    from core.batch_workers import OneWorker
     from core.predictor import available_formats
 
     wanted = prediction.wanted
     format = "onnx" if "onnx" in available_formats(folder) else "paddle"
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    job = Job(str(folder), format, threads, top_k=wanted.top_k, min_confidence=wanted.min_confidence, device=device)
+    asked = {name: getattr(wanted, name) for name in ("top_k", "min_confidence", "has_windows")}
+    job = Job(str(folder), format, threads, device=device, **asked)
     return list(prediction.run(job, lambda: OneWorker(job)).lines())

@@ -30,7 +30,7 @@ from core.checkpoints import (
     STUDENT_FORMATS,
 )
 from core.encoders import make_encoder, pad_batch, run_sorted
-from core.long_texts import KEY, LongText, flat, window_facts
+from core.long_texts import KEY, LongText, flat
 from core.ngram_student import STUDENT_FILE
 from core.students import STUDENT_FOLDER, BlendPredictor, CascadePredictor, NgramPredictor, read_stages
 from core.tokenizer_json import RUNTIME_KEY, TOKENIZER_FILE, no_runtime, read_encoder
@@ -343,7 +343,7 @@ class Predictor(GraphRunner, Answers):
         features = self.encode(texts)
         self.look(texts, features)
         logits, windows = self.logits_and_windows(features)
-        return softmax(logits), [None] * len(texts) if windows is None else list(map(window_facts, windows))
+        return softmax(logits), windows
 
 
 def open_student(folder, format, *args, **options):

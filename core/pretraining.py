@@ -14,12 +14,8 @@ from core.checkpoints import weights_digest
 from core.loading import lacks_head, load_config_and_tokenizer, load_weights, max_positions, note_missing_weights
 from core.masked_words import (
     MaskedTexts,
-    collect_states,
-    count_tokens,
-    measure,
-    report,
+    learn_masked_words,
     split_texts,
-    start_head,
     states_at,
     train_on,
 )
@@ -68,34 +64,26 @@ def _train(run, facts, output_dir):
     trained, held_out = split_texts(
         run.unlabelled.corpus, tokenizer, run.max_length, seed, flags.mlm_probability, "--do_pretrain"
     )
-    counts = count_tokens(trained, model.config.vocab_size)
-    state = read_state(output_dir, facts)
-    if state is None:
-        if not has_head:
-            part = MaskedTexts(trained.features[:HEAD_TEXTS], tokenizer, seed, flags.mlm_probability)
-            start_head(model, *collect_states(model, part, 1, "states at masked places"), counts)
-        model.eval()
-        before = measure(model, held_out, counts)
-        start = None
-    else:
+    before, start, head_texts = None, None, None
+    if (state := read_state(output_dir, facts)) is not None:
         model.set_state_dict(state["model"])
         before, start = state["before"], (state["step"], state["optimizer"])
         logger.info(f"Continuing the masked-language training from step {state['step']}")
-    print(
-        f"Masked-language training of {name}: {len(trained.features):,} texts to train on, {len(held_out.features):,} "
-        f"held out, in which {before['places']:,} tokens are masked; the most frequent token of all is "
-        f"{before['floor']:.1%} of these"
-    )
-    report("before" if has_head else "before, with a linear head", before)
-    with staged_files(output_dir) as stage:
-        write_json(stage / PRETRAINING_FILE, {"facts": facts})
-    saver = StateSaver(output_dir, model, facts, before)
-    done, steps = start[0] if start else 0, flags.pretrain_epochs * len(trained)
-    batches = batches_after(model, trained, flags.pretrain_epochs, seed, done)
-    rate = flags.pretrain_learning_rate
-    train_on(model, model.parameters(), batches, steps, rate, "encoder and head", start, saver.after_step)
-    after = measure(model, held_out, counts)
-    report("after", after)
+    elif not has_head:
+        head_texts = MaskedTexts(trained.features[:HEAD_TEXTS], tokenizer, seed, flags.mlm_probability)
+
+    def train(_, before):
+        with staged_files(output_dir) as stage:
+            write_json(stage / PRETRAINING_FILE, {"facts": facts})
+        saver = StateSaver(output_dir, model, facts, before)
+        done, steps = start[0] if start else 0, flags.pretrain_epochs * len(trained)
+        batches = batches_after(model, trained, flags.pretrain_epochs, seed, done)
+        rate = flags.pretrain_learning_rate
+        train_on(model, model.parameters(), batches, steps, rate, "encoder and head", start, saver.after_step)
+
+    first = "before" if has_head else "before, with a linear head"
+    told = f"Masked-language training of {name}: ", first, "after"
+    before, after = learn_masked_words(model, trained, held_out, train, head_texts, before, told)
     with replaced_folder(output_dir / PRETRAINED, lambda path: (path / PRETRAINING_FILE).is_file()) as new:
         tokenizer.save_pretrained(str(new))
         model.save_pretrained(str(new))

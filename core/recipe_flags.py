@@ -15,7 +15,7 @@ BALANCED_METRICS = ("macro_f1", "macro_recall")
 # --recipe -> the flags that it sets, of RecipeArguments and core.stage_flags.StageArguments (core/named_recipes.py).
 NAMED_RECIPES = {
     "plain": {},
-    "strong": {"ngram_features": True, "rdrop_alpha": 1.0},
+    "strong": {"do_pretrain": True, "ngram_features": True},
 }
 
 

@@ -14,7 +14,23 @@ MAX_LENGTH = 128
 
 
 @dataclass
-class DataArguments:
+class StoppingArguments:
+    """When a training ends, and what it leaves behind; few-shot/train.py has them too."""
+
+    early_stopping: bool = field(default=False, metadata={"help": "Stop when the metric no longer improves."})
+    early_stopping_patience: int = field(
+        default=4, metadata={"help": "Stop after this many evaluations without progress."}
+    )
+    keep_optimizer: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep the optimizer states, twice the model's size, in the checkpoints of a finished training."
+        },
+    )
+
+
+@dataclass
+class DataArguments(StoppingArguments):
     """Where the data is and how it becomes batches."""
 
     data_dir: str = field(default=DATA_DIR, metadata={"help": "Folder from which the paths below default."})
@@ -76,16 +92,6 @@ class DataArguments:
     )
     log_level: str = field(
         default="info", metadata={"help": f"{', '.join(LEVELS)}; debug shows all that the libraries say."}
-    )
-    early_stopping: bool = field(default=False, metadata={"help": "Stop when the metric no longer improves."})
-    early_stopping_patience: int = field(
-        default=4, metadata={"help": "Stop after this many evaluations without progress."}
-    )
-    keep_optimizer: bool = field(
-        default=False,
-        metadata={
-            "help": "Keep the optimizer states, twice the model's size, in the checkpoints of a finished training."
-        },
     )
 
     def __post_init__(self):

@@ -193,8 +193,9 @@ class UnknownTokens:
 
 
 WHAT_HELPS = (
-    "What helps: a model whose vocabulary has this language, such as ernie-m-base (96 languages) or a HuggingFace "
-    "BERT of it, or texts in the script that the model was made for"
+    "What helps: a model whose vocabulary has this language, such as ernie-m-base (96 languages), a HuggingFace BERT "
+    "of it or what `python data/build_encoder.py --texts FILE` makes of your texts; or texts in the script that the "
+    "model was made for"
 )
 
 

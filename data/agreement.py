@@ -30,6 +30,10 @@ from utils import UsageError, check_save_dir, exit_on_usage_error, format_table,
 
 # Pairs of labels that are printed.
 PRINTED_PAIRS = 10
+PRE_ANNOTATED = (
+    "note: these texts were imported with a model's labels. Those that nobody has ticked count as their importer's, "
+    "unless the export is one of approved documents only; and who sees a suggestion agrees with it more often"
+)
 
 
 def parse_flags(argv):
@@ -104,6 +108,8 @@ def summary_lines(agreement, left_out):
     yield f"{len(agreement.texts):,} texts have labels of several annotators, {agreement.agreed:.1%} of them one label"
     if left_out["several_labels"]:
         yield f"{left_out['several_labels']:,} annotations with several labels are left out"
+    if left_out["pre_annotated"]:
+        yield PRE_ANNOTATED
     yield f"Krippendorff's alpha  {told(agreement.alpha)}"
     texts = f"{agreement.fleiss.texts:,} texts with {agreement.raters} labels"
     yield f"Fleiss' kappa         {told(agreement.fleiss)}, {texts}"

@@ -99,6 +99,17 @@ def cohen_kappas(first, second, weights):
     return _ratio(observed - chance, 1 - chance)
 
 
+def kappa_of(first, second):
+    """Cohen's kappa of two annotators of the same texts: a float, nan where it cannot be told.
+
+    Args:
+        first, second (list): what each calls a text, such as class ids; None is no label, and agrees with nothing.
+    """
+    names = sorted({*first, *second} - {None})
+    hot = (np.array([[label == name for name in names] for label in labels], bool) for labels in (first, second))
+    return float(cohen_kappas(*hot, np.ones((1, len(first))))[0])
+
+
 def specific(counts, weights):
     """Where one annotator gives the label, how often another one does too; [draws, labels].
 

@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 from core.arguments import at_least, parse_argv, require_packages
 from core.progress import progress_bar
 from data.local_services import Service, ServiceError, ask, refuse_taken_port
+from deploy.annotation.flags import MODEL_FLAGS, add_model_flags, min_accuracy_problems
 from deploy.annotation.pool import read_pool
 from utils import UsageError, exit_on_usage_error
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = {"label_studio": ".venv-label-studio", "doccano": ".venv-doccano"}
-STRATEGIES = ("badge", "margin", "random")
 # Seconds between two looks at how far things are, and the least between two at all labels of the tool.
 LOOK, SYNC = 1.0, 3.0
 MODEL_SECONDS = 600
@@ -45,9 +45,7 @@ def parse_flags(argv):
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add(
-        "--data_dir", type=Path, required=True, help="label.txt and data.txt; train.txt, dev.txt, test.txt if you have"
-    )
+    add_model_flags(parser)
     add("--tool", choices=TOOLS, default="label_studio", help="(default: %(default)s)")
     add("--tool_python", type=Path, help="python of its environment (default: .venv-label-studio or .venv-doccano)")
     add("--work_dir", type=Path, help="for labels, passwords, databases (default: <data_dir>/annotation)")
@@ -55,18 +53,10 @@ def parse_flags(argv):
     add("--model_port", type=int, default=9090, help="of the model and the page of progress (default: %(default)s)")
     add("--annotators", nargs="*", default=[], metavar="NAME", help="more people, each with a password of their own")
     add("--title", help="of the project (default: the name of --data_dir)")
-    add("--retrain_every", type=int, default=20, help="new labels before a model is fitted (default: %(default)s)")
     add("--queue", type=int, default=10, help="texts that wait in the tool, chosen already (default: %(default)s)")
-    add("--encoder", default="data/offline_encoder", help="a model's folder or name (default: %(default)s)")
-    add("--min_accuracy", type=float, default=0.5, help="of a model that shows its labels (default: %(default)s)")
-    strategy = "badge: unsure and different; margin: the closest calls; random (default: %(default)s)"
-    add("--strategy", choices=STRATEGIES, default=STRATEGIES[0], help=strategy)
-    add("--max_seq_length", type=int, default=128, help="tokens kept of a text (default: %(default)s)")
-    add("--seed", type=int, default=42, help="of all draws (default: %(default)s)")
     flags = parse_argv(parser, argv)
     problems = at_least(flags, retrain_every=1, queue=1, max_seq_length=3, port=1, model_port=1)
-    if not 0 <= flags.min_accuracy <= 1:
-        problems.append(f"--min_accuracy {flags.min_accuracy}: give a number from 0 to 1")
+    problems += min_accuracy_problems(flags)
     if flags.port == flags.model_port:
         problems.append(f"--port and --model_port {flags.port}: give two different ones")
     if problems:
@@ -89,16 +79,7 @@ def make_site(flags):
 def make_model(flags):
     """The server of deploy/annotation, not yet started."""
     command = [sys.executable, ROOT / "deploy" / "annotation" / "server.py", "--port", flags.model_port]
-    for name in (
-        "data_dir",
-        "work_dir",
-        "encoder",
-        "retrain_every",
-        "min_accuracy",
-        "strategy",
-        "max_seq_length",
-        "seed",
-    ):
+    for name in ("work_dir", *MODEL_FLAGS):
         command += [f"--{name}", getattr(flags, name)]
     return Service("the model's server", command, flags.work_dir / "model.log")
 
@@ -192,13 +173,16 @@ class Session:
             self.bar.write(progress_line(progress))
 
     def stop(self):
-        """Bring the last labels over, and end both."""
+        """Bring the last labels over, and end both; how far it was in the end, or None where nothing answers."""
+        progress = None
         with contextlib.suppress(ServiceError, UsageError):
             self.synchronise()
+            progress = self.ask("GET", "/progress")
         if self.bar is not None:
             self.bar.close()
         self.site.stop()
         self.model.stop()
+        return progress
 
 
 def progress_line(progress):
@@ -262,10 +246,7 @@ def main(argv=None):
         session.site.check()
         raise UsageError(f"{error}; see the logs in {flags.work_dir}") from None
     finally:
-        with contextlib.suppress(ServiceError, UsageError):
-            session.synchronise()
-            progress = session.ask("GET", "/progress")
-        session.stop()
+        progress = session.stop() or progress
     if progress:
         print("\n".join(farewell(flags, progress)))
 

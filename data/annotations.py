@@ -21,6 +21,9 @@ from utils import UsageError, shortened
 # Problems that are told at once; a file of another kind has one in every record.
 MAX_PROBLEMS = 20
 
+# What doccano calls the only file of a project with shared annotation, which does not say who gave which label.
+SHARED = "all"
+
 NEEDED = "this needs a text classification project"
 
 
@@ -56,7 +59,7 @@ def read_records(path, text_key=None, choice=None):
     """Read an export of doccano or Label Studio.
 
     Args:
-        path (Path): .jsonl or .json, or a .zip with one such file.
+        path (Path): .jsonl or .json, or a .zip with one such file, or with one of each annotator (see is_apart).
         text_key (str | None): the key of the text in Label Studio's data; None: to be found.
         choice (str | None): the name of the <Choices> that count where a project has several.
 
@@ -66,8 +69,9 @@ def read_records(path, text_key=None, choice=None):
     Raises:
         UsageError: not such a file, or, all at once, the records that are no text with labels.
     """
-    where, data = _read_export(Path(path))
-    values = list(parse_json(where, data))
+    files = _read_export(Path(path))
+    where = files[0][0] if len(files) == 1 else path
+    values = [item for place, data in files for item in parse_json(place, data)]
     project = find_project(where, [value for _, value in values], text_key, choice)
     records, problems = [], []
     for place, value in values:
@@ -93,20 +97,25 @@ def listed(problems):
     return "\n".join(problems[:MAX_PROBLEMS] + ([f"… and {more:,} more of this kind"] if more > 0 else []))
 
 
+def is_apart(names):
+    """Whether the files of a zip are annotators': doccano writes one each where they do not share the annotation."""
+    return len(names) > 1 and SHARED not in {Path(name).stem for name in names}
+
+
 def _read_export(path):
-    """The name for messages and the bytes of an export; a zip must have one file of records."""
+    """The name for messages and the bytes of each file of records of an export."""
     try:
         if not zipfile.is_zipfile(path):
-            return path, path.read_bytes()
+            return [(path, path.read_bytes())]
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.lower().endswith((".json", ".jsonl"))]
-            if len(names) != 1:
+            if len(names) != 1 and not is_apart(names):
                 found = " ".join(names) or "none"
                 raise UsageError(
-                    f"{path}: {len(names)} files of records ({found}); doccano writes one file an annotator unless "
-                    "they share the annotation: unpack it and give the one to use"
+                    f"{path}: {len(names)} files of records ({found}); doccano writes one file, or one an annotator "
+                    "where they do not share the annotation: unpack it and give the one to use"
                 )
-            return f"{path}:{names[0]}", archive.read(names[0])
+            return [(f"{path}:{name}", archive.read(name)) for name in names]
     except (OSError, zipfile.BadZipFile, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path}: cannot be read ({reason}); give an export of doccano or Label Studio") from None

@@ -11,7 +11,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.annotations import RecordError, label_of, listed, one_line, parse_json
+from data.annotations import SHARED, RecordError, label_of, listed, one_line, parse_json
 from data.label_studio import (
     LabelStudioError,
     find_project,
@@ -24,9 +24,6 @@ from utils import UsageError
 
 # Beside the annotators' files, doccano writes one of the texts that nobody has labelled.
 NOBODY = "unknown"
-
-# What it calls the only file of a project with shared annotation, which does not say who gave which label.
-SHARED = "all"
 
 
 @dataclass(frozen=True)
@@ -48,21 +45,23 @@ def read_votes(paths, text_key=None, choice=None):
 
     Returns:
         tuple[list[Vote], Counter]: the last label of each annotator for each text, in the order of the files; and
-        what is left out -> how often: several_labels.
+        what is to be told -> how often: several_labels, annotations that are left out; pre_annotated, records of
+        doccano's that were imported with a model's label, which is its importer's where nobody has changed it.
 
     Raises:
         UsageError: no such file, records that are none, no annotators' names, or fewer than two annotators.
     """
     files = [part for path in map(Path, paths) for part in _files_of(path)]
-    found, left_out, problems = {}, collections.Counter(), []
+    found, told, problems = {}, collections.Counter(), []
     for where, name, data in files:
         values = list(parse_json(where, data))
         project = find_project(where, [value for _, value in values], text_key, choice)
         for place, value in values:
+            told["pre_annotated"] += _is_pre_annotated(value)
             try:
                 for annotator, text, label in _votes_of(value, project, name):
                     if isinstance(label, tuple):
-                        left_out["several_labels"] += 1
+                        told["several_labels"] += 1
                     elif label is not None:
                         found[annotator, text] = Vote(place, annotator, text, label)
             except (RecordError, LabelStudioError) as error:
@@ -76,7 +75,20 @@ def read_votes(paths, text_key=None, choice=None):
             f"{paths[0]}: {who} has labelled texts in it; agreement takes two annotators (doccano: a project without "
             "shared annotation; Label Studio: JSON with several annotations a task)"
         )
-    return list(found.values()), left_out
+    return list(found.values()), +told
+
+
+def names_annotators(path, text_key=None, choice=None):
+    """Whether an export says who gave which label, of at least two people who gave each text one."""
+    try:
+        return not read_votes([path], text_key, choice)[1]["several_labels"]
+    except UsageError:
+        return False
+
+
+def _is_pre_annotated(value):
+    """Whether a record of doccano's has the score that doccano.py imported it with."""
+    return isinstance(value, dict) and not is_task(value) and not is_minimal(value) and bool(value.get("score"))
 
 
 def _files_of(path):

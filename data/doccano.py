@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 from core.arguments import boolean, parse_argv
 from core.encodings import describe_encoding
 from data.annotations import listed, merge_copies, not_in, one_line, read_records
+from data.annotators import names_annotators
 from data.label_studio import make_interface, make_tasks
 from data.near_duplicates import check_threshold
 from data.splitting import PART_FILES, check_splits, write_parts
@@ -66,8 +67,10 @@ def convert(args):
     unlabelled = [record.text for record in records if record.label is None]
     labels = read_labels(args.label_file) if args.label_file else list(dict.fromkeys(r.label for r in labelled))
     label2id = {label: index for index, label in enumerate(labels)}
-    # Of very few texts, or of many, it is not one annotator's mistake, but the project's.
-    if conflicts and (len(labels) < 2 or len(conflicts) > max(FEW_CONFLICTS, (len(records) + len(conflicts)) / 10)):
+    # Of very few texts, or of many, it is not one annotator's mistake, but the project's, unless there are several.
+    apart = bool(conflicts) and names_annotators(args.doccano_file, args.text_key, args.choice)
+    many = len(conflicts) > max(FEW_CONFLICTS, (len(records) + len(conflicts)) / 10)
+    if conflicts and (len(labels) < 2 or (many and not apart)):
         raise UsageError(listed(list(conflicts.values())))
     unknown = [
         f"{record.place}: {not_in(args.label_file, record)}" for record in labelled if record.label not in label2id
@@ -96,6 +99,8 @@ def convert(args):
         print(
             f"{len(conflicts):,} texts set aside in {args.save_dir / 'conflicts.txt'}: decide, and --merge_into them"
         )
+        if apart:
+            print(f"for deciding: python data/agreement.py --doccano_file {shlex.quote(str(args.doccano_file))}")
     print_check(args.save_dir)
     return 1 if conflicts else 0
 

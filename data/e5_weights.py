@@ -48,7 +48,9 @@ class SourceModel:
         (blob_bytes,) = struct.unpack_from("<Q", self.data, 64)
         position = 72
         offsets = struct.unpack_from(f"<{pieces + 1}I", self.data, position)
-        position += 4 * (pieces + 1) + 4 * pieces
+        position += 4 * (pieces + 1)
+        self.scores = struct.unpack_from(f"<{pieces}f", self.data, position)
+        position += 4 * pieces
         blob = self.data[position : position + blob_bytes]
         self.pieces = [blob[start:end].decode("utf-8") for start, end in zip(offsets, offsets[1:])]
         position += blob_bytes
@@ -79,6 +81,11 @@ class SourceModel:
         scales = rows[:, :2].copy().view("<f2").astype(np.float32)
         nibbles = np.concatenate([rows[:, 2:] & 15, rows[:, 2:] >> 4], axis=1).astype(np.float32)
         return ((nibbles - 8) * scales).reshape(shape)
+
+
+def special_ids(source):
+    """The source's rows of SPECIAL_TOKENS. Its <mask> is the last of its pieces; rows behind it belong to no piece."""
+    return [source.pad, source.bos, source.eos, source.unk, len(source.pieces) - 1]
 
 
 def build_vocab(pieces, special_ids):

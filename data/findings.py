@@ -35,7 +35,7 @@ from data.reading import (
     character_classes,
     foreign_scripts,
 )
-from data.suspicions import look_at_file, look_at_format, look_at_labels, look_at_scripts
+from data.suspicions import build_command, look_at_file, look_at_format, look_at_labels, look_at_scripts
 from data.tokens import HISTOGRAM_BINS, HISTOGRAM_TOP
 from utils import UsageError, example_problem, parse_example, parse_labels, shortened
 
@@ -164,7 +164,7 @@ class Check:
         look_at_labels(self.findings, self.inputs, self.labels)
         self.unknown = self.count_unknown()
         if self.unknown is None:
-            look_at_scripts(self.findings, self.scripts, self.letters)
+            look_at_scripts(self.findings, self.inputs, self.scripts, self.letters)
         self.fill_in_texts()
 
     # ---------------------------------------------------------------- files
@@ -343,6 +343,7 @@ class Check:
         if found["share"] > NOTABLE:
             scripts = ", ".join(f"{name} {share:.0%}" for name, share in found["by_script"].items())
             message = f"{found['share']:.1%} of all tokens; {scripts}; characters: {' '.join(found['characters'])}"
+            message += f"; for an encoder of these texts: {build_command(self.inputs)}"
             kind = "unreadable_data" if found["share"] >= UNUSABLE else "unknown_tokens"
             self.findings.add(kind, "train", 0, message, "")
         return found

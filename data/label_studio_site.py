@@ -13,8 +13,8 @@ import urllib.parse
 import urllib.request
 
 from data.label_studio import LabelStudioError, find_project, labels_of_task, make_interface
-from data.local_services import Service, ServiceError, ask, refuse_taken_port
-from utils import UsageError, read_json, staged_files, write_json
+from data.local_services import Service, ServiceError, ask, refuse_taken_port, write_private
+from utils import UsageError, read_json
 
 ADMIN = "admin@annotation.local"
 LOGIN_FILE, LOG_FILE, DATA_FOLDER = "label_studio_login.json", "label_studio.log", "label_studio"
@@ -76,9 +76,7 @@ class LabelStudioSite:
         self.user, self.password = self.login["user"], self.login["password"]
 
     def _keep_login(self):
-        with staged_files(self.folder) as stage:
-            (stage / LOGIN_FILE).touch(mode=0o600)
-            write_json(stage / LOGIN_FILE, self.login)
+        write_private(self.folder, LOGIN_FILE, self.login)
 
     # ------------------------------------------------------------------------------------------------- the process
 
@@ -226,14 +224,17 @@ class LabelStudioSite:
     def people(self):
         """The number of a person, as webhooks tell it -> the name in `annotations`."""
         if len(self._people) < 1 + len(self.login["people"]):
-            self._people = {row["id"]: row["email"] for row in self._call("GET", "/api/users/")}
+            self._read_people()
         return {str(number): name for number, name in self._people.items()}
 
     def _person(self, number):
         number = number.get("id") if isinstance(number, dict) else number
         if number not in self._people:
-            self._people = {row["id"]: row["email"] for row in self._call("GET", "/api/users/")}
+            self._read_people()
         return self._people.get(number, str(number))
+
+    def _read_people(self):
+        self._people = {row["id"]: row["email"] for row in self._call("GET", "/api/users/")}
 
     # -------------------------------------------------------------------------------------------------- the people
 
@@ -263,7 +264,8 @@ class LabelStudioSite:
         form.update(elaborate="", allow_newsletters="false", how_find_us="")
         request = urllib.request.Request(address, urllib.parse.urlencode(form).encode(), {"Referer": address})
         opener.open(request, timeout=REQUEST_SECONDS).read()
-        if user not in {row["email"] for row in self._call("GET", "/api/users/")}:
+        self._read_people()
+        if user not in self._people.values():
             raise UsageError(f"--annotators {name}: Label Studio did not take {user}; choose another name")
         self.login["people"][user] = password
         self._keep_login()

@@ -3,12 +3,12 @@
 Nothing here says the key or the address: neither messages nor what is written to a disk has them.
 """
 
-import random
 import threading
 import time
 
 import requests
 
+from core.waits import pause_before
 from utils import UsageError, shortened
 
 # Answers that another try may change; 408 and 409 are how some gateways say so.
@@ -175,10 +175,7 @@ class Endpoint:
         return f"--base_url: it answers {response.status_code}: {hints.get(response.status_code, said or 'no reason')}"
 
     def _pause_before(self, attempt, response):
-        wish = response.headers.get("Retry-After", "") if response is not None else ""
-        pause = float(wish) if wish.replace(".", "", 1).isdigit() else self.pause * 2**attempt
-        # Requests that were refused together shall not come back together.
-        return min(pause, LONGEST_PAUSE) * random.uniform(1, 1.25)
+        return pause_before(attempt + 1, response, self.pause, LONGEST_PAUSE)
 
 
 def text_of(content):

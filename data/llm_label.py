@@ -24,6 +24,7 @@ import argparse
 import concurrent.futures
 import hashlib
 import json
+import math
 import os
 import random
 import sys
@@ -37,6 +38,7 @@ from core.confusions import wilson
 from core.locks import locked_folder
 from core.origins import ORIGINS_FILE
 from core.progress import progress_bar
+from data.agreement_measures import kappa_of
 from data.llm_endpoint import Budget, Endpoint, OutOfBudget, Rate
 from data.llm_prompts import WORDS, messages_for, parse_answer, system_prompt
 from utils import (
@@ -239,15 +241,8 @@ def measure(found, truth, labels, min_accuracy):
     """
     answered = [(one[0] == true, one[1]) for one, true in zip(found, truth) if one]
     right = sum(is_right for is_right, _ in answered)
-    expected = (
-        sum(
-            sum(one is not None and one[0] == class_id for one in found) * truth.count(class_id)
-            for class_id in range(len(labels))
-        )
-        / len(truth) ** 2
-    )
     share = right / len(truth)
-    steps = []
+    kappa, steps = kappa_of([one[0] if one else None for one in found], truth), []
     for least in sorted({sure for _, sure in answered}):
         above = [is_right for is_right, sure in answered if sure >= least]
         low, high = wilson(sum(above), len(above))
@@ -260,7 +255,8 @@ def measure(found, truth, labels, min_accuracy):
         "without_answer": len(truth) - len(answered),
         "accuracy": share,
         "interval": list(wilson(right, len(truth))),
-        "kappa": (share - expected) / (1 - expected) if expected < 1 else 1.0,
+        # It cannot be told where all have one label, and the same.
+        "kappa": 1.0 if math.isnan(kappa) else kappa,
         "labels": {label: by_label(found, truth, class_id) for class_id, label in enumerate(labels)},
         "steps": steps,
         "threshold": good[0]["threshold"] if good else None,

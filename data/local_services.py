@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 
-from utils import UsageError
+from utils import UsageError, staged_files, write_json
 
 STOP_SECONDS, TAIL_LINES = 20, 8
 
@@ -31,6 +31,13 @@ def refuse_taken_port(port, flag):
             raise UsageError(
                 f"{flag} {port}: something listens there already; stop it, or choose another port"
             ) from None
+
+
+def write_private(folder, name, content):
+    """Write a JSON file that nobody else may read, not even for a moment."""
+    with staged_files(folder) as stage:
+        (stage / name).touch(mode=0o600, exist_ok=False)
+        write_json(stage / name, content)
 
 
 def die_with_parent():

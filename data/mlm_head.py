@@ -16,15 +16,12 @@ from paddlenlp.transformers import ErnieForMaskedLM
 from core.loading import load_config_and_tokenizer, load_weights, max_positions
 from core.masked_words import (
     HEAD_BATCH_SIZE,
-    collect_states,
-    count_tokens,
-    measure,
-    report,
+    learn_masked_words,
     split_texts,
-    start_head,
     states_at,
     train_on,
 )
+from data.encoder_card import copy_readme
 from utils import UsageError, staged_files
 
 LEARNING_RATES = {"head": 1e-3, "all": 2e-4}
@@ -89,26 +86,20 @@ def add_head(encoder, texts, output_dir, train="head", epochs=None, learning_rat
     paddle.seed(seed)
     model, tokenizer, positions = load_encoder(encoder)
     trained, held_out = split_texts(texts, tokenizer, min(max_length, positions), seed)
-    counts = count_tokens(trained, model.config.vocab_size)
-    states, targets = collect_states(model, trained, 1, "states at masked places")
-    start_head(model, states, targets, counts)
-    results = {"start": measure(model, held_out, counts)}
-    print(
-        f"{len(trained.features):,} texts to train on, {len(held_out.features):,} held out, in which "
-        f"{results['start']['places']:,} tokens are masked; the most frequent token of all is "
-        f"{results['start']['floor']:.1%} of these"
-    )
-    report("linear head", results["start"])
-    if train == "head":
-        steps = epochs * math.ceil(len(targets) / HEAD_BATCH_SIZE)
-        batches = head_batches(states, targets, epochs, seed)
-        train_on(model, model.cls.parameters(), batches, steps, learning_rate, "head")
-    else:
-        batches = encoder_batches(model, trained, epochs)
-        train_on(model, model.parameters(), batches, epochs * len(trained), learning_rate, "encoder and head")
-    results["end"] = measure(model, held_out, counts)
-    report("trained", results["end"])
+
+    def learn(started, _):
+        if train == "head":
+            steps = epochs * math.ceil(len(started[1]) / HEAD_BATCH_SIZE)
+            batches = head_batches(*started, epochs, seed)
+            train_on(model, model.cls.parameters(), batches, steps, learning_rate, "head")
+        else:
+            batches = encoder_batches(model, trained, epochs)
+            train_on(model, model.parameters(), batches, epochs * len(trained), learning_rate, "encoder and head")
+
+    told = "", "linear head", "trained"
+    start, end = learn_masked_words(model, trained, held_out, learn, start_from=trained, told=told)
     with staged_files(output_dir) as folder:
         tokenizer.save_pretrained(str(folder))
         model.save_pretrained(str(folder))
-    return results
+        copy_readme(encoder, folder, output_dir)
+    return {"start": start, "end": end}

@@ -1,5 +1,7 @@
 """What files and labels look like that train.py takes, and would learn nothing from: see core/columns.py."""
 
+import shlex
+
 from core.any_file import other_format
 from core.label_names import integer, names_beside
 from data.reading import foreign_scripts
@@ -59,11 +61,22 @@ def look_at_labels(findings, inputs, labels):
     findings.add("label_ids", "label", 0, f"{message}: {hint}")
 
 
-def look_at_scripts(findings, counts, letters):
+def build_command(inputs):
+    """The command that builds an encoder whose vocabulary comes from the texts of a check.
+
+    Args:
+        inputs (data.inputs.Inputs): the files.
+    """
+    names = [name for name in ("train", "dev", "data") if inputs.is_file(name)]
+    return shlex.join(["python", "data/build_encoder.py", "--texts", *(str(inputs.path(name)) for name in names)])
+
+
+def look_at_scripts(findings, inputs, counts, letters):
     """Find scripts that the offline encoder does not have.
 
     Args:
         findings (Findings): to be added to.
+        inputs (data.inputs.Inputs): the files.
         counts (np.ndarray): int [scripts + 1], characters of each of foreign_scripts(), behind those of none.
         letters (int): all letters and digits.
     """
@@ -72,4 +85,5 @@ def look_at_scripts(findings, counts, letters):
     if total >= FOREIGN * max(1, letters) and total:
         shares = sorted(((count / max(letters, total), name) for count, name in zip(counts[1:], names)), reverse=True)
         shown = ", ".join(f"{name} {share:.0%}" for share, name in shares if share >= 0.005)
-        findings.add("foreign_script", "train", 0, f"{shown} of the letters", "")
+        message = f"{shown} of the letters; for an encoder of these texts: {build_command(inputs)}"
+        findings.add("foreign_script", "train", 0, message, "")

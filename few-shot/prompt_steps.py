@@ -9,15 +9,16 @@ from scipy.special import softmax
 
 from core.arguments import load_module
 from core.batches import TextDataset
-from core.checkpoints import EXPORT_FILE, read_run_file
+from core.checkpoints import read_run_file
 from core.encoders import make_encoder
-from core.export import parity_table, verify_export
 from core.label_paths import SEPARATOR_KEY, LabelPaths, level_metrics, stored_separator, with_levels
-from core.model_card import Card, base_model, data_sizes, decided_by_dev, dev_scores, training_flags, write_cards
+from core.model_card import data_sizes
 from core.pipeline import confidence_facts
+from core.same_answers import parity_table, verify_export
+from core.trained_card import describe_trained
 from core.trainer import ResumableEarlyStopping, compute_metrics
 from core.vocabulary import UnknownWatch
-from utils import UsageError, evaluation_report, prediction_lines, read_json, write_lines
+from utils import UsageError, evaluation_report, prediction_lines, write_lines
 
 few_shot = load_module("few_shot_utils", Path(__file__).with_name("utils.py"))
 
@@ -160,27 +161,5 @@ def export(trainer, run):
         rows = verify_export(folder, dev, expected, few_shot.PromptPredictor, formats)
         for line in parity_table(rows):
             logger.info(line)
-    describe_export(trainer, run, folder, expected, rows)
-
-
-def describe_export(trainer, run, folder, logits, rows):
-    """Write the model card of a finished export; arguments as of core.pipeline.describe_export."""
-    data, stored = run.data, read_run_file(run.trained or run.args.output_dir)
-    fingerprint, scores = stored.get("fingerprint") or {}, None
-    if logits is not None and len(logits):
-        truth = [feature["labels"] for feature in trainer.eval_dataset.features]
-        scores = dev_scores(data.labels, truth, logits, run.args.seed)
-    given = data_sizes(data.labels, train=data.train, dev=data.dev or data.export_dev)
-    card = Card(
-        labels=data.labels,
-        content=read_json(folder / EXPORT_FILE),
-        sizes={**(stored.get("data") or {}), **given},
-        flags=training_flags(fingerprint, "PromptTuningArguments") if fingerprint else [],
-        trained=bool(fingerprint),
-        base=base_model(run.trained or run.args.output_dir, fingerprint),
-        by_dev=decided_by_dev(fingerprint),
-        scores=scores,
-        why_no_scores=data.why_no_dev or "no dev data, or several processes",
-        rows=rows,
-    )
-    write_cards(folder, card, logger.warning)
+    model, arguments = Path(run.trained or run.args.output_dir), "PromptTuningArguments"
+    describe_trained(folder, trainer, run, model, expected, rows, logger.warning, arguments)

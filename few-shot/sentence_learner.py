@@ -14,12 +14,13 @@ from core.batches import TextDataset
 from core.calibration import MIN_SAMPLES, calibration_line, export_facts, without_calibration
 from core.checkpoints import EXPORT_FILE, MODEL_WEIGHTS, weights_digest
 from core.encoders import make_encoder, pad_batch, run_sorted
-from core.export import export_classifier, parity_table, verify_export
+from core.export import export_classifier
 from core.label_paths import SEPARATOR, LabelPaths, separator_facts
 from core.loading import load_config_and_tokenizer, load_weights, max_positions, uses_token_types
 from core.model_card import Card, base_model, data_sizes, dev_scores, told_flags, write_cards
 from core.pooling import PooledEncoder
 from core.progress import progress_bar
+from core.same_answers import parity_table, verify_export
 from core.trainer import adamw
 from core.vocabulary import UnknownWatch
 from utils import UsageError, read_json

@@ -43,6 +43,7 @@ from core.arguments import (
 from core.checkpoints import read_model_config, read_run_file, run_fingerprint, starting_weights
 from core.checks import dev_at_hand
 from core.label_paths import SEPARATOR, separator_problems, stored_separator
+from core.run_flags import StoppingArguments
 from utils import UsageError, exit_on_usage_error, read_examples, read_json, read_label_words, read_texts
 
 DEFAULTS = {"output_dir": "./checkpoints/"}
@@ -56,7 +57,7 @@ ATTRIBUTES.update(encoder=str, truncate=bool)
 
 
 @dataclass
-class DataArguments:
+class DataArguments(StoppingArguments):
     """Where the data is, and the prompt."""
 
     data_dir: str = field(
@@ -78,16 +79,6 @@ class DataArguments:
         metadata={
             "help": "Between the parts of labels that are paths, such as illness##cold: reports have each level, and "
             f"the export keeps it. None means the model's own, which is {SEPARATOR} for a new one."
-        },
-    )
-    early_stopping: bool = field(default=False, metadata={"help": "Stop when the metric no longer improves."})
-    early_stopping_patience: int = field(
-        default=4, metadata={"help": "Stop after this many evaluations without progress."}
-    )
-    keep_optimizer: bool = field(
-        default=False,
-        metadata={
-            "help": "Keep the optimizer states, twice the model's size, in the checkpoints of a finished training."
         },
     )
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from core.arguments import at_least, require_packages
+from retrieval_based.utils.config import Graph
 from retrieval_based.utils.hnsw_util import HnswIndex
 from utils import UsageError
 
@@ -52,7 +53,7 @@ def search_corpus(embedder, corpus, queries, args, progress=None):
         return embedder.vectors(texts, args.batch_size, None if progress is None else f"{progress}{what}")
 
     room = max(args.hnsw_max_elements or 0, len(corpus.texts))
-    graph = {"m": args.hnsw_m, "ef_construction": args.hnsw_ef, "ef": args.hnsw_ef, "max_elements": room}
-    index = HnswIndex(None, embedder.dim, "in memory", **graph)
+    graph = Graph(args.hnsw_m, args.hnsw_ef, args.hnsw_ef)
+    index = HnswIndex(None, embedder.dim, "in memory", graph, room)
     index.upsert(corpus.texts, corpus.labels, vectors(corpus.texts, "corpus"))
     return index.search(vectors(queries, "queries"), min(args.recall_num, len(index)))

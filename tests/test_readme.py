@@ -51,7 +51,7 @@ PRODUCED = set(
     """all.txt again.jsonl answers.jsonl aug.txt bad_case.txt changed.txt class.txt classes.tsv config.json
     confusion_matrix.png corpus.tsv corrected.jsonl coverage.png doccano.jsonl dual_encoder.json evaluate.html
     export.json id2label.json
-    labels.txt levels.json model.py new.txt other.txt pairs.txt parity.json predictions.txt raw.txt
+    labels.jsonl labels.txt levels.json model.py new.txt other.txt pairs.txt parity.json predictions.txt raw.txt
     reliability.png report.html report.json result.jsonl sent_interpret.txt
     special_tokens_map.json sparse.txt support.txt template_config.json test.txt test_results.json to_annotate.jsonl
     tokenizer.json tokenizer_config.json train_dirty.txt train_dirty_rest.txt verbalizer_config.json vocab.txt

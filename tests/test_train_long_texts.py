@@ -74,6 +74,12 @@ def test_the_only_telling_tokens_are_at_the_end(windows, long_data, start, tmp_p
     assert len(set(found["truncate"])) == 1  # it sees noise alone
     for answer in answers:
         assert answer.window == {"number": 2, "of": 2, "start": len(asked[0]) - 30, "end": len(asked[0])}
+    (tmp_path / "asked.txt").write_text("".join(f"{text}\n" for text in asked), encoding="utf-8")
+    given = ["--test_path", str(tmp_path / "asked.txt"), "--predict_path", str(tmp_path / "answers.csv")]
+    train.main(["--do_predict", "--model_name_or_path", str(windows), "--device", "cpu", *given])
+    header, *rows = (tmp_path / "answers.csv").read_text(encoding="utf-8-sig").splitlines()
+    assert header == "text,label,score,window,window_of,window_start,window_end"
+    assert all(row.endswith(f",2,2,{len(asked[0]) - 30},{len(asked[0])}") for row in rows) and len(rows) == len(asked)
     export = json.loads((tmp_path / "head_tail" / "export" / "export.json").read_text())
     assert export["long_text"] == {"way": "head_tail", "head": 8, "taskflow": "reads the first 32 tokens alone"}
     plain = tmp_path / "truncate"

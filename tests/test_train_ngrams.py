@@ -89,7 +89,7 @@ def test_a_training_that_begins_from_it(towers, tmp_path):
 def test_ernie_m(tiny_ernie_m, data_dir, tmp_path):
     """Whose tokens are SentencePiece's, and whose inputs are the ids alone."""
     out = tmp_path / "out"
-    more = "--recipe strong --do_eval --do_export --export_type onnx --num_train_epochs 1"
+    more = "--ngram_features True --rdrop_alpha 1.0 --do_eval --do_export --export_type onnx --num_train_epochs 1"
     train.main(short(data_dir, tiny_ernie_m, out, more))
     rows = json.loads((out / "export" / "export.json").read_text())["metrics"]["dev"]
     assert {row["format"] for row in rows} >= {"paddle", "onnx"}

@@ -3,6 +3,7 @@
 It answers requests for its own address alone, and none that a browser sends for another site's page.
 """
 
+import asyncio
 import contextlib
 import logging
 from pathlib import Path
@@ -160,7 +161,7 @@ def create_app(loop, hosts=()):
         if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
             raise HTTPException(422, "tasks: a list of tasks is needed")
         texts = [str((task.get("data") or {}).get(config.key) or "") for task in tasks]
-        version, found = loop.version_name, await in_thread(loop.suggest, texts)
+        version, found = loop.version_name, await asyncio.to_thread(loop.suggest, texts)
         # An empty list is no prediction; one without a result would be kept, and shown as an answer.
         return {"results": [[] if one is None else prediction(*one, version, config) for one in found]}
 
@@ -194,11 +195,11 @@ def create_app(loop, hosts=()):
                 event = (*places[annotation["id"]], None)
             if event:
                 places[annotation.get("id")] = event[:2]
-                await in_thread(loop.record, [event])
+                await asyncio.to_thread(loop.record, [event])
         elif action == "ANNOTATIONS_DELETED":
             some = [row for row in body.get("annotations") or () if isinstance(row, dict)]
             gone = [places.pop(row.get("id")) for row in some if row.get("id") in places]
-            await in_thread(loop.record, [(*place, None) for place in gone])
+            await asyncio.to_thread(loop.record, [(*place, None) for place in gone])
         elif action == "START_TRAINING":
             loop.train()
         return {"status": "ok"}
@@ -243,10 +244,3 @@ def annotator_of(annotation, people):
     by = annotation.get("completed_by")
     by = by.get("email") or by.get("id") if isinstance(by, dict) else by
     return name.split()[-1] if name else people.get(str(by), str(by if by is not None else "somebody"))
-
-
-async def in_thread(function, *args):
-    """Run what waits for a model or the disk beside the event loop."""
-    import asyncio
-
-    return await asyncio.to_thread(function, *args)

@@ -108,22 +108,28 @@ class Journal:
 
     def agreed(self):
         """Text -> label where the annotators agree, or most of them do: dict[str, str]."""
-        return {text: label for text, label, _ in self._decided() if label is not None}
+        return self.decided()[0]
 
     def disputed(self):
         """Text -> its labels, annotator -> label, where as many are for one as for another."""
-        return {text: some for text, label, some in self._decided() if label is None}
+        return self.decided()[1]
+
+    def decided(self):
+        """What `agreed` and `disputed` give, of one moment."""
+        agreed, disputed = {}, {}
+        with self._mutex:
+            for text, some in self.labels.items():
+                (label, count), *others = Counter(some.values()).most_common(2)
+                if others and others[0][1] == count:
+                    disputed[text] = dict(some)
+                else:
+                    agreed[text] = label
+        return agreed, disputed
 
     def annotators(self):
         """Annotator -> number of labels."""
         with self._mutex:
             return dict(Counter(name for some in self.labels.values() for name in some))
-
-    def _decided(self):
-        with self._mutex:
-            for text, some in list(self.labels.items()):
-                (label, count), *others = Counter(some.values()).most_common(2)
-                yield text, None if others and others[0][1] == count else label, dict(some)
 
     def close(self):
         """Let others have the folder."""

@@ -4,10 +4,12 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
+from core.confusions import wilson
 from core.learning_curve import outlook
 from core.quick_model import MOST_UNLABELLED, Fit
 from core.selection import badge, smallest_margins
@@ -17,7 +19,6 @@ from utils import UsageError, read_json, staged_files, write_json, write_lines
 
 logger = logging.getLogger("annotation")
 
-STRATEGIES = ("badge", "margin", "random")
 # Texts that are put in order by one model, and those among which they are chosen.
 ORDERED, CANDIDATES = 200, 4000
 # Vectors that must be there before the first texts are chosen.
@@ -26,6 +27,8 @@ STATE_FILE, GIVEN_FILE = "state.json", "given.txt"
 # What people gave, for the user: text<Tab>label, and the same as doccano's export for doccano.py --merge_into.
 LABELLED_FILE, EXPORT_FILE = "labelled.txt", "annotated.jsonl"
 CLOCK = 0.2
+# Of a 90 % interval.
+Z_90 = 1.645
 
 
 def choose(model, texts, number, strategy, seed):
@@ -35,7 +38,7 @@ def choose(model, texts, number, strategy, seed):
         model (core.quick_model.QuickModel): of the labels so far.
         texts (core.quick_model.Texts): candidates.
         number (int): of rows.
-        strategy (str): of STRATEGIES.
+        strategy (str): of deploy.annotation.flags.STRATEGIES.
         seed (int): of draws.
     """
     number = min(number, len(texts.token_ids))
@@ -150,22 +153,30 @@ class Loop:
         """Whether the model in service is known to be good enough to show what it thinks."""
         return self.accuracy is not None and self.accuracy >= self.settings.min_accuracy
 
-    def labelled(self):
-        """Text -> class id of all that a model may be fitted on: train.txt, and what people agree on."""
+    def labelled(self, agreed=None):
+        """Text -> class id of all that a model may be fitted on: train.txt, and what people agree on.
+
+        Args:
+            agreed (dict | None): of the journal, where it is at hand.
+        """
+        agreed = self.journal.agreed() if agreed is None else agreed
         ids = {label: index for index, label in enumerate(self.pool.labels)}
         found = dict(self.pool.train)
-        for text, label in self.journal.agreed().items():
+        for text, label in agreed.items():
             if label in ids and text not in self.pool.dev and text not in self.pool.test:
                 found.setdefault(text, ids[label])
         return found
 
     def progress(self):
         """What a person wants to know, as JSON can hold it."""
-        labelled, agreed, disputed = self.labelled(), self.journal.agreed(), self.journal.disputed()
+        agreed, disputed = self.journal.decided()
+        labelled, by_label = self.labelled(agreed), Counter(agreed.values())
         done = {*agreed, *disputed}
         with self._mutex:
             open_texts = sum(text not in done for text in self.given)
-        low, high = wilson(self.accuracy, self.judged) if self.accuracy is not None else (None, None)
+        low = high = None
+        if self.accuracy is not None:
+            low, high = wilson(round(self.accuracy * self.judged), self.judged, Z_90)
         return {
             "state": self.state,
             "problem": self.problem,
@@ -179,7 +190,7 @@ class Loop:
             "open": open_texts,
             "in_train": len(self.pool.train),
             "annotators": self.journal.annotators(),
-            "by_label": [sum(label == name for label in agreed.values()) for name in self.pool.labels],
+            "by_label": [by_label[name] for name in self.pool.labels],
             "version": self.version_name if self.ready else None,
             "accuracy": self.accuracy,
             "accuracy_low": low,
@@ -311,17 +322,9 @@ class Loop:
 
     def write_labels(self):
         """Write labelled.txt and annotated.jsonl: all labels that people gave, each file in one move."""
-        agreed, disputed = self.journal.agreed(), self.journal.disputed()
+        agreed, disputed = self.journal.decided()
         rows = [{"text": text, "label": [label]} for text, label in agreed.items()]
         rows += [{"text": text, "label": list(dict.fromkeys(some.values()))} for text, some in disputed.items()]
         lines = [f"{text}\t{label}" for text, label in agreed.items()]
         files = {LABELLED_FILE: lines, EXPORT_FILE: [json.dumps(row, ensure_ascii=False) for row in rows]}
         write_lines(self.folder, files, "--work_dir")
-
-
-def wilson(share, number):
-    """The 90 % interval of a share of `number` draws (Wilson 1927): (low, high)."""
-    z = 1.645
-    center = (share + z * z / (2 * number)) / (1 + z * z / number)
-    half = z * (share * (1 - share) / number + z * z / (4 * number * number)) ** 0.5 / (1 + z * z / number)
-    return max(0.0, center - half), min(1.0, center + half)

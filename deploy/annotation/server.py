@@ -26,10 +26,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
 from core.arguments import at_least, parse_argv, require_packages
+from deploy.annotation.flags import add_model_flags, min_accuracy_problems
 from deploy.annotation.pool import read_pool
 from utils import UsageError, exit_on_usage_error
-
-STRATEGIES = ("badge", "margin", "random")
 
 
 def parse_flags(argv):
@@ -40,24 +39,14 @@ def parse_flags(argv):
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add(
-        "--data_dir", type=Path, required=True, help="label.txt and data.txt; train.txt, dev.txt, test.txt if you have"
-    )
+    add_model_flags(parser)
     add("--work_dir", type=Path, help="for labels, vectors and state (default: <data_dir>/annotation)")
-    add("--encoder", default="data/offline_encoder", help="a model's folder or name (default: %(default)s)")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=9090, help="(default: %(default)s)")
     add("--allowed_host", nargs="*", default=[], help="other names that the server may be asked by")
-    add("--retrain_every", type=int, default=20, help="new labels before a model is fitted (default: %(default)s)")
-    add("--min_accuracy", type=float, default=0.5, help="of a model that shows its labels (default: %(default)s)")
-    strategy = "badge: unsure and different; margin: the closest calls; random (default: %(default)s)"
-    add("--strategy", choices=STRATEGIES, default=STRATEGIES[0], help=strategy)
-    add("--max_seq_length", type=int, default=128, help="tokens kept of a text (default: %(default)s)")
-    add("--seed", type=int, default=42, help="of all draws (default: %(default)s)")
     flags = parse_argv(parser, argv)
     problems = at_least(flags, retrain_every=1, max_seq_length=3, port=1)
-    if not 0 <= flags.min_accuracy <= 1:
-        problems.append(f"--min_accuracy {flags.min_accuracy}: give a number from 0 to 1")
+    problems += min_accuracy_problems(flags)
     if problems:
         raise UsageError("\n".join(problems))
     flags.work_dir = flags.work_dir or flags.data_dir / "annotation"

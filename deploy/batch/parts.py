@@ -10,7 +10,6 @@ import io
 import json
 import os
 import posixpath
-from pathlib import Path
 from typing import NamedTuple
 
 import fsspec
@@ -18,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from core.batch_output import arrow_type
+from core.durable import write_durably
 from utils import UsageError
 
 KINDS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl"}
@@ -314,8 +315,7 @@ def encode_parquet(part, rows, results):
     elif part.kind == "jsonl":
         table = pa.Table.from_pylist(rows.kept)
     for name, values in results.items():
-        is_number = name.startswith("score") or "_score" in name
-        table = table.append_column(name, pa.array(values, pa.float64() if is_number else pa.string()))
+        table = table.append_column(name, pa.array(values, arrow_type(name)))
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
@@ -328,9 +328,4 @@ def write_file(path, content):
         system.pipe_file(inside, content)  # an object store shows an object when all of it is there
         return
     os.makedirs(os.path.dirname(inside), exist_ok=True)
-    new = Path(f"{inside}.{os.getpid()}.writing")
-    with new.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, inside)
+    write_durably(inside, lambda path: path.write_bytes(content), f".{os.getpid()}")

@@ -23,7 +23,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 from core.arguments import at_least, parse_argv
 from core.batch_run import PART_ROWS, Prediction, Wanted, cleaning_for, confidence
+from core.checkpoints import EXPORT_FILE, STUDENT_FORMATS
 from core.encodings import codec_of
+from core.long_text_flags import reads_windows
 from core.samples import CLEANING, Wishes
 from core.tables import Reading, add_reading_flags
 from utils import UsageError, exit_on_usage_error, read_json
@@ -92,6 +94,8 @@ def main(argv=None):
     flags = parse_flags(argv)
     least, labels = confidence(flags.min_confidence), labels_of(flags.model_dir)
     top_k, shown = min(flags.top_k, len(labels)), ("prefix", "overwrite", "part_rows")
+    is_staged = flags.format in STUDENT_FORMATS
+    has_windows = not is_staged and reads_windows(read_json(flags.model_dir / EXPORT_FILE))
     wanted = Wanted(
         flags.input,
         flags.output,
@@ -99,11 +103,13 @@ def main(argv=None):
         wishes_of(flags),
         top_k,
         least,
+        has_windows=has_windows,
         **{name: getattr(flags, name) for name in shown},
     )
     prediction = Prediction(wanted)
 
-    from core.batch_workers import Job, make_workers
+    from core.batch_answers import Job
+    from core.batch_workers import make_workers
     from core.cpu import usable_cores
     from core.predictor import ONNX_FORMATS, available_formats
 
@@ -115,7 +121,9 @@ def main(argv=None):
     threads = flags.threads or max(1, usable_cores() // workers)
     # In one process on CPU cores, texts are shared out among threads, and not the work on one of them.
     is_shared = workers == 1 and format in ONNX_FORMATS and flags.device == "cpu"
-    job = Job(str(flags.model_dir), format, 1 if is_shared else threads, flags.batch_size, top_k, least, flags.device)
+    one = 1 if is_shared else threads
+    asked = {"top_k": top_k, "min_confidence": least, "has_windows": has_windows}
+    job = Job(str(flags.model_dir), format, one, flags.batch_size, device=flags.device, **asked)
     try:
         summary = prediction.run(job, lambda: make_workers(job, workers, threads if is_shared else 1))
     except KeyboardInterrupt:

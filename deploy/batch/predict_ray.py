@@ -26,13 +26,13 @@ import time
 from pathlib import Path
 
 import fsspec
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
 from core.arguments import parse_argv
 from core.batch_run import confidence
-from core.checkpoints import NGRAM
+from core.checkpoints import EXPORT_FILE, NGRAM
+from core.long_text_flags import reads_windows
 from core.progress import progress_bar
 from deploy.batch.parts import ENDINGS, encode_part, find_files, kind_of, plan_file, read_part, write_file
 from utils import UsageError, exit_on_usage_error, read_json
@@ -93,16 +93,17 @@ class PartPredictor:
     def __init__(self, files, options):
         import ray
 
-        from core.predictor import Predictor
+        from core.batch_answers import Answerer, Job
 
-        self.options, self.folder = options, Path(tempfile.mkdtemp(prefix="model-"))
+        folder = Path(tempfile.mkdtemp(prefix="model-"))
         for name, content in ray.get(files[0]).items():
-            (self.folder / name).write_bytes(content)
+            (folder / name).write_bytes(content)
+        asked = {name: options[name] for name in ("batch_size", "top_k", "min_confidence", "has_windows")}
         device = "gpu" if options["num_gpus"] else "cpu"
-        self.predictor = Predictor(
-            self.folder, options["format"], num_threads=1, batch_size=options["batch_size"], device=device
-        )
-        shutil.rmtree(self.folder)  # all of it is read
+        # A part is one slice: an actor answers all of it, and sorted as a whole it is padded least.
+        job = Job(str(folder), options["format"], device=device, slice_texts=options["part_rows"], **asked)
+        self.options, self.answerer = options, Answerer(job)
+        shutil.rmtree(folder)  # all of it is read
 
     def __call__(self, batch):
         from deploy.batch.parts import Part
@@ -120,7 +121,8 @@ class PartPredictor:
         """Predict a part and write it, what is left out first; its name, and its rows."""
         output = self.options["output"]
         rows = read_part(part, self.options["text_column"])
-        results = answer_columns(self.predictor, rows.texts, self.options["top_k"], self.options["min_confidence"])
+        self.answerer.look(rows.texts)
+        results = answered(self.answerer, rows.texts)
         if len(rows.texts) + len(rows.rejected) != part.rows:
             raise RuntimeError(
                 f"{part.path}: {len(rows.texts) + len(rows.rejected)} rows from row {part.first} on instead of "
@@ -135,23 +137,18 @@ class PartPredictor:
         return part.name, part.rows
 
 
-def answer_columns(predictor, texts, top_k, min_confidence):
-    """New columns of some texts, with predict.py's names: dict[str, list]."""
-    found = {}
-    if min_confidence is not None:
-        answers = predictor.classify(texts, min_confidence) if texts else []
-        names = {"label": "label", "score": "confidence", "guess": "guess", "guess_score": "guess_confidence"}
-        for name, own in names.items():
-            values = [getattr(answer, own) for answer in answers]
-            found[name] = [round(value, 6) for value in values] if name.endswith("score") else values
-        return found
-    probabilities = predictor.probabilities(texts) if texts else np.empty((0, len(predictor.labels)))
-    order = (-probabilities).argsort(axis=1, kind="stable")[:, :top_k]
-    for place in [0, *range(order.shape[1] if top_k > 1 else 0)]:
-        ending = f"_{place + 1}" if found else ""
-        found[f"label{ending}"] = [predictor.labels[index] for index in order[:, place]]
-        found[f"score{ending}"] = [round(float(row[index]), 6) for row, index in zip(probabilities, order[:, place])]
-    return found
+def answered(answerer, texts):
+    """New columns of some texts, with predict.py's names: dict[str, list].
+
+    Args:
+        answerer (core.batch_answers.Answerer): the model.
+        texts (list[str]): none is empty.
+    """
+    from core.batch_output import added_names, answer_columns
+
+    job, (labels, *_) = answerer.job, answerer.names
+    names = added_names(min(job.top_k, len(labels)), job.min_confidence is not None, job.has_windows)
+    return dict(zip(names, answer_columns(answerer(texts), answerer.names)))
 
 
 def model_files(folder, format):
@@ -187,6 +184,8 @@ def check_plan(args, kind, parts, model):
         **{name: getattr(args, name) for name in ("format", "text_column", "top_k", "min_confidence", "part_rows")},
         "output_format": kind,
     }
+    if args.has_windows:  # which are columns that there were not before
+        facts["has_windows"] = True
     system, folder = fsspec.core.url_to_fs(args.output)
     path = posixpath.join(folder, PLAN_FILE)
     there = [posixpath.basename(name) for name in system.ls(folder, detail=False)] if system.isdir(folder) else []
@@ -217,6 +216,7 @@ def main(argv=None):
     if kind_of(paths[0]) == "jsonl" != kind:
         raise UsageError("--output_format: JSON lines may have other fields in each line; leave it out")
     model = model_files(args.model_dir, args.format)
+    args.has_windows = args.format != NGRAM and reads_windows(read_json(args.model_dir / EXPORT_FILE))
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     modules = [str(ROOT / name) for name in ("core", "deploy", "utils.py")]
     try:
@@ -271,8 +271,8 @@ def predict_parts(ray, args, kind, parts, model):
     resource, share = ("GPU", args.num_gpus) if args.num_gpus else ("CPU", 1)
     workers = args.num_workers or max(1, int(ray.cluster_resources().get(resource, 0) / share))
     workers = min(workers, len(parts))
-    names = ("format", "text_column", "top_k", "min_confidence", "batch_size", "output", "num_gpus")
-    options = {"output_format": kind, **{name: getattr(args, name) for name in names}}
+    names = "format text_column top_k min_confidence has_windows batch_size part_rows output num_gpus"
+    options = {"output_format": kind, **{name: getattr(args, name) for name in names.split()}}
     files = ray.put(model)
     blocks = min(len(parts), workers * BLOCKS_AN_ACTOR)
     data = ray.data.from_items([{"part": json.dumps(part)} for part in parts], override_num_blocks=blocks)

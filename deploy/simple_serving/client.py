@@ -14,7 +14,6 @@ import collections
 import contextlib
 import json
 import os
-import random
 import sys
 import time
 from pathlib import Path
@@ -28,6 +27,7 @@ from core.arguments import at_least, parse_argv
 from core.confidence import share_problem
 from core.label_paths import UNKNOWN, confidence_problem, unknown_problem
 from core.progress import progress_bar
+from core.waits import pause_before
 from utils import MAX_NAMES_IN_MESSAGE, UsageError, exit_on_usage_error, read_cases, write_lines
 
 EXAMPLES = ["黑苦荞茶的功效与作用及食用方法", "幼儿挑食的生理原因是"]
@@ -118,14 +118,6 @@ def proxy_hint(url):
     return f"; $http_proxy (or https_proxy, all_proxy) sends it through {proxy}: without it, set NO_PROXY={host}"
 
 
-def pause_before(attempt, response):
-    """Seconds to wait before try number `attempt` (from 1): what the server asks for, else longer each time."""
-    wish = response.headers.get("Retry-After", "") if response is not None else ""
-    pause = float(wish) if wish.isdigit() else FIRST_PAUSE * 2 ** (attempt - 1)
-    # Clients that were refused together shall not come back together.
-    return min(pause, LONGEST_PAUSE) * random.uniform(1, 1.25)
-
-
 def classify(session, args, texts):
     """Send one request, again where that may help.
 
@@ -172,7 +164,7 @@ def classify(session, args, texts):
         if attempt == args.retries:
             hint = "" if response is None or is_ours(response) else proxy
             raise UsageError(f"{args.url}: {problem} (tried {attempt + 1} times){hint}")
-        pause = pause_before(attempt + 1, response)
+        pause = pause_before(attempt + 1, response, FIRST_PAUSE, LONGEST_PAUSE)
         tqdm.write(f"{problem.split(';')[0]}; trying again in {pause:.1f} s", file=sys.stderr)
         time.sleep(pause)
     try:

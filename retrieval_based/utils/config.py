@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import namedtuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,10 +13,23 @@ from utils import UsageError
 URI = "./milvus.db"
 COLLECTION = "retrieval"
 
-# The graph of hnswlib and of a Milvus server: links a row, candidates at building and at searching.
-HNSW_M = 100
-HNSW_EF_CONSTRUCTION = 100
-HNSW_EF = 100
+
+@dataclass(frozen=True)
+class Graph:
+    """The graph of an index: of hnswlib's, and of one on a Milvus server. Milvus Lite has none, and compares all rows.
+
+    Args:
+        m (int): links a row; of an index that is opened, the one it was made with counts.
+        ef_construction (int): candidates at building.
+        ef (int): candidates at searching.
+    """
+
+    m: int = 100
+    ef_construction: int = 100
+    ef: int = 100
+
+
+GRAPH = Graph()
 
 # Rows that are sent to the index together; a killed insert loses at most these.
 INSERT_BATCH = 1000

@@ -33,9 +33,7 @@ class HnswIndex:
         folder: where it is kept; None: in memory only. What is there is opened.
         dim (int): numbers a vector.
         model_hash (str): of the model that makes the vectors.
-        m (int): links a row; of an index that is opened, the one it was made with counts.
-        ef_construction (int): candidates at building.
-        ef (int): candidates at searching.
+        graph (config.Graph): of an index that is opened, m and ef_construction are those it was made with.
         max_elements (int | None): places at first; they double when they are full.
         writes (bool): no other process may write in the folder until close(); else it may not while save() runs.
 
@@ -48,7 +46,7 @@ class HnswIndex:
     # Nobody else changes what is in memory.
     is_shared = False
 
-    def __init__(self, folder, dim, model_hash, m=100, ef_construction=100, ef=100, max_elements=None, writes=False):
+    def __init__(self, folder, dim, model_hash, graph=config.GRAPH, max_elements=None, writes=False):
         require_packages("the index", "hnswlib", requirements="retrieval_based/requirements.txt")
         import hnswlib
 
@@ -68,7 +66,8 @@ class HnswIndex:
             rows = self._files and self._files.read(self._load_graph)
             if rows is None:
                 self._graph = self._new_graph()
-                self._graph.init_index(max_elements or FIRST_CAPACITY, M=m, ef_construction=ef_construction)
+                room, most = max_elements or FIRST_CAPACITY, graph.ef_construction
+                self._graph.init_index(room, M=graph.m, ef_construction=most)
             for place, row in enumerate(rows or []):
                 self._rows.append(row)
                 if row is None:
@@ -78,7 +77,7 @@ class HnswIndex:
         except BaseException:
             self.close()
             raise
-        self._ef = ef
+        self._ef = graph.ef
         self._graph.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
     # ------------------------------------------------------------------------------------------------------- files

@@ -35,24 +35,20 @@ def open_index(
     uri,
     dim,
     model_hash,
-    m=config.HNSW_M,
-    ef_construction=config.HNSW_EF_CONSTRUCTION,
-    ef=config.HNSW_EF,
+    graph=config.GRAPH,
     collection=config.COLLECTION,
     writes=False,
 ):
     """The index at a URI (see config.URI); it is made where there is none.
 
     Args:
-        uri (str), dim (int), model_hash (str), m, ef_construction, ef (int), collection (str): see HnswIndex and
-            MilvusIndex.
+        uri (str), dim (int), model_hash (str), graph (config.Graph), collection (str): see HnswIndex and MilvusIndex.
         writes (bool): it will be changed; a folder of hnswlib is for one such process at a time.
 
     Raises:
         UsageError: another model's index is there, the server is not, or a package is not installed.
     """
     check_uri(uri)
-    options = {"m": m, "ef_construction": ef_construction, "ef": ef}
     if is_milvus(uri):
-        return MilvusIndex(uri, dim, model_hash, collection=collection, **options)
-    return HnswIndex(uri, dim, model_hash, writes=writes, **options)
+        return MilvusIndex(uri, dim, model_hash, graph, collection)
+    return HnswIndex(uri, dim, model_hash, graph, writes=writes)

@@ -64,8 +64,8 @@ class MilvusIndex:
         uri (str): a file that ends in .db, or http://host:port.
         dim (int): numbers a vector.
         model_hash (str): of the model that makes the vectors.
+        graph (config.Graph): of a server's.
         collection (str): the name in Milvus.
-        m, ef_construction, ef (int): of the graph on a server; Milvus Lite compares all rows.
         token (str): user:password of a server that asks for it; default: environment variable MILVUS_TOKEN.
 
     Raises:
@@ -80,10 +80,8 @@ class MilvusIndex:
         uri,
         dim,
         model_hash,
+        graph=config.GRAPH,
         collection=config.COLLECTION,
-        m=config.HNSW_M,
-        ef_construction=config.HNSW_EF_CONSTRUCTION,
-        ef=config.HNSW_EF,
         token=None,
     ):
         # The collection of the notes has a longer name.
@@ -92,7 +90,7 @@ class MilvusIndex:
         self.uri, self.collection, self.dim, self.model_hash = uri, collection, int(dim), model_hash
         self.is_lite = not SERVER.match(uri)
         self.is_shared = not self.is_lite
-        self._m, self._ef_construction, self._ef = min(m, MAX_M), ef_construction, ef
+        self._graph = graph
         self._client = connect(uri, token or os.environ.get("MILVUS_TOKEN", ""))
         try:
             with plain_errors(uri):
@@ -149,7 +147,7 @@ class MilvusIndex:
         if self.is_lite:
             params.add_index("vector", index_type="FLAT", metric_type=METRIC)
         else:
-            graph = {"M": self._m, "efConstruction": self._ef_construction}
+            graph = {"M": min(self._graph.m, MAX_M), "efConstruction": self._graph.ef_construction}
             params.add_index("vector", index_type="HNSW", metric_type=METRIC, index_name="vector", params=graph)
         self._client.create_index(self.collection, params)
 
@@ -360,7 +358,10 @@ class MilvusIndex:
             "timeout": CALL_TIMEOUT,
             # What this client has written is found; Strong also waits for other clients' latest, up to 0.2 s.
             "consistency_level": "Session",
-            "search_params": {"metric_type": METRIC, "params": {} if self.is_lite else {"ef": max(self._ef, top_k)}},
+            "search_params": {
+                "metric_type": METRIC,
+                "params": {} if self.is_lite else {"ef": max(self._graph.ef, top_k)},
+            },
         }
         with plain_errors(self.uri):
             found = self._client.search(self.collection, **options)

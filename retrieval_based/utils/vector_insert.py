@@ -74,7 +74,7 @@ def parse_flags(argv):
     add("--uri", default=config.URI, help="of the index (default: %(default)s)")
     add("--collection", default=config.COLLECTION, help="in Milvus (default: %(default)s)")
     add("--version", default="", help="kept with the rows, such as a date (default: none)")
-    add("--hnsw_m", type=int, default=config.HNSW_M, help="links a row of a new index (default: %(default)s)")
+    add("--hnsw_m", type=int, default=config.Graph.m, help="links a row of a new index (default: %(default)s)")
     add("--batch_size", type=int, default=32, help="texts encoded together (default: %(default)s)")
     add("--num_threads", type=int, help="CPU threads (default: the cores)")
     add("--device", default="cpu", help="cpu, gpu or gpu:<n> (default: %(default)s)")
@@ -92,7 +92,7 @@ def main(argv=None):
     from retrieval_based.utils.extractor import FeatureExtractor  # needs paddlenlp, which takes seconds
 
     extractor = FeatureExtractor(args.model_dir, args.device, args.batch_size, args.num_threads)
-    own = {"m": args.hnsw_m, "collection": args.collection, "writes": True}
+    own = {"graph": config.Graph(m=args.hnsw_m), "collection": args.collection, "writes": True}
     index = open_index(args.uri, extractor.dim, extractor.model_hash, **own)
     count, written = len(set(corpus.texts)), 0
     try:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import faithfulness
-from analysis.vectors import softmax
+from core.answers import softmax
 from tests.analysis.planted import MARKER
 
 

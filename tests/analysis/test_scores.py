@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support, top_k_accuracy_score
 
 from analysis import scores
-from analysis.vectors import softmax
 from core import calibration
+from core.answers import softmax
 from tests.helpers import overconfident_sample
 
 

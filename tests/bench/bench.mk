@@ -2,7 +2,7 @@
 
 .PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot \
 	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor bench-batch bench-long bench-convert \
-	bench-annotation
+	bench-annotation bench-languages
 
 # Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
 DATA := ../shared/kuake_qic
@@ -52,6 +52,10 @@ bench-recipes: $(VENV)/.installed-bench $(ENCODER)/config.json $(ENCODER)_6/conf
 START := checkpoint
 bench-long: $(VENV)/.installed
 	$(PYTHON) tests/bench/bench_long.py --data_dir $(DATA) --model_name_or_path $(START)
+
+# [UNK] by language, and accuracy on English reviews, with a vocabulary that is made of the texts.
+bench-languages: $(VENV)/.installed-bench
+	$(PYTHON) tests/bench/bench_languages.py
 
 # Load and faults of the servers in deploy/ beside PaddleNLP's own; EXPORT may be any export folder with ONNX and INT8.
 EXPORT := checkpoint/export

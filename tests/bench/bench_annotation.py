@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's
 
 import numpy as np
 
-from core.quick_model import Fit
+from core.quick_model import MOST_UNLABELLED, Fit
+from deploy.annotation.flags import STRATEGIES
 from deploy.annotation.journal import one_line
-from deploy.annotation.loop import ORDERED, choose
+from deploy.annotation.loop import CANDIDATES, ORDERED, choose
 from deploy.annotation.vectors import Encoder, Vectors
 from utils import (
     exit_on_usage_error,
@@ -70,12 +71,21 @@ def simulate(data, strategy, seed, args):
     order = random.permutation(len(ids))  # that of the vectors' computation, of which the first are unlabelled texts
     labelled, waiting, curve, best = [], [], [], 0.0
     while len(labelled) < args.most:
-        others = [row for row in order.tolist() if row not in set(labelled)]
-        fit = Fit(data.train.take(labelled), ids[labelled], data.words, data.train.take(others[:2000]), data.dev, seed)
+        done = set(labelled)
+        others = [row for row in order.tolist() if row not in done]
+        fit = Fit(
+            data.train.take(labelled),
+            ids[labelled],
+            data.words,
+            data.train.take(others[:MOST_UNLABELLED]),
+            data.dev,
+            seed,
+        )
         model, right = fit.model()
         best = max(best, float(right.mean()))
         curve.append([len(labelled), float(right.mean()), best])
-        left = [row for row in random.permutation(others).tolist() if row not in set(waiting)][:4000]
+        in_tool = set(waiting)
+        left = [row for row in random.permutation(others).tolist() if row not in in_tool][:CANDIDATES]
         ranked = choose(model, data.train.take(left), ORDERED, strategy, seed)
         queue = [left[row] for row in ranked.tolist()]
         for _ in range(args.retrain_every):
@@ -126,7 +136,7 @@ def parse_flags(argv):
     add("--data_dir", type=Path, required=True, help="KUAKE-QIC")
     add("--encoder", type=Path, default=Path("data/offline_encoder"))
     add("--work_dir", type=Path, default=Path(".bench/annotation"))
-    add("--strategies", nargs="+", default=["badge", "margin", "random"], choices=["badge", "margin", "random"])
+    add("--strategies", nargs="+", default=list(STRATEGIES), choices=STRATEGIES)
     add("--seeds", type=int, nargs="+", default=[1, 2, 3])
     add("--retrain_every", type=int, default=20)
     add("--queue", type=int, default=10)

@@ -134,6 +134,8 @@ COMBINATIONS = (
     "fgm_1+ema_0.99",
     "balanced+by_macro_f1",
     "ngrams+rdrop_1",
+    "ngrams+pretrain",
+    "longer+ngrams+pretrain",
 )
 
 

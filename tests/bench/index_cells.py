@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from retrieval_based.utils.config import Graph
 from retrieval_based.utils.index import open_index
 from tests.bench.index_vectors import CHUNK, TOP_K, encode_texts, write_vectors
 from tests.retrieval_based.milvus_server import Milvus
 
 ROOT = Path(__file__).resolve().parents[2]
-HNSW = {"m": 16, "ef_construction": 100}
+HNSW = Graph(m=16)
 EFS = (64, 256, 1024)
 
 
@@ -89,7 +90,7 @@ def measure(args, engine, size):
             if engine == "numpy":
                 index = NumpyIndex(vectors)
             else:
-                index = open_index(uri or server.uri, dim, "bench", **HNSW)
+                index = open_index(uri or server.uri, dim, "bench", HNSW)
                 insert_all(index, vectors)
             if server:
                 wait_for_graph(index)

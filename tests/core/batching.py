@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from core.batch_answers import Job
 from core.batch_run import Prediction, Wanted
-from core.batch_workers import Job
+from core.long_texts import WINDOW
 from core.samples import Wishes
 
 LABELS = ["甲", "乙", "丙"]
@@ -12,11 +13,13 @@ LABELS = ["甲", "乙", "丙"]
 class Counting:
     """Answers each text with the class of its length modulo 3; dies after some parts where told to."""
 
-    capacity = 3
-
     def __init__(self, job, fails_after=None):
         self.job, self.fails_after, self.waiting, self.texts = job, fails_after, [], []
         self.names = LABELS, LABELS, 1
+
+    @property
+    def is_full(self):
+        return len(self.waiting) >= 3
 
     def submit(self, number, texts):
         self.waiting.append((number, texts))
@@ -30,9 +33,15 @@ class Counting:
         best = (first + np.arange(self.job.top_k, dtype="int32")) % 3
         scores = np.full(best.shape, 500_000, "int32") // (1 + np.arange(self.job.top_k, dtype="int32"))
         if self.job.min_confidence is None:
-            return number, (best, scores, None, None)
+            return number, (best, scores, None, None, self._windows(texts))
         unsure = first[:, 0] == 0
-        return number, (best, scores, np.where(unsure, -1, first[:, 0]), scores[:, 0])
+        return number, (best, scores, np.where(unsure, -1, first[:, 0]), scores[:, 0], self._windows(texts))
+
+    def _windows(self, texts):
+        """Of a text of more than ten characters the second of two, which begins at the tenth."""
+        if not self.job.has_windows:
+            return None
+        return np.array([(2, 2, 10, len(text)) if len(text) > 10 else (1, 1, -1, -1) for text in texts], WINDOW)
 
     def close(self):
         pass
@@ -44,7 +53,8 @@ def predict(folder, inputs, output, fails_after=None, wishes=None, part_rows=10,
     wanted = Wanted(
         [str(path) for path in inputs], str(output), LABELS, wishes or Wishes(), part_rows=part_rows, **wanted
     )
-    job = Job(str(folder), "onnx", 1, batch_size, wanted.top_k, wanted.min_confidence)
+    asked = {"top_k": wanted.top_k, "min_confidence": wanted.min_confidence, "has_windows": wanted.has_windows}
+    job = Job(str(folder), "onnx", 1, batch_size, **asked)
 
     def make():
         workers.append(Counting(job, fails_after))

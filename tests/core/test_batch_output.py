@@ -3,10 +3,12 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from core.batch_input import Row
-from core.batch_output import Output, added_names, kind_of, name_added
+from core.batch_output import Output, added_names, answer_columns, is_of_window, is_score, kind_of, name_added
+from core.long_texts import WINDOW
 from utils import UsageError
 
 
@@ -43,3 +45,43 @@ def test_json_of_anything(tmp_path):
     assert [line["a"] for line in lines] == ["\ud83d", None, "7"]
     assert output.problem(row("x", record={"score": 1})) == "a field score as what is added; add --prefix"
     assert "half a character" in Output("csv", ["a"], ["label", "score"]).problem(row("\ud83d"))
+
+
+def test_what_a_column_is_is_told_by_its_name():
+    names = added_names(2, True, has_windows=True)
+    assert names[-4:] == ["window", "window_of", "window_start", "window_end"]
+    for prefix in ("", "predicted_", "score_", "score_1", "window"):
+        assert [is_score(prefix + name) for name in names] == [False, True] * 4 + [False] * 4
+        assert [is_of_window(prefix + name) for name in names] == [False] * 8 + [True] * 4
+
+
+def test_answers_as_columns():
+    best, scores = np.array([[1, 0], [0, 1], [1, 0]], "int32"), np.array([[900_000, 100_000]] * 3, "int32")
+    windows = np.array([(2, 3, 20, 52), (1, 1, -1, -1), (1, 2, -1, -1)], WINDOW)
+    names = ["甲", "乙##丙"], ["甲", "乙", "甲", "乙##丙"], 2
+    limited = np.array([1, -1, 3], "int32"), np.array([950_000, 900_000, 900_000], "int32")
+    found = answer_columns((best, scores, *limited, windows), names)
+    assert found[:4] == [["乙", "unknown", "乙##丙"], [0.95, 0.9, 0.9], ["乙##丙", "甲", "乙##丙"], [0.9] * 3]
+    assert found[4:8] == [["乙##丙", "甲", "乙##丙"], [0.9] * 3, ["甲", "乙##丙", "甲"], [0.1] * 3]
+    # A text that was read as a whole has no window; a tokenizer may not tell of which characters one was made.
+    assert found[8:] == [[2, None, 1], [3, None, 2], [20, None, None], [52, None, None]]
+    assert answer_columns((best[:, :1], scores[:, :1], None, None, None), names) == [found[2], found[3]]
+
+
+def test_windows_in_each_kind_of_file(tmp_path):
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    added = added_names(1, False, has_windows=True)
+    values = [["甲", "乙"], [0.25, 1.0], [2, None], [3, None], [20, None], [52, None]]
+    for kind in ("csv", "jsonl", "parquet"):
+        output = Output(kind, ["a"], added)
+        output.write(tmp_path / "part", [row("x"), row("y")], values)
+        output.join([tmp_path / "part"], tmp_path / f"whole.{kind}")
+    assert (tmp_path / "whole.csv").read_text(encoding="utf-8-sig").splitlines()[1:] == [
+        "x,甲,0.250000,2,3,20,52",
+        "y,乙,1.000000,,,,",
+    ]
+    rows = [json.loads(line) for line in (tmp_path / "whole.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert rows == parquet.read_table(tmp_path / "whole.parquet").to_pylist()
+    assert rows[1] == {"a": "y", "label": "乙", "score": 1.0, **dict.fromkeys(added[2:])}

@@ -134,6 +134,16 @@ def test_names_that_are_taken(model, tmp_path):
     assert all(line[2] == line[4] for line in lines if line not in unsure)
 
 
+def test_which_window_decided(model, tmp_path):
+    write_csv(tmp_path / "in.csv", [["text"], *([row[1]] for row in sample_rows(30))])
+    predict(model, [tmp_path / "in.csv"], tmp_path / "out.csv", has_windows=True)
+    header, *lines = read_csv(tmp_path / "out.csv")
+    assert header == ["text", "label", "score", "window", "window_of", "window_start", "window_end"]
+    for line in lines:
+        assert line[3:] == (["2", "2", "10", str(len(line[0]))] if len(line[0]) > 10 else [""] * 4)
+    assert {len(line[0]) > 10 for line in lines} == {True, False}
+
+
 def test_an_interrupted_run_ends_with_the_same_bytes(model, tmp_path):
     rows = [[*row, "" if number % 11 else "z"] for number, row in enumerate(sample_rows(95))]
     rows[20][1] = " "

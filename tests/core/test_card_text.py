@@ -87,3 +87,10 @@ def test_a_table_of_thousands_is_cut():
     page = card_text.card_lines(Card(labels, {}, {}, scores=dev_scores(labels, truth, logits, 0)), "en")
     assert sum(line.startswith("| l") and "| label" not in line for line in page) == card_text.MAX_LABELS
     assert any(line.startswith("Only the 200 labels with the most texts in dev of all 1000") for line in page)
+
+
+def test_a_stated_licence_is_told():
+    base = {"name": "small", "licence": "mit", "file": "README.md", "names": ["small"]}
+    for language, said in {"zh": "起始模型 `small` 的许可证：mit", "en": "base model `small`: mit"}.items():
+        told = text(language, base=base)
+        assert said in told and "`README.md`" in told

@@ -56,7 +56,8 @@ def test_with_ngram_features_and_recipes(data_dir, tiny_model, tmp_path, sample_
     out, whole = tmp_path / "out", tmp_path / "whole"
     texts = [line.split("\t")[0] for line in sample_lines["train"][48:]]
     (data_dir / "data.txt").write_bytes("".join(f"{text}\n" for text in texts).encode())
-    more = f"{flags} --recipe strong --ema_decay 0.5 --num_train_epochs 2 --do_eval --do_export"
+    recipe = "--ngram_features True --rdrop_alpha 1.0 --ema_decay 0.5"
+    more = f"{flags} {recipe} --num_train_epochs 2 --do_eval --do_export"
     command = train_flags(data_dir, tiny_model, out, *more.split())
     train.main([*command, "--keep_optimizer", "True"])
     rows = json.loads((out / "export" / "export.json").read_text())["metrics"]["dev"]

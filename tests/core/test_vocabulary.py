@@ -47,6 +47,7 @@ def test_shares_by_script_and_characters(unknown):
     message = found.warning("train.txt", "some model")
     assert "train.txt: 5.9% of the tokens are [UNK]" in message and "(Cyrillic 100%)" in message
     assert "2 of 10 texts are half unknown" in message and "ernie-m-base" in message
+    assert "python data/build_encoder.py --texts FILE" in message
 
 
 def test_nothing_to_say(unknown):

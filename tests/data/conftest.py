@@ -4,7 +4,7 @@ small file of weights."""
 import pytest
 
 from data import prepare
-from tests.data.e5 import small_file
+from tests.data.e5 import MANY_PIECES, MANY_SCORES, small_file
 from tests.data.kuake import DEV, TRAIN
 from tests.helpers import ROOT
 from utils import UsageError, read_examples, read_labels
@@ -48,3 +48,9 @@ def samples():
 def small():
     """Bytes of an E5S1 file, and the float32 values that it holds after quantisation."""
     return small_file()
+
+
+@pytest.fixture(scope="session")
+def many():
+    """Bytes of an E5S1 file with pieces of several scripts."""
+    return small_file(MANY_PIECES, MANY_SCORES)[0]

@@ -29,11 +29,17 @@ def shapes(hidden=HIDDEN, layers=LAYERS, ffn=FFN, vocab=VOCAB, positions=POSITIO
             yield f"l{layer}.{name}.b", (hidden,)
 
 
-def small_file():
-    """Bytes of an E5S1 file, and the float32 values that it holds after quantisation."""
+def small_file(pieces=PIECES, scores=None):
+    """Bytes of an E5S1 file, and the float32 values that it holds after quantisation.
+
+    Args:
+        pieces (list[str]): <s> <pad> </s> <unk> first, <mask> last.
+        scores (list[float] | None): of the pieces; None: all 0.
+    """
+    vocab = len(pieces) + VOCAB - len(PIECES)
     rng = np.random.default_rng(0)
     values, blobs, directory = {}, [], []
-    for name, shape in shapes():
+    for name, shape in shapes(vocab=vocab):
         value = rng.normal(1 if name.endswith("ln.w") else 0, 0.3, shape).astype(np.float32)
         if name in ("emb.pos",) or len(shape) == 1 or name == "emb.type":
             data = value.tobytes()
@@ -46,15 +52,17 @@ def small_file():
         values[name] = value
         directory.append((name, 0 if len(data) == 4 * value.size else 1, value.size, len(data)))
         blobs.append(data)
-    encoded = [piece.encode() for piece in PIECES]
+    encoded = [piece.encode() for piece in pieces]
     offsets = [0, *itertools.accumulate(map(len, encoded))]
     head = (
         b"E5S1"
         + struct.pack("<I", 1)
-        + struct.pack("<7ifi", HIDDEN, LAYERS, HEADS, FFN, VOCAB, POSITIONS, 2, 1e-12, 32)
+        + struct.pack("<7ifi", HIDDEN, LAYERS, HEADS, FFN, vocab, POSITIONS, 2, 1e-12, 32)
     )
-    head += struct.pack("<5i", len(PIECES), 0, 2, 1, 3) + struct.pack("<Q", offsets[-1])
-    head += struct.pack(f"<{len(offsets)}I", *offsets) + struct.pack(f"<{len(PIECES)}f", *[0.0] * len(PIECES))
+    head += struct.pack("<5i", len(pieces), 0, 2, 1, 3) + struct.pack("<Q", offsets[-1])
+    head += struct.pack(f"<{len(offsets)}I", *offsets) + struct.pack(
+        f"<{len(pieces)}f", *(scores or [0.0] * len(pieces))
+    )
     head += b"".join(encoded) + struct.pack("<iI", 0, 5) + b"table" + struct.pack("<i", len(directory))
     position = len(head) + sum(2 + len(name) + 21 for name, *_ in directory)
     for name, kind, count, size in directory:
@@ -101,6 +109,19 @@ def hidden_states(folder, ids):
     model.eval()
     with paddle.no_grad():
         return model(paddle.to_tensor([ids]), paddle.zeros([1, len(ids)], dtype="int64"))[0].numpy()[0]
+
+
+# Pieces of several scripts, and their scores: the longer, the better.
+WORDS = (
+    "머리 가 아파 요 골 절 절이 다리 голова болит дом đau đầu ngày ปวด หัว น้ํา メール が いたい The head ache aches 2026"
+).split()
+LETTERS = sorted({character for word in WORDS for character in word} | set("頭痛감기мсекбеzq😷كتاب"))
+MANY_PIECES = [
+    *PIECES[:-1],
+    *(piece for piece in [*LETTERS, *WORDS, *("▁" + word for word in WORDS)] if piece not in PIECES),
+    "<mask>",
+]
+MANY_SCORES = [-20.0 + 3 * len(piece) for piece in MANY_PIECES]
 
 
 def build(data, output_dir, num_hidden_layers=None):

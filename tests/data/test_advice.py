@@ -170,6 +170,17 @@ def test_what_is_missing_comes_first(monkeypatch, tmp_path):
     assert advice.before(by_name["train"]) == []
 
 
+def test_an_encoder_of_the_texts_where_the_usual_one_cannot_read_them(folder):
+    path = folder(11, 16, unlabelled=4)
+    lines = (path / "train.txt").read_text(encoding="utf-8").splitlines()
+    lines = [f"머리가 아파요 {number}번 {line}" for number, line in enumerate(lines)]
+    (path / "train.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = advised(path)
+    files = " ".join(shlex.quote(str(path / f"{name}.txt")) for name in ("train", "dev", "data"))
+    assert found["first"] == [f"python data/build_encoder.py --texts {files}"]
+    assert all("--model_name_or_path data/offline_encoder_own " in command for command in found["commands"])
+
+
 def test_data_with_errors_get_no_advice(folder):
     path = folder(11, 16)
     (path / "dev.txt").unlink()

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from data.agreement_measures import agreement_of, alphas, cohen_kappas, count_labels, fleiss_kappas, measured, specific
+from data.agreement_measures import (
+    agreement_of,
+    alphas,
+    cohen_kappas,
+    count_labels,
+    fleiss_kappas,
+    kappa_of,
+    measured,
+    specific,
+)
 from data.annotators import Vote
 
 
@@ -49,6 +58,16 @@ def test_fleiss_example():
     rows = "0 0 0 0 14,0 2 6 4 2,0 0 3 5 6,0 3 9 2 0,2 2 8 1 1,7 7 0 0 0,3 2 6 3 0,2 5 3 2 2,6 5 2 1 0,0 2 2 3 7"
     counts = np.array([list(map(int, row.split())) for row in rows.split(",")])
     assert fleiss_kappas(counts, one(counts))[0] == pytest.approx(0.210, abs=5e-4)
+
+
+def test_kappa_with_texts_that_one_of_them_left_out():
+    first, second = [0, 1, 1, 2, 0, 2, 1, 0], [0, 1, 2, 2, 0, 1, 1, 1]
+    assert kappa_of(first, second) == pytest.approx(cohen_kappa_score(first, second))
+    # No label is as good as one that the other never gives.
+    some = [None if place == 3 else label for place, label in enumerate(first)]
+    other = [7 if label is None else label for label in some]
+    assert kappa_of(some, second) == pytest.approx(cohen_kappa_score(other, second))
+    assert np.isnan(kappa_of([1, 1], [1, 1])) and kappa_of([None, None], [0, 1]) == 0
 
 
 def test_cohens_kappa_is_scikit_learns():

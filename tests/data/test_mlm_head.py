@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from core import loading
+from core import loading, masked_words
 from data import build_encoder, ernie_encoder, mlm_head
 from data.reading import read_corpus
 from tests.helpers import ROOT
@@ -72,8 +72,8 @@ def test_the_folder_is_a_masked_language_model_and_an_encoder(made, tiny_model, 
     tokenizer = AutoTokenizer.from_pretrained(str(folder))
     trained, held_out = mlm_head.split_texts(read_corpus([texts]), tokenizer, 128, seed=1)
     # The same to the last bit as before it was saved.
-    counts = mlm_head.count_tokens(trained, model.config.vocab_size)
-    assert mlm_head.measure(model, held_out, counts) == results["end"]
+    counts = masked_words.count_tokens(trained, model.config.vocab_size)
+    assert masked_words.measure(model, held_out, counts) == results["end"]
 
     ids = paddle.to_tensor([tokenizer(SENTENCE)["input_ids"]])
     whole = model(ids)[0].numpy()

@@ -33,4 +33,5 @@ def test_one_label_of_all(data_dir):
 def test_scripts(data_dir):
     add_lines(data_dir, "train", *(f"머리가 아파요 어느 과에 가야 하나요 {i}번\t就医建议" for i in range(40)))
     [(_, _, message)] = rows_of(data_dir, "foreign_script")
-    assert message.startswith("Korean ")
+    assert message.startswith("Korean ") and f"--texts {data_dir / 'train.txt'} {data_dir / 'dev.txt'}" in message
+    assert "python data/build_encoder.py --texts" in message

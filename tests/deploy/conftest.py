@@ -133,6 +133,7 @@ def python_model(monkeypatch):
     utils.InferenceResponse = lambda tensors, error=None: (dict(tensors), error)
     utils.get_input_tensor_by_name = lambda request, name: types.SimpleNamespace(as_numpy=lambda: request[name])
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # other tests of this session list the same repository
 
     def load(folder):
         model = load_script(folder / "1" / "model.py").TritonPythonModel()

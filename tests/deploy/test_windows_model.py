@@ -11,6 +11,7 @@ import requests
 
 import train
 from core.predictor import Predictor, runs_slim
+from deploy.batch import predict
 from deploy.parity import check_parity
 from deploy.simple_serving.application import create_app
 from deploy.simple_serving.settings import Settings
@@ -92,6 +93,22 @@ def test_predictor_slim_and_full(long_exports, tmp_path, way):
             (feature,) = predictor.encode([passage])
             assert len(feature["input_ids"]) == 32 and "windows" not in feature
             assert predictor.classify(passage)[0].label == answer.label
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_of_texts(long_exports, tmp_path, way):
+    """predict.py has a column for each part of Predictor's window, where the model has windows."""
+    folder, source = long_exports[way], tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in ASKED), encoding="utf-8")
+    flags = ["--model_dir", folder, "--input", source, "--output", tmp_path / "out.jsonl", "--clean", "none"]
+    predict.main(list(map(str, flags)))
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    answers = Predictor(folder, "onnx", 1).classify([" ".join(text.split()) for text in ASKED])
+    assert [row["label"] for row in rows] == [label for label, _ in answers]
+    names = {"number": "window", "of": "window_of", "start": "window_start", "end": "window_end"}
+    for row, answer in zip(rows, answers):
+        found = {key: row[name] for key, name in names.items() if row.get(name) is not None}
+        assert found == (answer.window or {}) and ("window" in row) == (way != "head_tail")
 
 
 def test_parity_sees_another_pooling(long_exports, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retrieval_based.utils import hnsw_util
-from retrieval_based.utils.config import content_id
+from retrieval_based.utils.config import Graph, content_id
 from utils import UsageError
 
 pytest.importorskip("hnswlib", reason="hnswlib is not installed")
@@ -40,7 +40,7 @@ def found(index, rows):
 
 def test_recall_and_growth(rows):
     texts, labels, vectors = rows
-    index = hnsw_util.HnswIndex(None, DIM, "a", m=16, max_elements=10)  # 2,000 rows: it doubles 8 times
+    index = hnsw_util.HnswIndex(None, DIM, "a", Graph(m=16), max_elements=10)  # 2,000 rows: it doubles 8 times
     assert index.upsert(texts, labels, vectors) == len(index) == 2000
     queries = vectors[::20] + 0.1
     agreed = 0
@@ -59,7 +59,7 @@ def test_filter(rows, monkeypatch, exact_rows):
     monkeypatch.setattr(hnsw_util, "EXACT_ROWS", exact_rows)
     monkeypatch.setattr(hnsw_util, "CHUNK", 17)
     texts, labels, vectors = rows
-    index = hnsw_util.HnswIndex(None, DIM, "a", m=16)
+    index = hnsw_util.HnswIndex(None, DIM, "a", Graph(m=16))
     index.upsert(texts, labels, vectors)
     wanted = ["类 3", "类 17", "没有"]
     keep = np.isin(labels, wanted)
@@ -85,7 +85,7 @@ def test_a_text_is_there_once(rows):
 
 def test_delete_and_rename(rows, tmp_path):
     texts, labels, vectors = rows
-    index = hnsw_util.HnswIndex(tmp_path, DIM, "a", m=16)
+    index = hnsw_util.HnswIndex(tmp_path, DIM, "a", Graph(m=16))
     index.upsert(texts[:400], labels[:400], vectors[:400])
     assert index.delete_label("类 0") == 10 and index.delete_label("类 0") == 0
     assert index.delete_texts([content_id(texts[1]), content_id(texts[1]), "unknown"]) == 1
@@ -108,7 +108,7 @@ def test_delete_and_rename(rows, tmp_path):
 def test_reopen(rows, tmp_path):
     texts, labels, vectors = rows
     odd = ['a"b\\c', "行 列", "\u2028'", "x" * 1000]
-    index = hnsw_util.HnswIndex(tmp_path / "new" / "index", DIM, "a", m=8, ef=77)
+    index = hnsw_util.HnswIndex(tmp_path / "new" / "index", DIM, "a", Graph(m=8, ef=77))
     index.upsert([*texts[:200], *odd], [*labels[:200], *odd], vectors[:204], version="v1")
     index.save()
     again = hnsw_util.HnswIndex(tmp_path / "new" / "index", DIM, "a")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from retrieval_based.utils import index
+from retrieval_based.utils import config, index
 from retrieval_based.utils.hnsw_util import HnswIndex
 from utils import UsageError
 
@@ -34,7 +34,7 @@ def test_addresses_that_are_no_server_s(uri, message):
 
 def test_a_folder_is_opened_by_hnswlib(tmp_path):
     pytest.importorskip("hnswlib", reason="hnswlib is not installed")
-    opened = index.open_index(str(tmp_path / "index"), 4, "a", m=8)
+    opened = index.open_index(str(tmp_path / "index"), 4, "a", config.Graph(m=8))
     assert isinstance(opened, HnswIndex) and len(opened) == 0 and opened.dim == 4
 
 

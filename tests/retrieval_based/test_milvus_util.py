@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from retrieval_based.utils import milvus_util
+from retrieval_based.utils.config import Graph
 from utils import UsageError
 
 pytest.importorskip("pymilvus", reason="pymilvus is not installed")
@@ -22,7 +23,7 @@ def open_index(request, tmp_path):
     name = f"test_{time.monotonic_ns()}"
 
     def open_index(dim=DIM, model_hash="a", **options):
-        options = {"collection": name, "m": 8, **options}
+        options = {"collection": name, "graph": Graph(m=8), **options}
         index = milvus_util.MilvusIndex(uri, dim, model_hash, **options)
         opened.append(index)
         return index
@@ -215,7 +216,7 @@ def test_rows_to_be_replaced_of_an_index_that_is_gone(tmp_path, rows):
 def test_kill_the_server(milvus, rows):
     """kill -9 of the server after some rows were flushed and some only acknowledged: all are there afterwards."""
     texts, labels, vectors = rows
-    index = milvus_util.MilvusIndex(milvus.uri, DIM, "a", collection="killed", m=8)
+    index = milvus_util.MilvusIndex(milvus.uri, DIM, "a", Graph(m=8), "killed")
     index.upsert(texts[:100], labels[:100], vectors[:100])
     index.save()
     index.add_note({"set": {"k": 1}})

@@ -27,7 +27,7 @@ from retrieval_based.utils import config, vector_insert
 from tests.retrieval_based.test_vector_insert import COUNT, DIM, StandIn, label_of
 config.INSERT_BATCH = 50
 vector_insert.SAVE_ROWS = 200
-index = vector_insert.open_index(sys.argv[2], DIM, "a", m=8, collection=sys.argv[3])
+index = vector_insert.open_index(sys.argv[2], DIM, "a", config.Graph(m=8), collection=sys.argv[3])
 texts = [f"文本 {number}" for number in range(COUNT)]
 print("start", flush=True)
 for done, written in vector_insert.insert(index, StandIn(), texts, [label_of(text) for text in texts], "v1"):

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from core.batch_answers import Answerer, Job
+from core.batch_output import WINDOW_NAMES
+from core.predictor import Predictor
 from deploy.batch import predict_ray
 from tests.deploy.exporting import export_flags
 from tests.helpers import ROOT
@@ -32,6 +35,26 @@ def exported(trained_once, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "export"
     train.main(export_flags(data, checkpoint, folder, "onnx"))
     return folder
+
+
+def test_an_actor_answers_as_predictor_does(exported):
+    texts = [f"医保卡{number}" + "能刷吗" * (number % 7) for number in range(300)]
+    predictor = Predictor(exported, "onnx", 1)
+    rows = predictor.probabilities(texts)
+    job = Job(str(exported), "onnx", top_k=2, slice_texts=50_000)
+    found = predict_ray.answered(Answerer(job), texts)
+    assert list(found) == ["label", "score", "label_1", "score_1", "label_2", "score_2"]
+    assert found["label"] == found["label_1"] == [predictor.labels[place] for place in rows.argmax(axis=1)]
+    assert found["score_2"] == [round(float(sorted(row)[-2]), 6) for row in rows]
+    job = Job(str(exported), "onnx", min_confidence=0.3, slice_texts=50_000, has_windows=True)
+    answers, found = predictor.classify(texts, 0.3), predict_ray.answered(Answerer(job), texts)
+    assert list(found)[:4] == ["label", "score", "guess", "guess_score"]
+    assert list(zip(*list(found.values())[:4])) == [
+        (answer.label, round(answer.confidence, 6), answer.guess, round(answer.guess_confidence, 6))
+        for answer in answers
+    ]
+    assert [found[name] for name in WINDOW_NAMES] == [[None] * len(texts)] * 4
+    assert set(map(len, predict_ray.answered(Answerer(job), []).values())) == {0}
 
 
 def test_without_ray_it_says_what_to_install(tmp_path):
