@@ -227,6 +227,7 @@ def main(argv=None):
     if flags.fix:
         from data.clean import write_clean_copy
 
+        check.forget_lines()
         write_clean_copy(flags.dataset_dir, flags.fix, check, flags.max_left_out)
         check = check_folder(flags.fix, **options)
         print(totals(check.summary()))

@@ -17,7 +17,7 @@ import unicodedata
 import numpy as np
 
 from core.progress import progress_bar
-from data.stored_texts import Spilled, StoredTexts
+from data.stored_texts import Growing, Spilled, StoredTexts
 from utils import UsageError
 
 NUM_HASHES = 64
@@ -27,6 +27,8 @@ MAX_PER_BUCKET = 8
 MAX_COMPARED = 4
 # Texts of one query when all texts are compared with each other: bounds the memory.
 QUERIED_AT_ONCE = 50_000
+# Rows of signatures in a file, of 128 bytes each, that are in memory at a time.
+MAPPED_AT_ONCE = 500_000
 # Pairs that are kept before they are joined to groups; texts below which no progress is shown.
 PAIRS_AT_ONCE, SHORT_WORK = 5_000_000, 200_000
 # From here on (CJK radicals) nearly every character is a syllable or a word of its own.
@@ -176,18 +178,19 @@ class NearDuplicates:
         self.rows = rows_per_band(threshold)
         # Pairs whose signatures agree less than this, three standard errors below, are not compared exactly.
         self.agreement = threshold - 3 * (threshold * (1 - threshold) / NUM_HASHES) ** 0.5
-        self.texts = []
-        self._signatures = []
-        self._keys = []
+        self.texts = StoredTexts()
+        self._signatures = Growing(np.uint16, NUM_HASHES)
+        self._keys = Growing(np.uint64, NUM_HASHES // self.rows)
         self._order = None
 
     def add(self, texts):
         """Add texts in normal form; they get the next numbers from 0 on."""
-        if texts:
-            found = signatures(texts)
-            self.texts += texts
-            self._signatures.append(found.astype(np.uint16))
-            self._keys.append(self.band_keys(found))
+        for begin in range(0, len(texts), QUERIED_AT_ONCE):
+            some = texts[begin : begin + QUERIED_AT_ONCE]
+            found = signatures(some)
+            self.texts.add(some, [""] * len(some))
+            self._signatures.add(found)
+            self._keys.add(self.band_keys(found))
             self._order = None
 
     def query(self, texts, first=None, settled=None):
@@ -202,19 +205,19 @@ class NearDuplicates:
         Returns:
             Iterator[tuple[int, int, float]]: number in `texts`, number in the index, similarity.
         """
-        if not texts or not self.texts:
+        if not texts or not len(self.texts):
             return
         self._build()
         found = signatures(texts)
         keys, small = self.band_keys(found), found.astype(np.uint16)
         pairs = []
         for band in range(keys.shape[1]):
-            ordered = self._sorted[band]
+            ordered, order = self._sorted[band].view(), self._order[band].view()
             left = np.searchsorted(ordered, keys[:, band], "left")
             size = np.minimum(np.searchsorted(ordered, keys[:, band], "right") - left, MAX_PER_BUCKET)
             here = np.repeat(np.arange(len(texts)), size)
             offset = np.arange(len(here)) - np.repeat(np.cumsum(size) - size, size)
-            there = self._order[band][np.repeat(left, size) + offset]
+            there = order[np.repeat(left, size) + offset]
             if first is not None:
                 here, there = here[here + first > there], there[here + first > there]
             if settled is not None:
@@ -222,9 +225,10 @@ class NearDuplicates:
             pairs.append(here.astype(np.int64) * len(self.texts) + there)
         pairs = np.unique(np.concatenate(pairs))
         here, there = np.divmod(pairs, len(self.texts))
-        likely = self.likely(here, there, small, self._signatures[0])
-        for one, other in zip(here[likely].tolist(), there[likely].tolist()):
-            value = similarity(texts[one], self.texts[other])
+        likely = self.likely(here, there, small, self._signatures)
+        here, there = here[likely], there[likely]
+        for one, other, text in zip(here.tolist(), there.tolist(), self.texts.texts(there)):
+            value = similarity(texts[one], text)
             if value >= self.threshold:
                 yield one, other, value
 
@@ -233,15 +237,20 @@ class NearDuplicates:
 
         Args:
             here, there (np.ndarray): int64 [pairs], rows of `small` and of `others`, sorted by them.
-            small, others (np.ndarray): uint16 [texts, NUM_HASHES], signatures.
+            small (np.ndarray): uint16 [texts, NUM_HASHES], signatures.
+            others (Spilled | Growing): the same of the other texts.
 
         Returns:
             np.ndarray: int64, numbers of pairs.
         """
         agree = np.empty(len(here), dtype=np.int64)
-        for start in range(0, len(here), 1 << 16):
-            some = slice(start, start + (1 << 16))
-            agree[some] = (small[here[some]] == others[there[some]]).sum(axis=1)
+        by_other = np.argsort(there, kind="stable")
+        # In the order of the file, and of no more of it at once: what is read counts as memory.
+        edges = np.searchsorted(there[by_other], np.arange(0, len(others), MAPPED_AT_ONCE))
+        edges = np.unique(np.concatenate([edges, np.arange(0, len(here), 1 << 16), [len(here)]])).tolist()
+        for start, end in zip(edges, edges[1:]):
+            some = by_other[start:end]
+            agree[some] = (small[here[some]] == others.view()[there[some]]).sum(axis=1)
         likely = np.flatnonzero(agree >= self.agreement * NUM_HASHES)
         likely = likely[np.argsort(here[likely] * (NUM_HASHES + 1) - agree[likely], kind="stable")]
         place = np.arange(len(likely)) - np.searchsorted(here[likely], here[likely])
@@ -249,11 +258,15 @@ class NearDuplicates:
 
     def _build(self):
         if self._order is None:
-            self._signatures = [np.concatenate(self._signatures)]
-            self._keys = [np.concatenate(self._keys)]
-            keys = self._keys[0]
-            self._order = [np.argsort(keys[:, band], kind="stable") for band in range(keys.shape[1])]
-            self._sorted = [keys[order, band] for band, order in enumerate(self._order)]
+            keys, size = self._keys.view(), (len(self.texts),)
+            self._order, self._sorted = [], []
+            for band in range(keys.shape[1]):
+                self._order.append(Spilled(size, np.int32))
+                self._sorted.append(Spilled(size, np.uint64))
+                own = np.array(keys[:, band])
+                order = np.argsort(own, kind="stable")
+                self._order[-1].view()[:] = order
+                self._sorted[-1].view()[:] = own[order]
 
     def band_keys(self, found):
         """uint64 [n, bands]: one hash a band of a signature."""
@@ -415,8 +428,8 @@ class _Pairs:
             pairs.append((here + first) * len(self.rows) + there)
         pairs = np.unique(np.concatenate(pairs))
         here, there = np.divmod(pairs, len(self.rows))
-        small = self.signatures.view()
-        likely = self.index.likely(here - first, there, small[some], small)
+        small = np.array(self.signatures.view()[some])
+        likely = self.index.likely(here - first, there, small, self.signatures)
         here, there = here[likely], there[likely]
         rows = np.unique(np.concatenate([here, there]))
         forms = dict(zip(rows.tolist(), self._forms(self.rows[rows])))

@@ -124,6 +124,9 @@ class Spilled:
             else:
                 self._file.truncate(size)
 
+    def __len__(self):
+        return self.shape[0]
+
     def view(self):
         """The array. What was read of a file counts as this process's memory until the view is dropped."""
         if self._array is not None:
@@ -135,3 +138,44 @@ class Spilled:
         self._array = None
         if self._file is not None:
             self._file.close()
+
+
+class Growing:
+    """Values that are added one block after another and are an array then: in memory, or in a file when they are many.
+
+    Args:
+        dtype: of the values.
+        width (int | None): values of a row, for an array of two dimensions.
+        folder (str | None): for the temporary file.
+    """
+
+    def __init__(self, dtype, width=None, folder=None):
+        self.dtype, self.width, self.folder = np.dtype(dtype), width, folder
+        self._blocks, self._file, self._size = [], None, 0
+
+    def __len__(self):
+        return self._size // (self.dtype.itemsize * (self.width or 1))
+
+    def add(self, values):
+        """Add values, or rows of them, behind the others."""
+        block = np.asarray(values, dtype=self.dtype).tobytes()
+        self._size += len(block)
+        if self._file is None and self._size > IN_MEMORY:
+            self._file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+            self._file.write(b"".join(self._blocks))
+            self._blocks = None
+        if self._file is None:
+            self._blocks.append(block)
+        else:
+            self._file.write(block)
+
+    def view(self):
+        """All of them: an array that is not to be changed. See Spilled.view."""
+        shape = (-1,) if self.width is None else (-1, self.width)
+        if not self._size:
+            return np.zeros(0, self.dtype).reshape((0, *shape[1:]))
+        if self._file is None:
+            self._blocks = [b"".join(self._blocks)]
+            return np.frombuffer(self._blocks[0], dtype=self.dtype).reshape(shape)
+        self._file.flush()
+        return np.asarray(np.memmap(self._file, dtype=self.dtype, mode="r")).reshape(shape)

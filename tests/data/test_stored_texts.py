@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data import stored_texts
-from data.stored_texts import Spilled, StoredTexts, scratch_folder
+from data.stored_texts import Growing, Spilled, StoredTexts, scratch_folder
 
 TEXTS = [f"第{number}句，{'长' * (number % 7)}\u2028" for number in range(100)]
 
@@ -38,6 +38,21 @@ def test_arrays_are_the_same_in_memory_and_on_the_disk(tmp_path, monkeypatch, li
     spilled.view()[10:20] = 7
     assert spilled.view().sum() == 210
     spilled.close()
+
+
+@pytest.mark.parametrize("limit", [10**6, 500, 0])
+@pytest.mark.parametrize("width", [None, 3])
+def test_arrays_that_grow(tmp_path, monkeypatch, limit, width):
+    monkeypatch.setattr(stored_texts, "IN_MEMORY", limit)
+    growing, expected = Growing(np.int32, width, str(tmp_path)), np.zeros((0, *([width] if width else [])), np.int32)
+    assert growing.view().shape == expected.shape
+    for size in (1, 0, 40, 100):
+        block = np.arange(size * (width or 1)).reshape((size, *expected.shape[1:]))
+        growing.add(block.tolist() if size == 40 else block)
+        expected = np.concatenate([expected, block])
+        found = growing.view()  # while it grows
+        assert found.dtype == np.int32 and len(growing) == len(expected) and (found == expected).all()
+    assert list(tmp_path.iterdir()) == [] or os.name == "nt"
 
 
 def test_nothing_is_left_behind(tmp_path, monkeypatch):
