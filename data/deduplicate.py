@@ -25,7 +25,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 from core.arguments import at_least, parse_argv, require_packages
 from data.near_duplicates import check_threshold, normalise, shingles, similarity
-from utils import UsageError, exit_on_usage_error
+from utils import UsageError, exit_on_usage_error, read_json, staged_files, write_json
+
+# What a run was begun with.
+RUN_FILE = "run.json"
 
 
 def parse_flags(argv):
@@ -92,6 +95,30 @@ def similar_pairs(path, pairs, places, threshold):
     with path.open("rb") as file:
         found = [similarity(form(*pair[:2]), form(*pair[2:])) >= threshold for pair in pairs.tolist()]
     return np.array(found, dtype=bool)
+
+
+def begin(flags):
+    """Make --save_dir, or go on there with the same work.
+
+    Raises:
+        UsageError: something else is there, or what was begun with other flags or another file.
+    """
+    state = flags.input_file.stat()
+    own = {"input_file": str(flags.input_file.resolve()), "size": state.st_size, "changed": state.st_mtime_ns}
+    own |= {
+        name: getattr(flags, name) for name in ("parts", "buckets", "hashes_per_bucket", "near_duplicate_threshold")
+    }
+    path = flags.save_dir / RUN_FILE
+    if path.is_file():
+        before = read_json(path)
+        other = [name for name, value in own.items() if before.get(name) != value]
+        if other:
+            raise UsageError(f"{flags.save_dir}: begun with another {', '.join(other)}; give a new --save_dir")
+        return
+    if flags.save_dir.exists() and (not flags.save_dir.is_dir() or any(flags.save_dir.iterdir())):
+        raise UsageError(f"--save_dir {flags.save_dir}: is there already and is not an empty folder; give a new one")
+    with staged_files(flags.save_dir) as stage:
+        write_json(stage / RUN_FILE, own)
 
 
 def run(flags):
@@ -170,6 +197,7 @@ def run(flags):
 def main(argv=None):
     flags = parse_flags(argv)
     require_packages("deduplicate.py", "datatrove", requirements="data/requirements-datatrove.txt")
+    begin(flags)
     run(flags)
     lines = {name: sum(1 for part in (flags.save_dir / name).glob("*.txt") for _ in part.open("rb"))
              for name in ("kept", "removed")}  # fmt: skip

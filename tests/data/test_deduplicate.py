@@ -50,3 +50,17 @@ def test_flags(tmp_path):
     with pytest.raises(UsageError, match="needs datatrove, not installed .*requirements-datatrove.txt"):
         deduplicate.main(flags)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_of_other_work_is_left_alone(tmp_path):
+    path = lines_in(tmp_path / "all.txt")
+    flags = ["--input_file", str(path), "--save_dir", str(tmp_path / "new")]
+    for _ in range(2):  # the second one goes on
+        deduplicate.begin(deduplicate.parse_flags(flags))
+    with pytest.raises(UsageError, match="begun with another parts; give a new --save_dir"):
+        deduplicate.begin(deduplicate.parse_flags([*flags, "--parts", "3"]))
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(UsageError, match="begun with another size"):
+        deduplicate.begin(deduplicate.parse_flags(flags))
+    with pytest.raises(UsageError, match="is not an empty folder"):
+        deduplicate.begin(deduplicate.parse_flags([*flags[:-1], str(tmp_path)]))
