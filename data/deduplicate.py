@@ -199,8 +199,11 @@ def main(argv=None):
     require_packages("deduplicate.py", "datatrove", requirements="data/requirements-datatrove.txt")
     begin(flags)
     run(flags)
-    lines = {name: sum(1 for part in (flags.save_dir / name).glob("*.txt") for _ in part.open("rb"))
-             for name in ("kept", "removed")}  # fmt: skip
+    lines = dict.fromkeys(("kept", "removed"), 0)
+    for name in lines:
+        for part in (flags.save_dir / name).glob("*.txt"):
+            with part.open("rb") as file:
+                lines[name] += sum(1 for _ in file)
     print(f"{flags.save_dir}: {lines['kept']:,} lines in kept, {lines['removed']:,} in removed")
 
 
