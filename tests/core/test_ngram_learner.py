@@ -47,6 +47,12 @@ def test_the_texts_answers_are_learnt_and_the_seed_decides(lines, monkeypatch):
     same, _ = learn(texts, probabilities, 32, seed=0, new=100)
     assert (again.table == same.table).all() and facts["agreement"] > 0.6
     assert learn(texts, probabilities, 32, seed=1, new=100)[1] != facts
+    # Made texts have no part in the choice, but in what is learnt.
+    more, made_facts = learn([*texts, "头疼"], np.vstack([probabilities, [[0, 0, 1]]]), 32, seed=0, new=100, made=1)
+    chosen = ("strength", "agreement", "cross_entropy")
+    first = learn(texts, probabilities, 32, seed=0, new=100)[1]
+    assert [made_facts[name] for name in chosen] == [first[name] for name in chosen] and made_facts["made"] == 1
+    assert made_facts["texts"] == len(texts) + 1 and not np.array_equal(more.table, again.table)
     # Many classes: fewer n-grams, so that the table stays in bounds.
     monkeypatch.setattr(ngram_learner, "MAX_NUMBERS", 400)
     small, facts = learn(texts, probabilities, 32, seed=0)

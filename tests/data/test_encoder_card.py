@@ -30,6 +30,12 @@ def test_somebody_s_own_is_kept_and_not_handed_on(tmp_path):
     copy_readme(encoder, stage, target)
     assert stated_licence(stage) == ("mit", "README.md")
     (stage / "README.md").unlink()
+    with (encoder / "README.md").open("a", encoding="utf-8") as file:
+        file.write("- 我们的用途：问诊\n")
+    assert not write_readme(stage, encoder, 6, 9, False)
+    copy_readme(encoder, stage, target)
+    assert not (stage / "README.md").exists()
+    assert write_readme(encoder, stage, 6, 9, False)
     (target / "README.md").write_bytes(b"\xff")
     copy_readme(encoder, stage, target)
     assert not (stage / "README.md").exists()
