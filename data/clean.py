@@ -12,12 +12,17 @@ where the copy does not stand up to verification.py, which reads both again in i
 
 import collections
 import csv
+import itertools
 from pathlib import Path
 
+import numpy as np
+
 from core.lines import read_chunks, unclear_encoding
-from core.quoting import read_rows
+from core.quoting import find_rows, rows_of
 from data.near_duplicates import normalise
 from data.reading import CONTROL, REPORT_ORDER, SPLITS, LabelsAsFound, character_classes
+from data.seen_texts import Later, SeenTexts
+from data.stored_texts import BLOCK
 from data.verification import Tally, verify
 from utils import UsageError, example_problem, parse_labels, split_label, staged_files
 
@@ -51,7 +56,7 @@ class Cleaner:
         self.without_controls = {code: " " if chr(code).isspace() else None for code in controls}
         self.counts = collections.Counter()
         self.tallies = collections.defaultdict(Tally)
-        self.texts_before = set()
+        self.texts_before = []  # of each file that was written before: SeenTexts
 
     def note(self, name, number, change, before, after=""):
         self.counts[change] += 1
@@ -97,26 +102,38 @@ class Cleaner:
         """The samples of a file, in blocks.
 
         Yields:
-            list[tuple[int, str, str]]: line number, the line as it should be read, and as it stands there.
+            tuple[list[tuple[int, str, str]], bool]: line number, the line as it should be read, and as it stands
+            there; and whether what is put off is to be said now.
         """
         path, tally = self.source / f"{name}.txt", self.tallies[name]
-        on_bad_line, lines = self.bad_line(name), []
+        on_bad_line, found = self.bad_line(name), None
         if self.is_quoted(name):
-            lines = [line for _, some in read_chunks(path, on_bad_line, encoding=self.encoding) for line in some]
+            for _ in read_chunks(path, on_bad_line, encoding=self.encoding):
+                pass
             on_bad_line = None  # it was told
-        rows = lines and read_rows(lines, 1 if name == "data" else 2, "UTF-16" in tally.encodings)
-        if rows:
-            tally.lines, tally.joined = len(lines), sum(row.lines - 1 for row in rows)
-            yield [(row.number, "\t".join(" ".join(cell.split()) for cell in row.fields), row.raw) for row in rows]
+            found = find_rows(lambda: self.blocks(name), 1 if name == "data" else 2, "UTF-16" in tally.encodings)
+        if found:
+            tally.lines, tally.joined = found.lines, found.lines - found.samples
+            rows, left = rows_of(self.blocks(name), found.delimiter), found.samples
+            while left:
+                some = list(itertools.islice(rows, BLOCK))
+                left -= len(some)
+                lines = ("\t".join(" ".join(cell.split()) for cell in row.fields) for row in some)
+                yield [(row.number, line, row.raw) for row, line in zip(some, lines)], not left
             return
         for first, some in read_chunks(path, on_bad_line, encoding=self.encoding):
             tally.lines += len(some)
-            yield [(number, line, line) for number, line in enumerate(some, first)]
+            yield [(number, line, line) for number, line in enumerate(some, first)], True
+
+    def blocks(self, name):
+        """The lines of a file, in blocks: yields list[str]."""
+        for _, lines in read_chunks(self.source / f"{name}.txt", encoding=self.encoding):
+            yield lines
 
     def is_quoted(self, name):
         """Whether a file may have been written by a program that puts fields in quotes."""
         has_tabs = False
-        for _, lines in read_chunks(self.source / f"{name}.txt", encoding=self.encoding):
+        for lines in self.blocks(name):
             if any(line.startswith('"') or '\t"' in line for line in lines):
                 return True
             has_tabs = has_tabs or any("\t" in line for line in lines)
@@ -124,23 +141,33 @@ class Cleaner:
 
     def write_split(self, name):
         """Write one file without what train.py refuses, copies of lines, and texts of the files written before."""
-        seen, texts_here, tally = set(), set(), self.tallies[name]
+        seen, texts_here, later, tally = SeenTexts(), SeenTexts(), Later(), self.tallies[name]
         with (self.target / f"{name}.txt").open("wb") as file:
-            for rows in self.rows(name):
+            for rows, is_end in self.rows(name):
                 kept = [(number, raw, *self.mend(name, number, line, raw)) for number, line, raw in rows]
                 kept = [row for row in kept if row[2] is not None]
-                for (number, before, text, label), form in zip(kept, normalise([row[2] for row in kept])):
-                    if form in self.texts_before:
-                        self.leave_out(name, number, "the text is in dev.txt or test.txt too", before)
-                    elif (text, label) in seen:
-                        self.leave_out(name, number, "the same as an earlier line", before)
+                lines = [text if label is None else f"{text}\t{label}" for *_, text, label in kept]
+                forms = normalise([row[2] for row in kept])
+                is_before = np.zeros(len(kept), dtype=bool)
+                for texts in self.texts_before:
+                    is_before |= texts.has(forms)
+                if name in ("dev", "test"):
+                    texts_here.add(forms)
+                is_new = np.zeros(len(kept), dtype=bool)
+                is_new[~is_before] = seen.add(list(itertools.compress(lines, ~is_before)))
+                for (number, raw, *_), line, before, new in zip(kept, lines, is_before.tolist(), is_new.tolist()):
+                    if before:
+                        later.add((number, "the text is in dev.txt or test.txt too", raw))
+                    elif not new:
+                        later.add((number, "the same as an earlier line", raw))
                     else:
-                        file.write((text if label is None else f"{text}\t{label}").encode("utf-8") + b"\n")
+                        file.write(line.encode("utf-8") + b"\n")
                         tally.kept += 1
-                        seen.add((text, label))
-                        texts_here.add(form)
+                if is_end:
+                    for number, why, raw in later.take():
+                        self.leave_out(name, number, why, raw)
         if name in ("dev", "test"):
-            self.texts_before |= texts_here
+            self.texts_before.append(texts_here)
 
     def leave_out(self, name, number, why, before):
         """Note a line that is not in the copy."""

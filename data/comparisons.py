@@ -1,15 +1,21 @@
 """What the lines of a data folder say when they are compared: copies, contradictions, leaks, labels and scripts.
 
-Texts are compared by their hashes, so that none of them has to be kept but those of dev.txt and test.txt.
+Texts are compared by their hashes, so that none of them has to be kept but those of dev.txt and test.txt. These, and
+what is known of each line, are in temporary files where lines are many.
 """
 
 import collections
+import itertools
+import operator
 
 import numpy as np
 
 from data.near_duplicates import NearDuplicates, normalise
 from data.reading import REPORT_ORDER, SIMPLIFIED, TRADITIONAL
+from data.stored_texts import Growing, StoredTexts
 
+# Samples that are looked at together.
+PIECE = 100_000
 # Arrays of a Split, and their types.
 FIELDS = {
     "numbers": np.int32,  # of the lines
@@ -27,20 +33,25 @@ class Split:
     def __init__(self):
         self.lines = self.characters = 0
         self.unread = 0.0  # characters behind --max_length
-        self.chunks = []
+        self.growing = [Growing(dtype) for dtype in FIELDS.values()]
 
     def add(self, *fields):
-        self.chunks.append([np.asarray(field, dtype) for field, dtype in zip(fields, FIELDS.values())])
+        for growing, field in zip(self.growing, fields):
+            growing.add(field)
 
     def freeze(self):
         """Make the arrays of what was added."""
-        for index, (field, dtype) in enumerate(FIELDS.items()):
-            setattr(self, field, np.concatenate([np.zeros(0, dtype), *(chunk[index] for chunk in self.chunks)]))
-        self.chunks = None
+        for growing, field in zip(self.growing, FIELDS):
+            setattr(self, field, growing.view())
 
     def label_counts(self, labels):
         """Samples a label; list in the order of class ids."""
-        return np.bincount(self.ids, minlength=len(labels)).tolist()
+        return sum(np.bincount(ids, minlength=len(labels)) for ids in pieces(self.ids)).tolist()
+
+
+def pieces(array):
+    """An array in pieces, at least one, so that what is made of them is small."""
+    return (array[first : first + PIECE] for first in range(0, max(1, len(array)), PIECE))
 
 
 class NearTexts:
@@ -52,11 +63,12 @@ class NearTexts:
 
     def __init__(self, threshold):
         self.index = NearDuplicates(threshold)
-        self.places = []
-        self.settled = np.zeros(0, dtype=bool)
-        self.waiting = []
-        # Place of a text -> similarity, and file and line of the other one.
-        self.found = {}
+        # Of each indexed text its file and line, and of the nearest other one the similarity, file and line.
+        self.names, self.numbers = [], np.zeros(0, dtype=np.int32)
+        self.files = np.zeros(0, dtype=np.uint8)
+        self.nearest = np.zeros(0)
+        self.others = np.zeros((0, 2), dtype=np.int32)
+        self.waiting, self.waiting_numbers = StoredTexts(), Growing(np.int32)
 
     def compare(self, name, numbers, normal):
         """Compare texts with those of dev and test that were read before.
@@ -68,65 +80,120 @@ class NearTexts:
             numbers (list[int]): of the lines.
             normal (list[str]): their texts in normal form.
         """
-        for here, there, value in self.index.query(normal, settled=self.settled):
-            place = self.places[there]
-            if normal[here] != self.index.texts[there] and value > self.found.get(place, (0,))[0]:
-                self.found[place] = value, name, numbers[here]
-        self._settle()
+        if name not in self.names:
+            self.names.append(name)
+        for here, there, value in self.index.query(normal, settled=self.nearest > 0):
+            if value > self.nearest[there] and [normal[here]] != self.index.texts.texts(np.array([there])):
+                self.nearest[there] = value
+                self.others[there] = self.names.index(name), numbers[here]
         if name != "train":
             first_number = dict(zip(reversed(normal), reversed(numbers)))
-            self.waiting += [(text, (name, number)) for text, number in first_number.items()]
+            self.waiting.add(list(first_number), [""] * len(first_number))
+            self.waiting_numbers.add(list(first_number.values()))
 
     def end_file(self):
         """From here on, texts are compared with those of the file that was just read, too."""
-        if self.waiting:
-            self.index.add([text for text, _ in self.waiting])
-            self.places += [place for _, place in self.waiting]
-            self.waiting = []
-            self._settle()
+        if size := len(self.waiting):
+            for some in self.waiting.blocks():
+                self.index.add(some)
+            self.numbers = np.concatenate([self.numbers, self.waiting_numbers.view()])
+            self.files = np.append(self.files, np.full(size, len(self.names) - 1, dtype=np.uint8))
+            self.nearest = np.append(self.nearest, np.zeros(size))
+            self.others = np.concatenate([self.others, np.zeros((size, 2), dtype=np.int32)])
+            self.waiting, self.waiting_numbers = StoredTexts(), Growing(np.int32)
 
-    def _settle(self):
-        self.settled = np.array([place in self.found for place in self.places], dtype=bool)
+    def close(self):
+        """Give back what only comparisons need."""
+        self.index = self.waiting = self.waiting_numbers = None
+
+    def found(self, name):
+        """The texts of a file that are nearly the same as others, in the order of their lines.
+
+        Yields:
+            tuple[int, float, str, int]: line, similarity, file and line of the other one.
+        """
+        if name not in self.names:
+            return
+        rows = np.flatnonzero((self.files == self.names.index(name)) & (self.nearest > 0))
+        for some in pieces(rows[np.argsort(self.numbers[rows], kind="stable")]):
+            columns = (self.numbers[some], self.nearest[some], self.others[some, 0], self.others[some, 1])
+            for number, value, file, line in zip(*(column.tolist() for column in columns)):
+                yield number, value, self.names[file], line
 
 
 # -------------------------------------------------------------------------------------------------------------- texts
 
 
-def compare_texts(findings, splits, labels, near_found):
+def compare_texts(findings, splits, labels, near=None):
     """Find the texts that are in the folder more than once.
 
     Args:
         findings (Findings): to be added to.
         splits (dict[str, Split]): the files.
         labels (list[str]): in class order.
-        near_found (dict): see NearTexts.found.
+        near (NearTexts | None): the texts of dev and test that are nearly the same as others.
     """
     names = [name for name in REPORT_ORDER if name in splits]
     files = [splits[name] for name in names]
-    normals = np.concatenate([split.normals for split in files]) if files else np.zeros(0, dtype=np.int64)
-    if len(normals) == 0:
-        return
-    which = np.repeat(np.arange(len(names)), [len(split.normals) for split in files])
-    numbers, hashes, ids = (
-        np.concatenate([getattr(split, field) for split in files]) for field in ("numbers", "hashes", "ids")
-    )
-    # Stable: within a group the files are in the order of `names`, and lines in theirs.
-    order = np.argsort(normals, kind="stable")
-    same = normals[order[1:]] == normals[order[:-1]]
-    order = order[np.append(same, False) | np.insert(same, 0, False)]
-    starts = np.flatnonzero(np.insert(normals[order[1:]] != normals[order[:-1]], 0, True)) if len(order) else []
-    # Groups in the order of their first lines.
-    groups = sorted(np.split(order, starts[1:]), key=lambda rows: rows[0]) if len(order) else []
-    leaked = set()
-    for rows in groups:
-        fields = (which[rows], numbers[rows], hashes[rows], ids[rows])
-        group = [(names[row[0]], *row[1:]) for row in zip(*(field.tolist() for field in fields))]
-        leaked |= compare_group(findings, labels, group)
-    for (name, number), (value, other, line) in sorted(near_found.items()):
-        if (name, number) not in leaked:
-            findings.add(
-                "near_leakage", name, number, f"{value:.2f} like {findings.where(other, line)}", other=(other, line)
-            )
+    leaked = {name: Growing(np.int32) for name in names}
+    rows = repeated_rows([split.normals for split in files])
+    for _, group in itertools.groupby(_samples(names, files, *rows), key=operator.itemgetter(0)):
+        found = compare_group(findings, labels, (row[1:] for row in group))
+        for name in {name for name, _ in found}:
+            leaked[name].add([number for other, number in found if other == name])
+    for name in sorted(names) if near else ():
+        known = np.sort(leaked[name].view())
+        for number, value, other, line in near.found(name):
+            place = int(np.searchsorted(known, number))
+            if place == len(known) or known[place] != number:
+                findings.add(
+                    "near_leakage",
+                    name,
+                    number,
+                    f"{value:.2f} like {findings.where(other, line)}",
+                    other=(other, line),
+                )
+
+
+def repeated_rows(files):
+    """The samples whose values others have, too.
+
+    Args:
+        files (list[np.ndarray]): int64 [samples] each.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: int32 numbers of groups, in which all samples have the same value, and int64
+        numbers of samples over all files: groups in the order of their first samples, each in that of its samples.
+    """
+    values = np.concatenate([np.zeros(0, dtype=np.int64), *files])
+    size = len(values)
+    order = np.argsort(values, kind="stable")
+    begins = np.ones(size + 1, dtype=bool)
+    for start in range(1, size, PIECE):  # in pieces: the values in order would be as large again
+        before, here = order[start - 1 : start - 1 + PIECE], order[start : start + PIECE]
+        begins[start : start + len(here)] = values[here] != values[before[: len(here)]]
+    del values
+    several = ~(begins[:-1] & begins[1:])
+    order, begins = order[several], begins[:-1][several]
+    firsts = order[begins]
+    ranks = np.empty(len(firsts), dtype=np.int32)
+    ranks[np.argsort(firsts, kind="stable")] = np.arange(len(firsts), dtype=np.int32)
+    ranks = ranks[np.cumsum(begins, dtype=np.int32) - 1]
+    place = np.argsort(ranks, kind="stable")
+    return ranks[place], order[place]
+
+
+def _samples(names, files, groups, rows):
+    """What compare_group needs of samples, piece by piece: yields the group, and a row for it."""
+    starts = np.cumsum([0, *(len(split.normals) for split in files)])
+    for group, some in zip(pieces(groups), pieces(rows)):
+        which = np.searchsorted(starts, some, "right") - 1
+        fields = np.empty((3, len(some)), dtype=np.int64)
+        for file, split in enumerate(files):
+            here = np.flatnonzero(which == file)
+            for column, field in zip(fields, ("numbers", "hashes", "ids")):
+                column[here] = getattr(split, field)[some[here] - starts[file]]
+        yield from zip(group.tolist(), [names[file] for file in which.tolist()], *fields.tolist())
 
 
 def compare_group(findings, labels, rows):
@@ -135,15 +202,16 @@ def compare_group(findings, labels, rows):
     Args:
         findings (Findings): to be added to.
         labels (list[str]): in class order.
-        rows (list[tuple[str, int, int, int]]): file, line, hash of the exact text, class id (-1: none).
+        rows (Iterable[tuple[str, int, int, int]]): file, line, hash of the exact text, class id (-1: none).
 
     Returns:
         set[tuple[str, int]]: the lines of dev and test that are in another file too.
     """
     leaked = set()
-    first_of_file, first_of_text = {}, {}
+    first, first_of_file, first_of_text = None, {}, {}
     for name, number, text, class_id in rows:
-        first_name, first_number, _, first_id = rows[0]
+        first = first or (name, number, text, class_id)
+        first_name, first_number, _, first_id = first
         elsewhere = [row for file, row in first_of_file.items() if file != name]
         exact = [first_of_text[row[0], text] for row in elsewhere if (row[0], text) in first_of_text]
         if name == "data":
@@ -155,7 +223,7 @@ def compare_group(findings, labels, rows):
             if class_id != first_id:
                 label, other_label = labels[class_id], labels[first_id]
                 message = f"{label!r}, but {other_label!r} in {findings.where(first_name, first_number)}"
-                findings.add("conflict", name, number, message, other=rows[0][:2])
+                findings.add("conflict", name, number, message, other=first[:2])
             if elsewhere:
                 kind = "leakage" if exact else "normalised_leakage"
                 other = (exact or elsewhere)[0]
@@ -256,7 +324,8 @@ def compare_scripts(findings, splits):
     for name in REPORT_ORDER:
         if name in splits:
             split = splits[name]
-            for index in np.flatnonzero(split.scripts & unusual).tolist():
-                both = split.scripts[index] & usual
-                message = "both in one text" if both else f"{names[unusual]}, most texts are {names[usual]}"
-                findings.add("mixed_script", name, int(split.numbers[index]), message)
+            for scripts, numbers in zip(pieces(split.scripts), pieces(split.numbers)):
+                for index in np.flatnonzero(scripts & unusual).tolist():
+                    both = scripts[index] & usual
+                    message = "both in one text" if both else f"{names[unusual]}, most texts are {names[usual]}"
+                    findings.add("mixed_script", name, int(numbers[index]), message)

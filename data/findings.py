@@ -5,6 +5,7 @@ compared is found in comparisons.py.
 """
 
 import collections
+import functools
 import re
 
 import numpy as np
@@ -12,10 +13,17 @@ import numpy as np
 from core.columns import Columns
 from core.encodings import ENCODING_SAMPLE, shown_name, utf16_variant
 from core.progress import progress_bar
-from core.quoting import read_rows
+from core.quoting import find_rows
 from core.text_cleaning import MARKUP
 from core.vocabulary import NOTABLE, UNREADABLE, UNUSABLE
-from data.comparisons import NearTexts, Split, compare_label_names, compare_labels, compare_scripts, compare_texts
+from data.comparisons import (
+    NearTexts,
+    Split,
+    compare_label_names,
+    compare_labels,
+    compare_scripts,
+    compare_texts,
+)
 from data.inputs import Inputs
 from data.kinds import ERRORS, WARNINGS
 from data.mojibake import repaired, strangeness
@@ -157,7 +165,9 @@ class Check:
                 self.read_split(name, bar)
         # In the order of their class ids.
         self.labels = list(self.label2id)
-        compare_texts(self.findings, self.splits, self.labels, self.near.found if self.near else {})
+        if self.near is not None:
+            self.near.close()
+        compare_texts(self.findings, self.splits, self.labels, self.near)
         compare_labels(self.findings, self.splits, self.labels, few, imbalance)
         compare_label_names(self.findings, self.labels)
         compare_scripts(self.findings, self.splits)
@@ -242,12 +252,11 @@ class Check:
 
     def look_for_quotes(self, name):
         """Find whether a program that puts fields in quotes wrote a file."""
-        lines = [line for _, some in self.inputs.read(name) for line in some]
         with self.inputs.path(name).open("rb") as file:
             is_excel = str(utf16_variant(file.read(ENCODING_SAMPLE))).startswith("UTF-16")
-        rows = read_rows(lines, 1 if name == "data" else 2, is_excel)
-        if rows:
-            message = f"{len(rows):,} samples in {len(lines):,} lines"
+        blocks = functools.partial(self.inputs.blocks, name)
+        if found := find_rows(blocks, 1 if name == "data" else 2, is_excel):
+            message = f"{found.samples:,} samples in {found.lines:,} lines"
             self.findings.add("quoted", name, 0, message, "")
 
     def parse_examples(self, name, first, lines):
@@ -381,6 +390,10 @@ class Check:
             "files": {f"{name}.txt": self.file_summary(name) for name in REPORT_ORDER if name in self.splits},
             "findings": self.findings.summary(),
         }
+
+    def forget_lines(self):
+        """Give back the memory of what is known of each line; there is no summary any more."""
+        self.splits = {}
 
     def how_counted(self):
         """How the numbers of tokens were found, in words."""

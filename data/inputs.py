@@ -3,6 +3,7 @@
 A table's samples are numbered from 1, as the lines of a file are; where each stands in the table is told by `line`.
 """
 
+import array
 import os
 
 from core.any_file import open_samples
@@ -71,7 +72,7 @@ class Inputs:
             return
         if name not in self.tables:
             self.tables[name] = open_samples(self.paths[name])
-        self.numbers[name], lines, first = [], [], 1
+        self.numbers[name], lines, first = array.array("q"), [], 1
         for _, number, text, label in self.tables[name].rows():
             if label.__class__ is str:
                 self.numbers[name].append(number)
@@ -85,3 +86,8 @@ class Inputs:
             yield first, lines
         if bar is not None:
             bar.update(os.path.getsize(self.paths[name]))
+
+    def blocks(self, name):
+        """The lines of a file without their numbers: yields list[str]; see read."""
+        for _, lines in self.read(name):
+            yield lines

@@ -9,12 +9,15 @@ The datasketch library does the same, at 37 microseconds a text of 18 characters
 kilobytes a text in its index; here it is 4 microseconds for 64 hashes, and 0.4 kB, which a million lines need.
 """
 
+import array
 import functools
 import sys
 import unicodedata
 
 import numpy as np
 
+from core.progress import progress_bar
+from data.stored_texts import Growing, Spilled, StoredTexts
 from utils import UsageError
 
 NUM_HASHES = 64
@@ -24,6 +27,10 @@ MAX_PER_BUCKET = 8
 MAX_COMPARED = 4
 # Texts of one query when all texts are compared with each other: bounds the memory.
 QUERIED_AT_ONCE = 50_000
+# Rows of signatures in a file, of 128 bytes each, that are in memory at a time.
+MAPPED_AT_ONCE = 500_000
+# Pairs that are kept before they are joined to groups; texts below which no progress is shown.
+PAIRS_AT_ONCE, SHORT_WORK = 5_000_000, 200_000
 # From here on (CJK radicals) nearly every character is a syllable or a word of its own.
 FIRST_WIDE = 0x2E80
 WIDE_FROM = chr(FIRST_WIDE)
@@ -171,18 +178,19 @@ class NearDuplicates:
         self.rows = rows_per_band(threshold)
         # Pairs whose signatures agree less than this, three standard errors below, are not compared exactly.
         self.agreement = threshold - 3 * (threshold * (1 - threshold) / NUM_HASHES) ** 0.5
-        self.texts = []
-        self._signatures = []
-        self._keys = []
+        self.texts = StoredTexts()
+        self._signatures = Growing(np.uint16, NUM_HASHES)
+        self._keys = Growing(np.uint64, NUM_HASHES // self.rows)
         self._order = None
 
     def add(self, texts):
         """Add texts in normal form; they get the next numbers from 0 on."""
-        if texts:
-            found = signatures(texts)
-            self.texts += texts
-            self._signatures.append(found.astype(np.uint16))
-            self._keys.append(self._band_keys(found))
+        for begin in range(0, len(texts), QUERIED_AT_ONCE):
+            some = texts[begin : begin + QUERIED_AT_ONCE]
+            found = signatures(some)
+            self.texts.add(some, [""] * len(some))
+            self._signatures.add(found)
+            self._keys.add(self.band_keys(found))
             self._order = None
 
     def query(self, texts, first=None, settled=None):
@@ -197,19 +205,19 @@ class NearDuplicates:
         Returns:
             Iterator[tuple[int, int, float]]: number in `texts`, number in the index, similarity.
         """
-        if not texts or not self.texts:
+        if not texts or not len(self.texts):
             return
         self._build()
         found = signatures(texts)
-        keys, small = self._band_keys(found), found.astype(np.uint16)
+        keys, small = self.band_keys(found), found.astype(np.uint16)
         pairs = []
         for band in range(keys.shape[1]):
-            ordered = self._sorted[band]
+            ordered, order = self._sorted[band].view(), self._order[band].view()
             left = np.searchsorted(ordered, keys[:, band], "left")
             size = np.minimum(np.searchsorted(ordered, keys[:, band], "right") - left, MAX_PER_BUCKET)
             here = np.repeat(np.arange(len(texts)), size)
             offset = np.arange(len(here)) - np.repeat(np.cumsum(size) - size, size)
-            there = self._order[band][np.repeat(left, size) + offset]
+            there = order[np.repeat(left, size) + offset]
             if first is not None:
                 here, there = here[here + first > there], there[here + first > there]
             if settled is not None:
@@ -217,29 +225,50 @@ class NearDuplicates:
             pairs.append(here.astype(np.int64) * len(self.texts) + there)
         pairs = np.unique(np.concatenate(pairs))
         here, there = np.divmod(pairs, len(self.texts))
-        agree = np.empty(len(pairs), dtype=np.int64)
-        for start in range(0, len(pairs), 1 << 16):
-            some = slice(start, start + (1 << 16))
-            agree[some] = (small[here[some]] == self._signatures[0][there[some]]).sum(axis=1)
-        likely = np.flatnonzero(agree >= self.agreement * NUM_HASHES)
-        # Of each text those that agree best, which are compared exactly.
-        likely = likely[np.argsort(here[likely] * (NUM_HASHES + 1) - agree[likely], kind="stable")]
-        place = np.arange(len(likely)) - np.searchsorted(here[likely], here[likely])
-        likely = likely[place < MAX_COMPARED]
-        for one, other in zip(here[likely].tolist(), there[likely].tolist()):
-            value = similarity(texts[one], self.texts[other])
+        likely = self.likely(here, there, small, self._signatures)
+        here, there = here[likely], there[likely]
+        for one, other, text in zip(here.tolist(), there.tolist(), self.texts.texts(there)):
+            value = similarity(texts[one], text)
             if value >= self.threshold:
                 yield one, other, value
 
+    def likely(self, here, there, small, others):
+        """Of pairs that share a bucket, those to compare exactly: of each text the ones that agree best.
+
+        Args:
+            here, there (np.ndarray): int64 [pairs], rows of `small` and of `others`, sorted by them.
+            small (np.ndarray): uint16 [texts, NUM_HASHES], signatures.
+            others (Spilled | Growing): the same of the other texts.
+
+        Returns:
+            np.ndarray: int64, numbers of pairs.
+        """
+        agree = np.empty(len(here), dtype=np.int64)
+        by_other = np.argsort(there, kind="stable")
+        # In the order of the file, and of no more of it at once: what is read counts as memory.
+        edges = np.searchsorted(there[by_other], np.arange(0, len(others), MAPPED_AT_ONCE))
+        edges = np.unique(np.concatenate([edges, np.arange(0, len(here), 1 << 16), [len(here)]])).tolist()
+        for start, end in zip(edges, edges[1:]):
+            some = by_other[start:end]
+            agree[some] = (small[here[some]] == others.view()[there[some]]).sum(axis=1)
+        likely = np.flatnonzero(agree >= self.agreement * NUM_HASHES)
+        likely = likely[np.argsort(here[likely] * (NUM_HASHES + 1) - agree[likely], kind="stable")]
+        place = np.arange(len(likely)) - np.searchsorted(here[likely], here[likely])
+        return likely[place < MAX_COMPARED]
+
     def _build(self):
         if self._order is None:
-            self._signatures = [np.concatenate(self._signatures)]
-            self._keys = [np.concatenate(self._keys)]
-            keys = self._keys[0]
-            self._order = [np.argsort(keys[:, band], kind="stable") for band in range(keys.shape[1])]
-            self._sorted = [keys[order, band] for band, order in enumerate(self._order)]
+            keys, size = self._keys.view(), (len(self.texts),)
+            self._order, self._sorted = [], []
+            for band in range(keys.shape[1]):
+                self._order.append(Spilled(size, np.int32))
+                self._sorted.append(Spilled(size, np.uint64))
+                own = np.array(keys[:, band])
+                order = np.argsort(own, kind="stable")
+                self._order[-1].view()[:] = order
+                self._sorted[-1].view()[:] = own[order]
 
-    def _band_keys(self, found):
+    def band_keys(self, found):
         """uint64 [n, bands]: one hash a band of a signature."""
         bands = NUM_HASHES // self.rows
         keys = np.zeros((len(found), bands), dtype=np.uint64)
@@ -252,27 +281,161 @@ class NearDuplicates:
 def group(texts, threshold):
     """Number the groups of texts that are nearly the same, directly or through others.
 
+    Of the texts no more than a block is in memory, see stored_texts.py. What is kept of each are some numbers and,
+    where texts are many, 300 bytes on the disk. Normal forms are the same where a hash of 64 bits is.
+
     Args:
-        texts (list[str]): as they stand; two with the same normal form are always in one group.
+        texts (list[str] | StoredTexts): as they stand; two with the same normal form are always in one group.
         threshold (float): see NearDuplicates.
 
     Returns:
         np.ndarray: int64 [len(texts)], the same number for the texts of one group, from 0 in order of appearance.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
+    texts = StoredTexts.of(texts, [""] * len(texts)) if isinstance(texts, list) else texts
+    of_text = group_equal(texts)
+    size = int(of_text.max()) + 1 if len(of_text) else 0
+    rows = first_places(of_text, size)
+    found = _Pairs(texts, rows, threshold).groups()
+    return number_by_appearance(found[of_text], size).astype(np.int64)
 
-    numbers = {}
-    of_text = np.array([numbers.setdefault(text, len(numbers)) for text in normalise(texts)], dtype=np.int64)
-    index = NearDuplicates(threshold)
-    unique = list(numbers)
-    index.add(unique)
-    pairs = []
-    for first in range(0, len(unique), QUERIED_AT_ONCE):
-        found = index.query(unique[first : first + QUERIED_AT_ONCE], first)
-        pairs.append(np.array([(one + first, other) for one, other, _ in found], dtype=np.int64).reshape(-1, 2))
-    pairs = np.concatenate(pairs) if pairs else np.zeros((0, 2), dtype=np.int64)
-    graph = coo_matrix((np.ones(len(pairs), dtype=bool), (pairs[:, 0], pairs[:, 1])), shape=(len(unique),) * 2)
-    found = connected_components(graph, directed=False)[1][of_text]
-    _, first, number = np.unique(found, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[number]
+
+def group_equal(texts):
+    """The same for texts whose normal forms are equal: int32 [len(texts)]."""
+    texts = StoredTexts.of(texts, [""] * len(texts)) if isinstance(texts, list) else texts
+    hashes = array.array("q")
+    for some in texts.blocks():
+        hashes.extend(map(hash, normalise(some)))
+    hashes = np.frombuffer(hashes, dtype=np.int64) if hashes else np.zeros(0, dtype=np.int64)
+    order = np.argsort(hashes, kind="stable")
+    numbers = np.zeros(len(hashes), dtype=np.int32)
+    for start in range(1, len(hashes), 1 << 20):  # in pieces: the hashes in order would be as large again
+        here, before = order[start : start + (1 << 20)], order[start - 1 : start - 1 + (1 << 20)]
+        numbers[here] = hashes[here] != hashes[before[: len(here)]]
+    numbers[order] = np.cumsum(numbers[order], dtype=np.int32)
+    del order
+    return number_by_appearance(numbers, int(numbers.max()) + 1 if len(numbers) else 0)
+
+
+def first_places(numbers, size):
+    """Where each of the numbers 0 to size - 1 stands first: int64 [size]."""
+    places = np.zeros(size, dtype=np.int64)
+    places[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)  # of several values the last one stays
+    return places
+
+
+def number_by_appearance(numbers, size):
+    """Other numbers for groups: 0 for that of the first element and so on.
+
+    Args:
+        numbers (np.ndarray): int [n], in 0 to size - 1, but not each of these need be there.
+        size (int): see numbers.
+
+    Returns:
+        np.ndarray: int32 [n].
+    """
+    places = np.full(size, len(numbers), dtype=np.int64)
+    places[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)
+    rank = np.zeros(size, dtype=np.int32)
+    rank[np.argsort(places, kind="stable")] = np.arange(size, dtype=np.int32)
+    return rank[numbers]
+
+
+class _Pairs:
+    """The pairs of nearly equal texts among many: what NearDuplicates proposes for each, band by band.
+
+    Args:
+        texts (StoredTexts): with texts whose normal forms are the same among them.
+        rows (np.ndarray): int64 [n], in ascending order: the texts that are compared, each form once.
+        threshold (float): see NearDuplicates.
+    """
+
+    def __init__(self, texts, rows, threshold):
+        self.texts, self.rows, self.index = texts, rows, NearDuplicates(threshold)
+        size, bands = len(rows), NUM_HASHES // self.index.rows
+        make = functools.partial(Spilled, folder=texts.folder)
+        self.signatures = make((size, NUM_HASHES), np.uint16)
+        keys = [make((size,), np.uint64) for _ in range(bands)]
+        with self._bar("signatures") as bar:
+            for first in range(0, size, QUERIED_AT_ONCE):
+                some = slice(first, first + QUERIED_AT_ONCE)
+                found = signatures(self._forms(rows[some]))
+                self.signatures.view()[some] = found
+                for band, column in zip(keys, self.index.band_keys(found).T):
+                    band.view()[some] = column
+                bar.update(len(found))
+        # Of each band: the texts in the order of their keys, where the bucket of each text begins there, and how many
+        # texts before it are in its bucket, as far as they are compared.
+        self.buckets = []
+        with self._bar("sorting", bands) as bar:
+            for band in keys:
+                arrays = tuple(make((size,), dtype) for dtype in (np.int32, np.int32, np.uint8))
+                self._sort(band, *arrays)
+                self.buckets.append(arrays)
+                band.close()
+                bar.update(1)
+
+    def _bar(self, what, total=None):
+        is_short = len(self.rows) < SHORT_WORK
+        return progress_bar(total=len(self.rows) if total is None else total, desc=what, disable=is_short)
+
+    def _forms(self, rows):
+        return normalise(self.texts.texts(rows))
+
+    @staticmethod
+    def _sort(band, order, left, before):
+        """Fill the arrays of a band."""
+        keys = np.array(band.view())
+        found = np.argsort(keys, kind="stable")
+        keys = keys[found]
+        begins = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)])
+        sizes = np.diff(np.append(begins, len(keys)))
+        del keys
+        order.view()[:] = found
+        begins = np.repeat(begins.astype(np.int32), sizes)
+        left.view()[found] = begins
+        before.view()[found] = np.minimum(np.arange(len(found), dtype=np.int32) - begins, MAX_PER_BUCKET)
+
+    def groups(self):
+        """Number the texts by the groups that the pairs join: int32 [n]."""
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
+
+        size = len(self.rows)
+        found, waiting, count = np.arange(size, dtype=np.int32), [], 0
+        with self._bar("comparing") as bar:
+            for first in range(0, size, QUERIED_AT_ONCE):
+                waiting.append(self._pairs(first))
+                count += len(waiting[-1])
+                is_last = first + QUERIED_AT_ONCE >= size
+                if count and (is_last or count > PAIRS_AT_ONCE):
+                    ends = found[np.concatenate(waiting)]
+                    graph = coo_matrix((np.ones(count, dtype=bool), (ends[:, 0], ends[:, 1])), shape=(size, size))
+                    found = connected_components(graph, directed=False)[1].astype(np.int32)[found]
+                    waiting, count = [], 0
+                bar.update(min(QUERIED_AT_ONCE, size - first))
+        return found
+
+    def _pairs(self, first):
+        """Pairs of the texts from `first` on with texts before them that are nearly the same: int64 [pairs, 2]."""
+        some = slice(first, first + QUERIED_AT_ONCE)
+        pairs = []
+        for arrays in self.buckets:
+            order, left, before = (array.view() for array in arrays)
+            size = before[some].astype(np.int64)
+            here = np.repeat(np.arange(len(size)), size)
+            offset = np.arange(len(here)) - np.repeat(np.cumsum(size) - size, size)
+            there = order[np.repeat(left[some], size) + offset]
+            pairs.append((here + first) * len(self.rows) + there)
+        pairs = np.unique(np.concatenate(pairs))
+        here, there = np.divmod(pairs, len(self.rows))
+        small = np.array(self.signatures.view()[some])
+        likely = self.index.likely(here - first, there, small, self.signatures)
+        here, there = here[likely], there[likely]
+        rows = np.unique(np.concatenate([here, there]))
+        forms = dict(zip(rows.tolist(), self._forms(self.rows[rows])))
+        same = [
+            (one, other)
+            for one, other in zip(here.tolist(), there.tolist())
+            if similarity(forms[one], forms[other]) >= self.index.threshold
+        ]
+        return np.array(same, dtype=np.int64).reshape(-1, 2)

@@ -7,19 +7,22 @@
 Every label is split in the same proportions. Texts that are the same or nearly the same stay together on one side, so
 that dev and test measure what the model does with texts that it has not seen. Each fold is dev once; the others are
 its train. The same --seed gives the same files.
+
+Texts are not kept in memory but in a temporary file beside --save_dir; README.md says what ten millions of them take.
 """
 
 import argparse
 import shlex
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
-from core.any_file import is_table, read_any_examples, read_table
 from core.arguments import at_least, parse_argv
-from core.columns import Columns
 from data.near_duplicates import check_threshold
-from data.splitting import FOLD_FILES, PART_FILES, check_splits, labels_in_order, write_folds, write_parts
+from data.sample_files import read_samples
+from data.splitting import FOLD_FILES, PART_FILES, check_splits, write_folds, write_parts
+from data.stored_texts import scratch_folder
 from utils import UsageError, check_save_dir, exit_on_usage_error, read_labels, read_lines
 
 
@@ -51,6 +54,31 @@ def parse_flags(argv):
     return flags
 
 
+def split(flags, scratch):
+    """Read, divide and write the samples.
+
+    Args:
+        flags (argparse.Namespace): the command's.
+        scratch (str | None): see data.stored_texts.scratch_folder.
+    """
+    labels = read_labels(flags.label_file) if flags.label_file else None
+    texts, ids, labels, columns = read_samples(flags.input_file, labels, scratch)
+    problems = [] if flags.trust_columns else columns.problems()
+    if problems:
+        places = (f"{flags.input_file}:{number}" if number else flags.input_file for number, _ in problems)
+        raise UsageError("\n".join(f"{place}: {message}" for place, (_, message) in zip(places, problems)))
+    if len(labels) < 2:
+        raise UsageError(f"{flags.input_file}: only one label; a classifier needs at least two")
+    del columns
+    options = {"seed": flags.seed, "threshold": flags.near_duplicate_threshold}
+    if flags.label_file:
+        options["more"] = {"label.txt": read_lines(flags.label_file)}  # label==word stays
+    if flags.folds:
+        write_folds(flags.save_dir, texts, ids, labels, flags.folds, **options)
+    else:
+        write_parts(flags.save_dir, texts, ids, labels, flags.splits, **options)
+
+
 def main(argv=None):
     flags = parse_flags(argv)
     folders = [flags.save_dir / f"fold_{fold + 1}" for fold in range(flags.folds or 0)]
@@ -58,28 +86,13 @@ def main(argv=None):
         check_save_dir(folder, FOLD_FILES, flags.force)
     if not folders:
         check_save_dir(flags.save_dir, PART_FILES, flags.force)
-    if is_table(flags.input_file) and not flags.label_file:
-        texts, names = read_table(flags.input_file)
-        labels = list(dict.fromkeys(names))
-        ids = list(map({label: index for index, label in enumerate(labels)}.get, names))
-    else:
-        labels = read_labels(flags.label_file) if flags.label_file else labels_in_order(flags.input_file)
-        texts, ids = read_any_examples(flags.input_file, labels)
-    columns = Columns()
-    columns.add(texts, [labels[index] for index in ids])
-    problems = [] if flags.trust_columns else columns.problems()
-    if problems:
-        places = (f"{flags.input_file}:{number}" if number else flags.input_file for number, _ in problems)
-        raise UsageError("\n".join(f"{place}: {message}" for place, (_, message) in zip(places, problems)))
-    if len(labels) < 2:
-        raise UsageError(f"{flags.input_file}: only one label; a classifier needs at least two")
-    options = {"seed": flags.seed, "threshold": flags.near_duplicate_threshold}
-    if flags.label_file:
-        options["more"] = {"label.txt": read_lines(flags.label_file)}  # label==word stays
-    if folders:
-        write_folds(flags.save_dir, texts, ids, labels, flags.folds, **options)
-    else:
-        write_parts(flags.save_dir, texts, ids, labels, flags.splits, **options)
+    scratch = scratch_folder(flags.save_dir)
+    try:
+        split(flags, scratch)
+    except OSError as error:
+        place = scratch or tempfile.gettempdir()
+        hint = "the samples are kept there meanwhile; free some space, or choose another --save_dir"
+        raise UsageError(f"{place}: {error.strerror}; {hint}") from None
     print(f"next: python data/check.py --dataset_dir {shlex.quote(str(folders[0] if folders else flags.save_dir))}")
 
 

@@ -5,12 +5,16 @@ Every label is split in the same proportions, and texts that are the same or nea
 
 import numpy as np
 
-from data.near_duplicates import group, normalise
-from utils import UsageError, format_table, read_lines, shortened, write_lines
+from core.progress import progress_bar
+from data.near_duplicates import SHORT_WORK, group, group_equal, normalise
+from data.stored_texts import StoredTexts
+from utils import UsageError, format_table, shortened, staged_files
 
 PARTS = ("train", "dev", "test")
 PART_FILES = ("train.txt", "dev.txt", "test.txt", "label.txt")
 FOLD_FILES = ("train.txt", "dev.txt", "label.txt")
+# Samples up to which groups of equal texts are numbered in the order of the texts, and not of their appearance.
+ORDERED_BY_TEXT = 200_000
 # Labels with a line of their own in what is printed.
 MAX_LABELS_SHOWN = 50
 
@@ -19,13 +23,20 @@ def similar_groups(texts, threshold=0.8):
     """Number the groups of texts that must stay together.
 
     Args:
-        texts (list[str]): the samples.
+        texts (list[str] | StoredTexts): the samples.
         threshold (float): similarity from which texts are near-duplicates; 0 keeps only equal texts together.
 
     Returns:
         np.ndarray: int64 [n], the group of each text.
     """
-    return group(texts, threshold) if threshold else np.unique(normalise(texts), return_inverse=True)[1]
+    if threshold:
+        return group(texts, threshold)
+    if len(texts) > ORDERED_BY_TEXT:
+        return group_equal(texts)
+    blocks = texts.blocks() if isinstance(texts, StoredTexts) else [texts]
+    forms = [form for some in blocks for form in normalise(some)]
+    places = {form: place for place, form in enumerate(sorted(set(forms)))}
+    return np.array([places[form] for form in forms], dtype=np.int64)
 
 
 def assign(groups, ids, shares, seed, shuffle=True):
@@ -43,19 +54,15 @@ def assign(groups, ids, shares, seed, shuffle=True):
         shuffle (bool): False fills the parts in the order of the samples.
 
     Returns:
-        tuple[np.ndarray, np.ndarray]: int64 [n], the part of each sample; and the order in which to write them.
+        tuple[np.ndarray, np.ndarray]: int32 [n], the part of each sample; and the order in which to write them.
     """
     random = np.random.RandomState(seed)
     ids, shares = np.asarray(ids), np.asarray(shares, dtype=float)
     order = random.permutation(len(ids)) if shuffle else np.arange(len(ids))
     room = np.bincount(ids)[:, None] * shares
-    parts = np.full(len(ids), -1)
+    parts = np.full(len(ids), -1, dtype=np.int32)
 
-    sizes = np.bincount(groups)
-    members = {number: [] for number in np.flatnonzero(sizes > 1)}
-    for row in order[sizes[groups[order]] > 1].tolist():
-        members[groups[row]].append(row)
-    for rows in sorted(members.values(), key=len, reverse=True):
+    for rows in _members(groups, order):
         counts = np.bincount(ids[rows], minlength=len(room))
         fits = (counts @ np.maximum(room, 0)) * (room.sum(axis=0) >= len(rows))
         if not fits.any():
@@ -64,12 +71,32 @@ def assign(groups, ids, shares, seed, shuffle=True):
         room[:, parts[rows[0]]] -= counts
 
     single = order[parts[order] < 0]
-    for label in np.unique(ids[single]):
-        rows = single[ids[single] == label]
-        missing = len(ids) * shares - np.bincount(parts[parts >= 0], minlength=len(shares))
-        counts = quotas(len(rows), np.maximum(room[label], 0), shares > 0, missing)
+    taken = np.bincount(parts[parts >= 0], minlength=len(shares))
+    for rows in _runs(single, ids[single]):
+        counts = quotas(len(rows), np.maximum(room[ids[rows[0]]], 0), shares > 0, len(ids) * shares - taken)
         parts[rows] = np.repeat(np.arange(len(shares)), counts)
+        taken = taken + counts
     return parts, order
+
+
+def _runs(rows, keys):
+    """Rows with the same key, in their order; those of the lowest key first: yields arrays."""
+    by_key = np.argsort(keys, kind="stable")
+    keys, rows = keys[by_key], rows[by_key]
+    begins = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)])
+    for begin, end in zip(begins.tolist(), [*begins[1:].tolist(), len(keys)]):
+        yield rows[begin:end]
+
+
+def _members(groups, order):
+    """The samples of each group of several, largest group first: yields arrays, each in the order of `order`."""
+    sizes = np.bincount(groups) if len(groups) else np.zeros(0, dtype=np.int64)
+    rows = order[sizes[groups[order]] > 1]
+    rows = rows[np.argsort(groups[rows], kind="stable")]
+    ends = np.cumsum(sizes[sizes > 1])
+    largest = np.argsort(-sizes[sizes > 1], kind="stable")
+    for end, size in zip(ends[largest].tolist(), sizes[sizes > 1][largest].tolist()):
+        yield rows[end - size : end]
 
 
 def quotas(total, room, wanted, missing):
@@ -112,18 +139,13 @@ def check_splits(splits):
     return [*splits, 0.0][:3]
 
 
-def labels_in_order(path):
-    """The labels of a file of samples in the order of their first appearance."""
-    fields = (line.split("\t") for line in read_lines(path))
-    return list(dict.fromkeys(row[1].strip() for row in fields if len(row) == 2 and row[1].strip()))
-
-
 def write_parts(save_dir, texts, ids, labels, shares, seed, threshold, shuffle=True, more=()):
     """Split samples and write label.txt, train.txt, dev.txt and, unless it would be empty, test.txt.
 
     Args:
         save_dir (Path): the folder; its files of these names are replaced.
-        texts, ids, labels: samples, their class ids, and the names of the classes.
+        texts (list[str] | StoredTexts): samples.
+        ids, labels: their class ids, and the names of the classes.
         shares (list[float]): of train, dev and test.
         seed, threshold, shuffle: see `assign`.
         more (dict[str, list[str]]): further files to write, with their lines.
@@ -136,13 +158,39 @@ def write_parts(save_dir, texts, ids, labels, shares, seed, threshold, shuffle=T
     for number, name in enumerate(PARTS[:2]):
         if shares[number] and not (parts == number).any():
             raise UsageError(nothing_left(name, len(texts), groups, threshold))
-    contents = {"label.txt": labels, **dict(more)}
-    for number, name in enumerate(PARTS):
-        lines = [f"{texts[row]}\t{labels[ids[row]]}" for row in order[parts[order] == number].tolist()]
-        if lines:
-            contents[f"{name}.txt"] = lines
-    write_lines(save_dir, contents)
+    files = {f"{name}.txt": order[parts[order] == number] for number, name in enumerate(PARTS)}
+    write_rows(save_dir, stored(texts, ids, labels), files, {"label.txt": labels, **dict(more)})
     print_counts(save_dir, ids, groups, parts, labels, PARTS)
+
+
+def stored(texts, ids, labels):
+    """Samples in a file, whatever they are in now: StoredTexts."""
+    return texts if isinstance(texts, StoredTexts) else StoredTexts.of(texts, [labels[index] for index in ids])
+
+
+def write_rows(save_dir, texts, files, more):
+    """Write files of samples into a folder: all of them or none, and none without a sample.
+
+    Args:
+        save_dir (Path): the folder, which is made where it is not there.
+        texts (StoredTexts): the samples.
+        files (dict[str, np.ndarray]): name -> numbers of the samples, in their order.
+        more (dict[str, list[str]]): name -> lines of further files.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
+    total = sum(map(len, files.values()))
+    try:
+        bar = progress_bar(total=total, desc="writing", disable=total < SHORT_WORK)
+        with staged_files(save_dir) as stage, bar as bar:
+            for name, lines in more.items():
+                (stage / name).write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8"))
+            for name, rows in files.items():
+                if len(rows):
+                    texts.write(rows, stage / name, bar)
+    except OSError as error:
+        raise UsageError(f"{save_dir}: cannot write there ({error.strerror}); choose another --save_dir") from None
 
 
 def nothing_left(name, size, groups, threshold):
@@ -158,8 +206,8 @@ def nothing_left(name, size, groups, threshold):
 
 def print_counts(save_dir, ids, groups, parts, labels, names):
     """Print the samples of each part and label, and the groups that stayed together."""
-    counts = np.zeros((len(labels), len(names)), dtype=int)
-    np.add.at(counts, (np.asarray(ids), parts), 1)
+    cells = np.asarray(ids, dtype=np.int64) * len(names) + parts
+    counts = np.bincount(cells, minlength=len(labels) * len(names)).reshape(len(labels), len(names))
     shown = labels if len(labels) <= MAX_LABELS_SHOWN else labels[: MAX_LABELS_SHOWN - 1]
     rows = [{**dict(zip(names, row)), "label": f" {shortened(label)}"} for label, row in zip(shown, counts.tolist())]
     if len(shown) < len(labels):
@@ -179,13 +227,11 @@ def write_folds(save_dir, texts, ids, labels, folds, seed, threshold, more=()):
         raise UsageError(f"--folds {folds}: too many for {len(texts)} samples; give fewer")
     groups = similar_groups(texts, threshold)
     parts, order = assign(groups, ids, [1 / folds] * folds, seed)
+    texts, more = stored(texts, ids, labels), {"label.txt": labels, **dict(more)}
     for fold in range(folds):
         is_dev = parts[order] == fold
-        lines = [
-            [f"{texts[row]}\t{labels[ids[row]]}" for row in order[chosen].tolist()] for chosen in (~is_dev, is_dev)
-        ]
-        if not all(lines):
+        files = {"train.txt": order[~is_dev], "dev.txt": order[is_dev]}
+        if not all(map(len, files.values())):
             raise UsageError(f"--folds {folds}: too many, since near-duplicates stay together; give fewer")
-        contents = {"label.txt": labels, "train.txt": lines[0], "dev.txt": lines[1], **dict(more)}
-        write_lines(save_dir / f"fold_{fold + 1}", contents)
+        write_rows(save_dir / f"fold_{fold + 1}", texts, files, more)
     print_counts(save_dir, ids, groups, parts, labels, [f"fold_{fold + 1}" for fold in range(folds)])

@@ -1,10 +1,14 @@
 """A cleaned copy is checked by other eyes: nothing here reads or counts the way clean.py does."""
 
+import array
 import collections
 import csv
+import itertools
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from core.encodings import codec_of
 from data.mojibake import repaired
@@ -13,7 +17,9 @@ from data.mojibake import repaired
 FEW_LINES = 3
 # Lines of a file in another encoding that are looked at for mojibake.
 MAX_LOOKED_AT = 2000
-PRIVATE = re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")
+ODD = {"U+FFFD": re.compile("\ufffd"), "private-use characters": re.compile("[\ue000-\uf8ff\U000f0000-\U0010ffff]")}
+# Characters that are read at once.
+BLOCK = 1 << 20
 
 
 @dataclass
@@ -78,23 +84,24 @@ def verify(source, copy, tallies):
 
 
 def _verify_file(path, copy, tally):
-    before, after = path.read_bytes(), copy.read_bytes().decode("utf-8")
-    samples = after.split("\n")[:-1]
-    if any("\r" in sample or sample != sample.strip() for sample in samples):
+    found, is_clean = 0, True
+    for samples in _samples(copy):
+        found += len(samples)
+        is_clean = is_clean and not any("\r" in sample or sample != sample.strip() for sample in samples)
+    if not is_clean:
         yield "a sample of the copy is no clean line"
-    expected = _count_samples(before, tally)
-    found = len(samples) + sum(tally.left_out.values())
-    if len(samples) != tally.kept or found != expected:
-        yield f"{expected:,} samples are in it, but {len(samples):,} in the copy and {found - len(samples):,} left out"
+    expected, left_out = _count_samples(path, tally), sum(tally.left_out.values())
+    if found != tally.kept or found + left_out != expected:
+        yield f"{expected:,} samples are in it, but {found:,} in the copy and {left_out:,} left out"
     # UTF-8 has these characters of its own; what was decoded from elsewhere has none.
     wide = [name for name in tally.encodings if name.startswith("UTF")]
-    original = before.decode(wide[0] if wide else "utf-8", "replace" if wide else "ignore")
-    for what, pattern in (("U+FFFD", re.compile("\ufffd")), ("private-use characters", PRIVATE)):
-        if len(pattern.findall(after)) > len(pattern.findall(original)):
+    reading = {"encoding": wide[0] if wide else "utf-8", "errors": "replace" if wide else "ignore"}
+    before, after = _odd_characters(path, **reading), _odd_characters(copy, encoding="utf-8")
+    for what in ODD:
+        if after[what] > before[what]:
             yield f"the copy would have {what} that are not in the file: the encoding was misread"
     if tally.encodings and not wide:
-        known = set(re.split(r"[\r\n]+", original))
-        new = [sample for sample in samples if sample not in known][:MAX_LOOKED_AT]
+        new = list(itertools.islice(_new_samples(path, copy, **reading), MAX_LOOKED_AT))
         odd = [sample for sample in new if repaired(sample)]
         if odd:
             yield f"{len(odd):,} lines would be mojibake, such as {odd[0][:40]!r}: the encoding was misread"
@@ -112,20 +119,66 @@ def _can_be_written(sample, codec):
         return False
 
 
-def _count_samples(data, tally):
+def _samples(copy):
+    """The lines of a copy, in blocks: yields list[str]; what no line feed ends is none."""
+    with copy.open(encoding="utf-8", newline="\n") as file:
+        while lines := file.readlines(BLOCK):
+            yield [line[:-1] for line in lines if line.endswith("\n")]
+
+
+def _odd_characters(path, **reading):
+    """How many there are of each kind of ODD in a file: Counter."""
+    counts = collections.Counter()
+    with path.open(newline="", **reading) as file:
+        while text := file.read(BLOCK):
+            for what, pattern in ODD.items():
+                counts[what] += len(pattern.findall(text))
+    return counts
+
+
+def _new_samples(path, copy, **reading):
+    """The samples of a copy that are no lines of its file: yields str. Of the lines hashes are kept."""
+    known, ends = array.array("q", [hash("")]), "\r\n"
+    with path.open(newline=None, **reading) as file:
+        while lines := file.readlines(BLOCK):
+            known.extend(hash(line.rstrip(ends)) for line in lines)
+    known = np.sort(np.frombuffer(known, dtype=np.int64))
+    for samples in _samples(copy):
+        hashes = np.array([hash(sample) for sample in samples], dtype=np.int64)
+        places = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+        yield from itertools.compress(samples, known[places] != hashes)
+
+
+def _count_samples(path, tally):
     """How many samples a file has, blank lines inside it counted: rows of a CSV file, or lines."""
     names = [codec_of(name) for name in tally.encodings] or ["utf-8"]
-    wide = data.decode(names[0], "replace") if names[0].startswith("utf") else data.decode("utf-8", "replace")
-    lines = re.split("\r\n|\r|\n", wide.removeprefix("\ufeff"))
-    own = re.split("\r\n|\r|\n", data.decode(names[0], "replace"))
-    while lines and (not lines[-1].strip() or (len(own) == len(lines) and not own[-1].strip())):
-        lines.pop(), own.pop()
+    codec = names[0] if names[0].startswith("utf") else "utf-8"
+    own_lines = _lines(path, names[0]) if names[0] != codec else ()
+    numbers, last_filled, last_both, has_tab = [0, 0], 0, 0, False
+    for number, (line, own) in enumerate(itertools.zip_longest(_lines(path, codec), own_lines), 1):
+        if line is not None:
+            numbers[0], has_tab = number, has_tab or "\t" in line
+            if line.strip():
+                last_filled = number
+        if own is not None:
+            numbers[1] = number
+            if own.strip() and last_filled == number:
+                last_both = number
+    total = last_both if numbers[0] == numbers[1] else last_filled
     if not tally.joined:
-        return len(lines)
+        return total
     limit = csv.field_size_limit(1 << 30)
     try:
-        return sum(1 for _ in csv.reader(lines, delimiter="\t" if "\t" in wide else ",", strict=True))
+        lines = itertools.islice(_lines(path, codec), total)
+        return sum(1 for _ in csv.reader(lines, delimiter="\t" if has_tab else ",", strict=True))
     except csv.Error:
         return -1
     finally:
         csv.field_size_limit(limit)
+
+
+def _lines(path, codec):
+    """The lines of a file in one encoding, whatever ends them, without their ends: yields str."""
+    with path.open(encoding=codec, errors="replace", newline=None) as file:
+        for number, line in enumerate(file):
+            yield (line if number else line.removeprefix("\ufeff")).removesuffix("\n")

@@ -50,7 +50,7 @@ FOREIGN_FLAGS = set(
 PRODUCED = set(
     """all.txt again.jsonl answers.jsonl aug.txt bad_case.txt changed.txt class.txt classes.tsv config.json
     confusion_matrix.png corpus.tsv corrected.jsonl coverage.png doccano.jsonl dual_encoder.json evaluate.html
-    export.json id2label.json
+    distinct.txt export.json id2label.json
     labels.jsonl labels.txt levels.json model.py new.txt other.txt pairs.txt parity.json predictions.txt raw.txt
     reliability.png report.html report.json result.jsonl sent_interpret.txt
     special_tokens_map.json sparse.txt support.txt template_config.json test.txt test_results.json to_annotate.jsonl

@@ -1,6 +1,8 @@
 """data/comparisons.py: copies, conflicts, leaks and the frequencies of labels."""
 
-from data import check
+import random
+
+from data import check, comparisons, near_duplicates, seen_texts, stored_texts, verification
 from tests.data.folders import TEXT, add_lines, rows_of
 from tests.helpers import LABELS
 
@@ -50,3 +52,31 @@ def test_labels(data_dir):
     assert file == "train.txt" and message.endswith(f"{least}: {most / least:.0f} to 1") and most > 400
     [(file, _, message)] = rows_of(data_dir, "label_shift")
     assert file == "dev.txt" and "'就医建议' most of all: 9" in message
+
+
+def test_many_lines_are_compared_as_few_are(data_dir, tmp_path, sample_lines, monkeypatch):
+    """Arrays on the disk, pieces of a few lines: the same report, and the same cleaned copy."""
+    rng = random.Random(0)
+    texts = [line.split("\t")[0] for line in sample_lines["train"][:150]]
+    for name, count in (("train", 300), ("dev", 80), ("test", 80)):
+        lines = []
+        for _ in range(count):
+            text, label = rng.choice(texts), rng.choice(LABELS)
+            place = rng.randrange(len(text))
+            lines.append(f"{text}{rng.choice(['', '？', '。', '呢'])}\t{label}")
+            lines.append(f"{text[:place]}{rng.choice('的了吗')}{text[place + 1 :]}\t{label}")
+        add_lines(data_dir, name, *lines, '"他说""疼""，怎么办"\t就医建议')
+    add_lines(data_dir, "data", *texts[:50], *texts[:50])
+    before = check.check_folder(data_dir, few=0).summary()
+    assert check.main(["--dataset_dir", str(data_dir), "--fix", str(tmp_path / "a"), "--max_left_out", "1"]) in (0, 1)
+    monkeypatch.setattr(stored_texts, "IN_MEMORY", 0)
+    monkeypatch.setattr(comparisons, "PIECE", 7)
+    monkeypatch.setattr(near_duplicates, "MAPPED_AT_ONCE", 10)
+    monkeypatch.setattr(seen_texts, "BLOCK", 3)
+    monkeypatch.setattr(verification, "BLOCK", 50)
+    assert check.check_folder(data_dir, few=0).summary() == before
+    kinds = {finding["kind"]: finding["count"] for finding in before["findings"]}
+    assert min(kinds[kind] for kind in ("conflict", "leakage", "normalised_leakage", "near_leakage", "duplicate")) > 10
+    assert check.main(["--dataset_dir", str(data_dir), "--fix", str(tmp_path / "b"), "--max_left_out", "1"]) in (0, 1)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()

@@ -6,7 +6,18 @@ import time
 import numpy as np
 import pytest
 
-from data.near_duplicates import NUM_HASHES, NearDuplicates, group, normalise, shingles, signatures, similarity
+from data import near_duplicates, stored_texts
+from data.near_duplicates import (
+    NUM_HASHES,
+    NearDuplicates,
+    group,
+    group_equal,
+    normalise,
+    shingles,
+    signatures,
+    similarity,
+)
+from data.stored_texts import StoredTexts
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +101,41 @@ def test_groups_are_connected_and_numbered_by_appearance():
     texts = [coffee, "完全不同的一句话", f"{coffee}呢", f"请问{coffee}呢", "完全不同的一句话！"]
     assert group(texts, 0.8).tolist() == [0, 1, 0, 0, 1]
     assert group([], 0.8).tolist() == []
+
+
+def test_many_texts_are_grouped_as_few_are(texts, monkeypatch):
+    """Arrays on the disk, many blocks, pairs joined piece by piece: the same groups."""
+    rng = random.Random(2)
+    some = [*texts, *(change(text, rng.randrange(3), rng) for text in texts for _ in range(3)), *texts[:50]]
+    rng.shuffle(some)
+    expected = group(some, 0.7)
+    assert 400 < len(np.unique(expected)) < len(some) - 500
+    monkeypatch.setattr(stored_texts, "IN_MEMORY", 0)
+    monkeypatch.setattr(stored_texts, "BLOCK", 100)
+    monkeypatch.setattr(near_duplicates, "QUERIED_AT_ONCE", 64)
+    monkeypatch.setattr(near_duplicates, "PAIRS_AT_ONCE", 10)
+    assert (group(some, 0.7) == expected).all()
+
+
+def test_groups_are_those_of_all_pairs(texts):
+    """What is proposed band by band is what a query of all texts at once proposes."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    rng = random.Random(3)
+    forms = list(dict.fromkeys(normalise([change(text, rng.randrange(3), rng) for text in texts for _ in range(3)])))
+    index = NearDuplicates(0.7)
+    index.add(forms)
+    pairs = np.array([(one, other) for one, other, _ in index.query(forms, 0)])
+    graph = coo_matrix((np.ones(len(pairs), dtype=bool), pairs.T), shape=(len(forms),) * 2)
+    found = connected_components(graph, directed=False)[1]
+    own = group(forms, 0.7)
+    assert len(pairs) > 100 and len(set(zip(found, own))) == len(set(found)) == len(set(own))
+
+
+def test_equal_texts_without_their_likes():
+    assert group_equal(StoredTexts.of(["乙", "甲！", "乙。", "丙", "甲"], [""] * 5)).tolist() == [0, 1, 0, 2, 1]
+    assert group_equal(StoredTexts()).tolist() == []
 
 
 def test_many_texts_of_one_template_stay_fast_and_together():

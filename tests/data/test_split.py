@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from data import split
+from data import split, stored_texts
 from tests.data import zoo
 from tests.helpers import ROOT
 from utils import UsageError, read_examples, read_labels
@@ -104,6 +104,16 @@ def test_a_bad_line_is_named(tmp_path):
     (tmp_path / "all.txt").write_bytes("头疼\t甲\n发烧 乙\n".encode())
     with pytest.raises(UsageError, match="all.txt:2: no tab"):
         split.main(["--input_file", str(tmp_path / "all.txt"), "--save_dir", str(tmp_path / "out")])
+
+
+def test_a_full_disk_is_told(file, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(stored_texts.StoredTexts, "add", full)
+    with pytest.raises(UsageError, match="No space left on device; the samples are kept there meanwhile; free some"):
+        split.main(["--input_file", str(file), "--save_dir", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
 
 
 def test_as_a_program(file, tmp_path):

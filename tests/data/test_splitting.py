@@ -5,6 +5,7 @@ import pytest
 
 from data import splitting
 from data.near_duplicates import normalise, similarity
+from data.stored_texts import StoredTexts
 
 
 def test_every_label_in_the_same_proportions(samples):
@@ -67,3 +68,14 @@ def test_without_shuffling_the_order_of_the_file_decides():
     parts, order = splitting.assign(splitting.similar_groups(texts, 0), [0, 1] * 10, [0.8, 0.2], 5, shuffle=False)
     assert order.tolist() == list(range(20))
     assert parts.tolist() == [0] * 16 + [1] * 4
+
+
+def test_many_texts_without_a_threshold_are_numbered_as_they_appear(monkeypatch):
+    texts = ["乙", "甲", "乙？", "丙"]
+    assert (
+        splitting.similar_groups(texts, 0).tolist()
+        == [1, 2, 1, 0]
+        == splitting.similar_groups(StoredTexts.of(texts, texts), 0).tolist()
+    )
+    monkeypatch.setattr(splitting, "ORDERED_BY_TEXT", 3)
+    assert splitting.similar_groups(texts, 0).tolist() == [0, 1, 0, 2]
