@@ -209,6 +209,8 @@ def farewell(flags, progress):
     yield f"{progress['labelled']:,} labelled texts in {folder / 'labelled.txt'}; the same command goes on"
     if progress["disputed"]:
         yield f"{progress['disputed']:,} texts on which people disagree are left out there"
+        journal = shlex.quote(str(folder / "labels.jsonl"))
+        yield f"how far people agree: python data/agreement.py --doccano_file {journal}"
     export, into = shlex.quote(str(folder / "annotated.jsonl")), shlex.quote(str(flags.data_dir))
     if progress["labelled"] and (flags.data_dir / "train.txt").is_file():
         yield f"into {flags.data_dir}: python data/doccano.py --doccano_file {export} --merge_into {into}"
