@@ -2,6 +2,7 @@
 
     python data/annotate.py --data_dir my_data
     python data/annotate.py --data_dir my_data --annotators wang li --retrain_every 30
+    python data/annotate.py --data_dir my_data --text_file monitor_report/to_label.txt
 
 my_data needs label.txt (a label a line) and data.txt (a text a line); train.txt and dev.txt, if they are there, help
 from the first text on. It starts Label Studio (or doccano) and the server of deploy/annotation on 127.0.0.1, makes a
@@ -80,7 +81,9 @@ def make_model(flags):
     """The server of deploy/annotation, not yet started."""
     command = [sys.executable, ROOT / "deploy" / "annotation" / "server.py", "--port", flags.model_port]
     for name in ("work_dir", *MODEL_FLAGS):
-        command += [f"--{name}", getattr(flags, name)]
+        value = getattr(flags, name)
+        if value is not None:
+            command += [f"--{name}", *(value if isinstance(value, list) else [value])]
     return Service("the model's server", command, flags.work_dir / "model.log")
 
 
@@ -227,7 +230,7 @@ def interrupt(*_):
 
 def main(argv=None):
     flags = parse_flags(argv)
-    pool = read_pool(flags.data_dir)
+    pool = read_pool(flags.data_dir, flags.text_file)
     require_packages("annotate.py", "fastapi", "uvicorn", requirements="deploy/requirements.txt")
     refuse_taken_port(flags.port, "--port")
     refuse_taken_port(flags.model_port, "--model_port")
