@@ -137,8 +137,10 @@ class Session:
     def synchronise(self):
         """Tell the model's server all labels of the tool; the larger they are, the less often."""
         began = time.monotonic()
+        # Labels that reach the model by themselves, while the tool lists the older ones, are not taken back.
+        mark = self.ask("GET", "/progress")["mark"]
         rows = self.site.annotations()
-        self.ask("POST", "/labels", {"rows": rows, "people": getattr(self.site, "people", {})})
+        self.ask("POST", "/labels", {"rows": rows, "people": getattr(self.site, "people", {}), "mark": mark})
         now = time.monotonic()
         self.next_sync = now + max(SYNC, 10 * (now - began))
 
