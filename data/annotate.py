@@ -2,6 +2,7 @@
 
     python data/annotate.py --data_dir my_data
     python data/annotate.py --data_dir my_data --annotators wang li --retrain_every 30
+    python data/annotate.py --data_dir my_data --text_file monitor_report/to_label.txt
 
 my_data needs label.txt (a label a line) and data.txt (a text a line); train.txt and dev.txt, if they are there, help
 from the first text on. It starts Label Studio (or doccano) and the server of deploy/annotation on 127.0.0.1, makes a
@@ -80,7 +81,9 @@ def make_model(flags):
     """The server of deploy/annotation, not yet started."""
     command = [sys.executable, ROOT / "deploy" / "annotation" / "server.py", "--port", flags.model_port]
     for name in ("work_dir", *MODEL_FLAGS):
-        command += [f"--{name}", getattr(flags, name)]
+        value = getattr(flags, name)
+        if value is not None:
+            command += [f"--{name}", *(value if isinstance(value, list) else [value])]
     return Service("the model's server", command, flags.work_dir / "model.log")
 
 
@@ -134,8 +137,10 @@ class Session:
     def synchronise(self):
         """Tell the model's server all labels of the tool; the larger they are, the less often."""
         began = time.monotonic()
+        # Labels that reach the model by themselves, while the tool lists the older ones, are not taken back.
+        mark = self.ask("GET", "/progress")["mark"]
         rows = self.site.annotations()
-        self.ask("POST", "/labels", {"rows": rows, "people": getattr(self.site, "people", {})})
+        self.ask("POST", "/labels", {"rows": rows, "people": getattr(self.site, "people", {}), "mark": mark})
         now = time.monotonic()
         self.next_sync = now + max(SYNC, 10 * (now - began))
 
@@ -209,6 +214,8 @@ def farewell(flags, progress):
     yield f"{progress['labelled']:,} labelled texts in {folder / 'labelled.txt'}; the same command goes on"
     if progress["disputed"]:
         yield f"{progress['disputed']:,} texts on which people disagree are left out there"
+        journal = shlex.quote(str(folder / "labels.jsonl"))
+        yield f"how far people agree: python data/agreement.py --doccano_file {journal}"
     export, into = shlex.quote(str(folder / "annotated.jsonl")), shlex.quote(str(flags.data_dir))
     if progress["labelled"] and (flags.data_dir / "train.txt").is_file():
         yield f"into {flags.data_dir}: python data/doccano.py --doccano_file {export} --merge_into {into}"
@@ -225,7 +232,7 @@ def interrupt(*_):
 
 def main(argv=None):
     flags = parse_flags(argv)
-    pool = read_pool(flags.data_dir)
+    pool = read_pool(flags.data_dir, flags.text_file)
     require_packages("annotate.py", "fastapi", "uvicorn", requirements="deploy/requirements.txt")
     refuse_taken_port(flags.port, "--port")
     refuse_taken_port(flags.model_port, "--model_port")

@@ -4,6 +4,7 @@ Label Studio   JSON and JSON-MIN of all versions, an annotation being its annota
                or before version 1.0 created_username); a cancelled one is none
 doccano        the zip of a project without shared annotation, which has a file an annotator; several such files;
                the lists of numbers and users that versions before 1.3 write
+annotate.py    labels.jsonl of its working folder
 """
 
 import collections
@@ -22,6 +23,8 @@ from data.label_studio import (
 )
 from utils import UsageError
 
+# What a line of annotate.py's labels.jsonl has; see deploy/annotation/journal.py.
+JOURNAL_KEYS = {"text", "annotator", "label", "time"}
 # Beside the annotators' files, doccano writes one of the texts that nobody has labelled.
 NOBODY = "unknown"
 
@@ -55,12 +58,15 @@ def read_votes(paths, text_key=None, choice=None):
     found, told, problems = {}, collections.Counter(), []
     for where, name, data in files:
         values = list(parse_json(where, data))
-        project = find_project(where, [value for _, value in values], text_key, choice)
+        others = [value for _, value in values if not _is_event(value)]
+        project = find_project(where, others, text_key, choice)
         for place, value in values:
             told["pre_annotated"] += _is_pre_annotated(value)
             try:
                 for annotator, text, label in _votes_of(value, project, name):
-                    if isinstance(label, tuple):
+                    if _is_event(value) and label is None:  # taken back
+                        found.pop((annotator, text), None)
+                    elif isinstance(label, tuple):
                         told["several_labels"] += 1
                     elif label is not None:
                         found[annotator, text] = Vote(place, annotator, text, label)
@@ -84,6 +90,11 @@ def names_annotators(path, text_key=None, choice=None):
         return not read_votes([path], text_key, choice)[1]["several_labels"]
     except UsageError:
         return False
+
+
+def _is_event(value):
+    """Whether a record is a line of annotate.py's labels.jsonl."""
+    return isinstance(value, dict) and value.keys() == JOURNAL_KEYS
 
 
 def _is_pre_annotated(value):
@@ -114,7 +125,9 @@ def _votes_of(value, project, name):
     """
     if not isinstance(value, dict):
         raise RecordError("not a JSON object; export the project as JSONL or JSON")
-    if is_task(value):
+    if _is_event(value):
+        yield _named(value["annotator"]), _text(value["text"], project), label_of(value["label"])
+    elif is_task(value):
         text = _text(value["data"].get(project.text_key), project)
         annotations = value.get("annotations", value.get("completions")) or []
         for annotation in annotations if isinstance(annotations, list) else ():

@@ -1,7 +1,8 @@
 """A Label Studio of one's own on 127.0.0.1: its process, its project, and the labels that people gave there.
 
 Tested with Label Studio 1.23.2 (data/requirements-label-studio.txt), in an environment of its own. It is asked through
-its HTTP API alone; its database is SQLite in the working folder.
+its HTTP API alone; its database is SQLite in the working folder. label_studio_settings.py, copied there anew at each
+start, mends what it does wrong where several people label.
 """
 
 import contextlib
@@ -9,8 +10,10 @@ import http.cookiejar
 import os
 import re
 import secrets
+import shutil
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 from data.label_studio import LabelStudioError, find_project, labels_of_task, make_interface
 from data.local_services import Service, ServiceError, ask, refuse_taken_port, write_private
@@ -18,6 +21,7 @@ from utils import UsageError, read_json
 
 ADMIN = "admin@annotation.local"
 LOGIN_FILE, LOG_FILE, DATA_FOLDER = "label_studio_login.json", "label_studio.log", "label_studio"
+SETTINGS = Path(__file__).with_name("label_studio_settings.py")
 MODEL_TITLE = "quick model"
 # Seconds: the first start makes the database, which takes minutes on a slow machine.
 START_SECONDS, REQUEST_SECONDS = 900, 120
@@ -97,6 +101,10 @@ class LabelStudioSite:
             "USER_TOKEN": self.login["token"],
         }
         environment = {key: value for key, value in os.environ.items() if not key.startswith("LABEL_STUDIO_")}
+        settings = data / "settings"
+        settings.mkdir(exist_ok=True)
+        shutil.copyfile(SETTINGS, settings / SETTINGS.name)
+        environment.update(DJANGO_SETTINGS_MODULE=SETTINGS.stem, PYTHONPATH=str(settings))
         environment.update(ENVIRONMENT, **{f"LABEL_STUDIO_{key}": str(value) for key, value in own.items()})
         command = [self.program.absolute(), "start", "--no-browser", "--internal-host", "127.0.0.1"]
         command += ["--port", self.port, "--enable-legacy-api-token", "--log-level", "ERROR"]

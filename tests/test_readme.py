@@ -43,7 +43,7 @@ TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in READMES}
 # Flags of other programs: pip, docker, tritonserver, paddle.distributed.launch, uvicorn, doccano, visualdl, ray.
 FOREIGN_FLAGS = set(
     "restart name shm-size gpus nproc_per_node model-repository model-control-mode load-model exit-timeout-secs "
-    "read-only tmpfs host port workers logdir username password email help head".split()
+    "read-only tmpfs app-dir host port workers logdir username password email help head".split()
 )
 
 # Files that a command writes, or that the reader has; names without a folder.
@@ -62,7 +62,16 @@ PRODUCED = set(
     teachers.json test.json texts.prom to_adjudicate.jsonl to_annotate.txt to_label.txt train.json
     vocab.json""".split()
 )
-PRODUCED_FOLDERS = ("checkpoint", "checkpoints", "my_data", "my_clean", "my_folds", "recall_result", "features")
+PRODUCED_FOLDERS = (
+    "checkpoint",
+    "checkpoints",
+    "my_data",
+    "my_texts",
+    "my_clean",
+    "my_folds",
+    "recall_result",
+    "features",
+)
 
 
 # ------------------------------------------------------------------------------------------------------ reading them
@@ -313,7 +322,7 @@ def test_the_data_example(tmp_path, tiny_model, monkeypatch, capsys):
     copy_data(tmp_path)
     text = TEXTS["data/README.md"]
     example = re.findall(
-        r"```shell\n(.*?)```", text[text.index('<a name="6">') : text.index('<a name="7">')], re.DOTALL
+        r"```shell\n(.*?)```", text[text.index('<a name="6">') : text.index('<a name="6.1">')], re.DOTALL
     )
     commands = [shlex.split(line) for block in example for line in block.strip().splitlines()]
     truth = dict(line.split("\t") for line in (tmp_path / "data/train.txt").read_text(encoding="utf-8").splitlines())

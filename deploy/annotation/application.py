@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 from pathlib import Path
+from typing import Optional
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -25,10 +26,12 @@ SAVED = ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
 
 
 class Labels(BaseModel):
-    """All labels of a tool: [text, label, annotator] rows; what it calls the people whom a webhook gives a number."""
+    """All labels of a tool: [text, label, annotator] rows; what it calls the people whom a webhook gives a number; and
+    the journal's mark, as /progress tells it, of before the tool was asked."""
 
     rows: list[tuple[str, str, str]]
     people: dict[str, str] = {}
+    mark: Optional[int] = None
 
 
 class Count(BaseModel):
@@ -214,7 +217,7 @@ def create_app(loop, hosts=()):
     @app.post("/labels")
     def take_labels(body: Labels):
         people.update(body.people)
-        return {"changes": loop.replace([(text, label, name) for text, label, name in body.rows])}
+        return {"changes": loop.replace([(text, label, name) for text, label, name in body.rows], body.mark)}
 
     @app.post("/next")
     def next_texts(body: Count):

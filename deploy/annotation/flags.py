@@ -4,7 +4,16 @@ from pathlib import Path
 
 STRATEGIES = ("badge", "margin", "random")
 # Those of add_model_flags, beside --work_dir, whose help is each script's own.
-MODEL_FLAGS = ("data_dir", "encoder", "retrain_every", "min_accuracy", "strategy", "max_seq_length", "seed")
+MODEL_FLAGS = (
+    "data_dir",
+    "text_file",
+    "encoder",
+    "retrain_every",
+    "min_accuracy",
+    "strategy",
+    "max_seq_length",
+    "seed",
+)
 
 
 def add_model_flags(parser):
@@ -12,6 +21,12 @@ def add_model_flags(parser):
     add = parser.add_argument
     add(
         "--data_dir", type=Path, required=True, help="label.txt and data.txt; train.txt, dev.txt, test.txt if you have"
+    )
+    add(
+        "--text_file",
+        type=Path,
+        nargs="+",
+        help="label these texts, such as monitor.py's to_label.txt, not data.txt's",
     )
     add("--encoder", default="data/offline_encoder", help="a model's folder or name (default: %(default)s)")
     add("--retrain_every", type=int, default=20, help="new labels before a model is fitted (default: %(default)s)")

@@ -30,6 +30,7 @@ class Journal:
 
     Attributes:
         labels (dict[str, dict[str, str]]): text -> annotator -> label, in the order of the texts' first labels.
+        mark (int): the number of events so far; see `replace`.
 
     Raises:
         UsageError: another process has the folder, or a line is no event.
@@ -40,6 +41,7 @@ class Journal:
         self._lock = FileLock(Path(folder) / LOCK_FILE, "lockf", "labels there; stop it, or choose another --work_dir")
         self._held = self._lock.take()
         self.labels, self._mutex = {}, threading.RLock()
+        self.mark, self._marks = 0, {}  # (text, annotator) -> the mark of the last event
         try:
             self._load()
             self._file = self.path.open("ab")
@@ -65,6 +67,8 @@ class Journal:
                 ) from None
 
     def _apply(self, text, annotator, label):
+        self.mark += 1
+        self._marks[text, annotator] = self.mark
         if label is None:
             of_text = self.labels.get(text, {})
             of_text.pop(annotator, None)
@@ -94,8 +98,13 @@ class Journal:
                 os.fsync(self._file.fileno())
             return news
 
-    def replace(self, rows):
-        """Write down the difference to all that a tool holds: list of (text, label, annotator).
+    def replace(self, rows, mark=None):
+        """Write down the difference to all that a tool holds.
+
+        Args:
+            rows (list[tuple[str, str, str]]): text, label, annotator.
+            mark (int | None): `mark` as it was before the tool was asked: what was written down since is newer than
+                its answer, and stays.
 
         Returns:
             int: how many events that were.
@@ -104,7 +113,10 @@ class Journal:
             there = {(one_line(text), annotator): label for text, label, annotator in rows}
             gone = [(text, name) for text, some in self.labels.items() for name in some if (text, name) not in there]
             events = [(text, annotator, label) for (text, annotator), label in there.items()]
-            return self.record([*events, *((text, name, None) for text, name in gone)])
+            events += [(text, name, None) for text, name in gone]
+            if mark is not None:
+                events = [event for event in events if self._marks.get(event[:2], 0) <= mark]
+            return self.record(events)
 
     def agreed(self):
         """Text -> label where the annotators agree, or most of them do: dict[str, str]."""

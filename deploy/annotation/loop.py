@@ -107,9 +107,9 @@ class Loop:
         """Write down (text, annotator, label or None); how many were news."""
         return self._changed(self.journal.record(events))
 
-    def replace(self, rows):
-        """Write down the difference to all (text, label, annotator) of a tool; how many changes."""
-        return self._changed(self.journal.replace(rows))
+    def replace(self, rows, mark=None):
+        """Write down the difference to all (text, label, annotator) of a tool; how many changes. See Journal."""
+        return self._changed(self.journal.replace(rows, mark))
 
     def _changed(self, number):
         if number:
@@ -190,6 +190,7 @@ class Loop:
             "open": open_texts,
             "in_train": len(self.pool.train),
             "annotators": self.journal.annotators(),
+            "mark": self.journal.mark,
             "by_label": [by_label[name] for name in self.pool.labels],
             "version": self.version_name if self.ready else None,
             "accuracy": self.accuracy,

@@ -55,7 +55,7 @@ def parse_flags(argv):
 
 def main(argv=None):
     flags = parse_flags(argv)
-    pool = read_pool(flags.data_dir)
+    pool = read_pool(flags.data_dir, flags.text_file)
     require_packages("server.py", "fastapi", "uvicorn", requirements="deploy/requirements.txt")
 
     from deploy.annotation.journal import Journal

@@ -110,6 +110,22 @@ def test_flags_are_checked(tmp_path, more, words):
         annotate.parse_flags(["--data_dir", str(tmp_path), *more.split()])
 
 
+def test_the_model_is_given_the_texts_too(tmp_path):
+    common = ["--data_dir", str(tmp_path), "--retrain_every", "7"]
+    command = annotate.make_model(annotate.parse_flags(common)).command
+    assert "--text_file" not in command and command[command.index("--retrain_every") + 1] == "7"
+    command = annotate.make_model(annotate.parse_flags([*common, "--text_file", "a.txt", "b.txt"])).command
+    start = command.index("--text_file")
+    assert command[start : start + 4] == ["--text_file", "a.txt", "b.txt", "--encoder"]
+
+
+def test_the_farewell_tells_how_far_people_agree(tmp_path):
+    flags = annotate.parse_flags(["--data_dir", str(tmp_path)])
+    lines = list(annotate.farewell(flags, {"labelled": 3, "disputed": 2}))
+    assert lines[2].endswith(f"python data/agreement.py --doccano_file {tmp_path / 'annotation' / 'labels.jsonl'}")
+    assert not any("agreement" in line for line in annotate.farewell(flags, {"labelled": 3, "disputed": 0}))
+
+
 def test_a_missing_tool_is_told_with_its_mending(tmp_path):
     with pytest.raises(UsageError, match="make the environment: python3 -m venv .*requirements-label-studio.txt"):
         LabelStudioSite(tmp_path, free_port(), Path(tmp_path / "venv" / "bin" / "python"))

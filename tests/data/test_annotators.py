@@ -105,3 +105,12 @@ def test_refusals(tmp_path, name, values, message):
         read_votes([write(tmp_path / name, values)])
     with pytest.raises(UsageError, match="none.zip: cannot be read"):
         read_votes([tmp_path / "none.zip"])
+
+
+def test_annotate_s_journal(tmp_path):
+    events = [("alice", TEXT, "就医建议"), ("bob", TEXT, "病情诊断"), ("bob", OTHER, "费用"), ("alice", OTHER, "费用")]
+    events += [("alice", TEXT, "费用"), ("bob", OTHER, None)]
+    rows = [{"text": text, "annotator": who, "label": label, "time": 1.5} for who, text, label in events]
+    votes, told = read_votes([write(tmp_path / "labels.jsonl", rows)])
+    assert given(votes) == {("alice", TEXT): "费用", ("bob", TEXT): "病情诊断", ("alice", OTHER): "费用"}
+    assert not told

@@ -32,6 +32,17 @@ def test_two_annotators_agree_or_do_not(tmp_path):
     journal.close()
 
 
+def test_what_came_while_the_tool_was_asked_stays(tmp_path):
+    journal = Journal(tmp_path)
+    journal.record([("一", "a", "x"), ("二", "a", "x")])
+    mark, rows = journal.mark, [("一", "x", "a"), ("二", "x", "a"), ("四", "y", "b")]  # as the tool has them now
+    journal.record([("三", "b", "y"), ("一", "a", "y"), ("二", "a", None)])
+    assert journal.replace(rows, mark) == 1  # 四, of which nobody told
+    assert journal.labels == {"一": {"a": "y"}, "三": {"b": "y"}, "四": {"b": "y"}}
+    assert journal.replace(rows, journal.mark) == 3 and journal.labels["二"] == {"a": "x"}
+    journal.close()
+
+
 def test_a_line_that_is_no_event_is_refused(tmp_path):
     (tmp_path / JOURNAL_FILE).write_text('{"text": "a"}\n', encoding="utf-8")
     with pytest.raises(UsageError, match=f"{JOURNAL_FILE}:1: not a line"):

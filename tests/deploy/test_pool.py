@@ -22,6 +22,24 @@ def test_texts_with_a_label_and_those_of_test_are_left_out(tmp_path):
     assert len(pool.texts) == 117 and not {first, second, third} & set(pool.texts)
 
 
+def test_other_texts_in_the_place_of_data_txt(tmp_path):
+    write_pool(tmp_path)
+    (tmp_path / "data.txt").unlink()
+    first, second, third = texts_of("体育", 3, 500)
+    (tmp_path / "dev.txt").write_text(f"{third}\t体育\n", encoding="utf-8")
+    (tmp_path / "to_label.txt").write_text(f"{second}\n{third}\n", encoding="utf-8")
+    (tmp_path / "bad_case.txt").write_text(
+        f"Text\tLabel\tPrediction\tScore\n{first}\t体育\t财经\t0.9\n", encoding="utf-8"
+    )
+    files = [tmp_path / "to_label.txt", tmp_path / "bad_case.txt"]
+    assert read_pool(tmp_path, files).texts == [second, first]
+    with pytest.raises(UsageError, match="nowhere.txt"):
+        read_pool(tmp_path, [tmp_path / "nowhere.txt"])
+    (tmp_path / "to_label.txt").write_text(f"{third}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="to_label.txt: all texts are in train.txt"):
+        read_pool(tmp_path, files[:1])
+
+
 @pytest.mark.parametrize("missing", ["label.txt", "data.txt"])
 def test_what_is_missing_is_named(tmp_path, missing):
     write_pool(tmp_path)
