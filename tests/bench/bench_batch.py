@@ -37,8 +37,6 @@ from tests.bench.distinct_texts import varied
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "deploy" / "batch" / "predict.py"
-# Texts of which the model alone is measured.
-BARE_TEXTS = 8192
 
 
 def write_rows(path, data_dir, count):
@@ -152,6 +150,7 @@ def main():
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--formats", nargs="+", default=["onnx_int8", "onnx"])
     parser.add_argument("--workers", nargs="+", type=int, default=[usable_cores(), 1], help="numbers of processes")
+    parser.add_argument("--bare_texts", type=int, default=8192, help="of which the model alone is measured")
     parser.add_argument("--kills", type=int, default=20, help="runs that are killed, on --kill_rows rows")
     parser.add_argument("--kill_rows", type=int, default=20_000)
     args = parser.parse_args()
@@ -160,7 +159,7 @@ def main():
         source, small = Path(work, "in.csv"), Path(work, "small.csv")
         write_rows(source, args.data_dir, args.rows)
         write_rows(small, args.data_dir, args.kill_rows)
-        texts = some_texts(source, BARE_TEXTS)
+        texts = some_texts(source, args.bare_texts)
         print(f"{args.rows:,} rows, {cores} cores, load {os.getloadavg()[0]:.1f}")
         names = "format | processes x threads | texts/s | model alone | share | share of processor time | MB"
         print(f"| {names} |\n|{' --- |' * 7}", flush=True)

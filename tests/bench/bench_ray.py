@@ -5,9 +5,9 @@
 
 The rows are those of bench_batch.py: CSV in, CSV out, in .venv-ray for both. predict.py has as many processes as there
 are nodes. `under way` leaves out what comes before the first part is written: that is what counts on large files.
-Seconds of the processor are those of all processes of Ray from the start of the script to its end, looked at four times
-a second; other programs on the machine change them less than the clock. It refuses to run beside another Ray, for it
-stops Ray at the end.
+Seconds of the processor are those of all processes of Ray from the start of the script to its end, looked at four
+times a second; other programs on the machine change them less than the clock. It refuses to run beside another Ray,
+for it stops Ray at the end.
 """
 
 import argparse
