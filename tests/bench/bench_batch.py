@@ -137,6 +137,7 @@ def killed(command, output, seconds, rng):
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills += 1
+            seconds *= 1.3  # where the machine has become slower, it would else be killed before it has begun
             continue
         if process.returncode:
             raise SystemExit(f"{' '.join(command)}: failed after {kills} kills")

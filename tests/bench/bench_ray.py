@@ -28,6 +28,7 @@ FOLDER = ROOT / "deploy" / "batch"
 BIN = ROOT / ".venv-ray" / "bin"
 PORT = 46391
 ENVIRONMENT = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT["RAY_raylet_start_wait_time_s"] = "300"  # where other programs have the cores
 # What is in the command of a process of Ray, an actor too.
 RAY = b"ray::", b"/site-packages/ray/", b"predict_ray.py"
 
@@ -116,9 +117,8 @@ def main():
                 output, load = Path(work, f"{script[:-3]}-{nodes}{ending}"), os.getloadavg()[0]
                 command = [BIN / "python", FOLDER / script, *model, source, "--output", output]
                 if script == "predict_ray.py":
-                    address = start_nodes(nodes)
                     try:
-                        more = ["--address", address, "--part_rows", part_rows]
+                        more = ["--address", start_nodes(nodes), "--part_rows", part_rows]
                         seconds, processor = timed([*command, *more], RAY)
                     finally:
                         ray("stop", "--force")
