@@ -321,6 +321,12 @@ def encode_parquet(part, rows, results):
     return sink.getvalue()
 
 
+def is_there(path):
+    """Whether a file of write_file is there."""
+    system, inside = fsspec.core.url_to_fs(path)
+    return system.exists(inside)
+
+
 def write_file(path, content):
     """Write a file so that it is there whole or not at all."""
     system, inside = fsspec.core.url_to_fs(path)
