@@ -28,7 +28,8 @@ FOLDER = ROOT / "deploy" / "batch"
 BIN = ROOT / ".venv-ray" / "bin"
 PORT = 46391
 ENVIRONMENT = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-ENVIRONMENT["RAY_raylet_start_wait_time_s"] = "300"  # where other programs have the cores
+# Where other programs have the cores: Ray waits for its own start, and its workers are no less urgent than predict.py.
+ENVIRONMENT.update(RAY_raylet_start_wait_time_s="300", RAY_worker_niceness="0")
 # What is in the command of a process of Ray, an actor too.
 RAY = b"ray::", b"/site-packages/ray/", b"predict_ray.py"
 
