@@ -1,5 +1,6 @@
 """Files of any format as texts to predict, row by row, with all their columns; core/samples.py finds the text's."""
 
+import functools
 import hashlib
 import itertools
 from collections import namedtuple
@@ -69,9 +70,11 @@ class Input:
         Yields:
             Row: cells are None where the row cannot be read at all.
         """
-        known = self.samples.wishes.known_labels or set()
+        known, clean = self.samples.wishes.known_labels or set(), self.samples.clean
+        make_row = functools.partial(tuple.__new__, Row)  # which Row() calls in Python
         for one in self.opened:
-            table, label = one.table, one.roles.label
+            table, label, texts = one.table, one.roles.label, one.roles.texts
+            only = texts[0] if len(texts) == 1 else None
             there = names_of(table)
             order = None if there == self.columns else [there.index(name) for name in self.columns]
 
@@ -84,7 +87,7 @@ class Input:
                 if cells.__class__ is not list:
                     yield Row(table.name, number, None, "", None, cells.reason, cells.content, None)
                     continue
-                text, reason = self._text(one, cells), None
+                text, reason = self._joined(texts, cells) if only is None else clean(cells[only]), None
                 if not text:
                     reason = "no text" if any(cells) else "blank line"
                 elif cells == table.names:
@@ -94,14 +97,12 @@ class Input:
                 truth = None if label is None else label_of(cells[label], self.samples.mapping)
                 content = row_content(cells) if reason else ""
                 cells = cells if order is None else [cells[index] for index in order]
-                yield Row(table.name, number, cells, text, truth, reason, content, record)
+                yield make_row((table.name, number, cells, text, truth, reason, content, record))
 
-    def _text(self, one, cells):
-        """What is predicted of a row."""
+    def _joined(self, texts, cells):
+        """What is predicted of a row with several columns of text."""
         clean = self.samples.clean
-        if len(one.roles.texts) == 1:
-            return clean(cells[one.roles.texts[0]])
-        return self.samples.wishes.join.join(filter(None, (clean(cells[index]) for index in one.roles.texts)))
+        return self.samples.wishes.join.join(filter(None, (clean(cells[index]) for index in texts)))
 
     def identity(self):
         """What the files hold, and about how many rows; they are read once for it.

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import operator
 import re
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from core.arguments import require_packages
 from core.binary_tables import BATCH_ROWS, TABLE_PACKAGES
 from core.label_paths import UNKNOWN
+from core.samples import can_be_written
 from utils import UsageError
 
 # The ending of a file -> what it is.
@@ -143,16 +145,18 @@ class Output:
 
     def problem(self, row):
         """Why a row (core.batch_input.Row) cannot be written as this kind, or None."""
+        return self.problems([row])[0]
+
+    def problems(self, rows):
+        """The same of many rows: list[str | None]."""
         if self.kind == "jsonl":
-            taken = row.record.keys() & set(self.added) if isinstance(row.record, dict) else ()
-            return f"a field {min(taken)} as what is added; add --prefix" if taken else None
-        content = "".join(row.cells)
-        try:
-            if not content.isascii():
-                content.encode("utf-8")
-        except UnicodeEncodeError:
-            return "half a character (a surrogate), which only .jsonl can hold"
-        return None
+            added = set(self.added)
+            taken = (row.record.keys() & added if isinstance(row.record, dict) else () for row in rows)
+            return [f"a field {min(names)} as what is added; add --prefix" if names else None for names in taken]
+        if can_be_written("".join(["".join(row.cells) for row in rows])):  # as nearly always
+            return [None] * len(rows)
+        why = "half a character (a surrogate), which only .jsonl can hold"
+        return [None if can_be_written("".join(row.cells)) else why for row in rows]
 
     def write(self, path, rows, values, arrow=None):
         """Write one part.
@@ -173,7 +177,7 @@ class Output:
             path.write_bytes(b"".join(_json_line({**record, **new}) for record, new in zip(records, found)))
             return
         columns = [map(_cell_writer(name), column) for name, column in zip(self.added, values)]
-        lines = [[*row.cells, *one] for row, one in zip(rows, zip(*columns))]
+        lines = map(operator.add, (row.cells for row in rows), map(list, zip(*columns)))
         path.write_bytes(_csv_lines(lines) if self.kind == "csv" else "".join(map(_tsv_line, lines)).encode())
 
     def _write_parquet(self, path, rows, values, arrow):

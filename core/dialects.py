@@ -22,6 +22,8 @@ ROWS_LOOKED_AT, MOST = 2000, 0.9
 SAMPLE_ROWS, SAMPLE_STEP, SAMPLE_READ = 5_000, 100, 2_000_000
 # Lines and characters of one cell in quotes, at most.
 MAX_CELL_LINES, MAX_CELL = 500, 1 << 22
+# Lines of a file with quotes that are divided together, where each of them is a row.
+LINES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def is_sampled(number):
 # --------------------------------------------------------------------------------------------------------------- rows
 
 
-def read_rows(chunks, dialect, is_row=None):
+def read_rows(chunks, dialect, is_row=None, skim=False):
     """Divide lines into rows.
 
     Args:
@@ -126,16 +128,31 @@ def read_rows(chunks, dialect, is_row=None):
         dialect (Dialect): how.
         is_row (Callable[[list[str]], bool] | None): whether fields are surely those of a row: then a cell in quotes
             that has such a line inside is one whose quote was never closed.
+        skim (bool): only the rows that is_sampled tells are wanted; others may be left out.
 
     Yields:
         tuple[int, list[str] | Rejected]: the number of the row's first line, and its fields. Blank lines are [""].
     """
     if dialect.is_quoted:
-        yield from _quoted_rows(_Feed(chunks), dialect, is_row)
+        yield from _quoted_rows(_Feed(chunks), dialect, is_row, skim)
         return
-    for number, lines in chunks:
-        rows = [line.split(dialect.separator) for line in lines] if dialect.separator else [[line] for line in lines]
-        yield from enumerate(rows, number)
+    for first, lines in chunks:
+        for number, some in _wanted(first, lines, skim):
+            rows = [line.split(dialect.separator) for line in some] if dialect.separator else [[line] for line in some]
+            yield from zip(number, rows)
+
+
+def _wanted(first, lines, skim):
+    """The numbers (range) and lines (list) of those that are wanted of some that follow each other; first: the number
+    of the first. Yields one pair or two."""
+    behind = first + len(lines)
+    if not skim or first <= SAMPLE_ROWS:
+        size = min(len(lines), SAMPLE_ROWS + 1 - first) if skim else len(lines)
+        yield range(first, first + size), lines[:size]
+        first += size
+    start = -(-first // SAMPLE_STEP) * SAMPLE_STEP
+    if start < behind:
+        yield range(start, behind, SAMPLE_STEP), lines[start - behind :: SAMPLE_STEP]
 
 
 class _TooLong(csv.Error):
@@ -166,6 +183,13 @@ class _Feed:
             raise _TooLong("it is not closed within 500 lines")
         return line + "\n"
 
+    def ahead(self):
+        """The next lines, LINES_AT_ONCE at most, none of which is taken; none are left where there are none."""
+        if self.position >= len(self.waiting):
+            first, self.waiting = next(self.chunks, (self.number, []))
+            self.number, self.position = first, 0
+        return self.waiting[self.position : self.position + LINES_AT_ONCE]
+
     def lines(self):
         """Those taken since the last row."""
         return self.waiting[self.position : self.position + self.taken]
@@ -177,11 +201,43 @@ class _Feed:
         self.taken = self.size = 0
 
 
-def _quoted_rows(feed, dialect, is_row):
+def _quoted_rows(feed, dialect, is_row, skim):
     quotes = {"doublequote": False, "escapechar": "\\"} if dialect.is_escaped else {}
     options = {"delimiter": dialect.separator, "strict": True, **quotes}
     csv.field_size_limit(2 * MAX_CELL)
-    while True:
+    while lines := feed.ahead():
+        first = feed.number
+        rows = _rows_of_lines(first, lines, options, skim)
+        if rows is None:
+            yield from _rows_one_by_one(feed, first + len(lines), options, is_row)
+        else:
+            feed.accept(len(lines))
+            yield from rows
+
+
+def _rows_of_lines(first, lines, options, skim):
+    """The rows of some lines, with their numbers, where each line is a row of its own, as nearly always; else None.
+
+    It takes a fifth of the time that they take one by one.
+    """
+    if max(map(len, lines)) > MAX_CELL:
+        return None
+    if skim and "escapechar" not in options and '"' not in "".join(lines):
+        found = [pair for numbers, some in _wanted(first, lines, skim) for pair in zip(numbers, some)]
+        numbers, lines = [number for number, _ in found], [line for _, line in found]
+    else:
+        numbers = range(first, first + len(lines))
+    try:
+        # A quote that is open at the end of a line takes in the next one, and then there are fewer rows than lines.
+        rows = [fields or [""] for fields in csv.reader(lines, **options)]
+    except csv.Error:
+        return None
+    return zip(numbers, rows) if len(rows) == len(lines) else None
+
+
+def _rows_one_by_one(feed, end, options, is_row):
+    """The rows that begin before the line of number `end`."""
+    while feed.number < end:
         reader, problem = csv.reader(feed, **options), None
         try:
             for fields in reader:
@@ -191,6 +247,8 @@ def _quoted_rows(feed, dialect, is_row):
                     break
                 feed.accept(taken)
                 yield number, fields or [""]
+                if feed.number >= end:
+                    return
             else:
                 return
         except csv.Error as error:

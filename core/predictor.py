@@ -70,6 +70,19 @@ def runs_slim(folder, format):
     return format in ONNX_FORMATS and no_runtime(read_json(Path(folder) / EXPORT_FILE)) is None
 
 
+def runs_onnx(folder, format):
+    """Whether a format of an export folder is a graph of ONNX Runtime, alone or with a student before or beside it."""
+    kind, _, own = format.partition(":")
+    if kind in (CASCADE, BLEND):
+        return (own or staged_model(folder)) in ONNX_FORMATS
+    return format in ONNX_FORMATS
+
+
+def staged_model(folder):
+    """The format of the model in a cascade or blend that names none: onnx, or paddle where the folder has no onnx."""
+    return next((name for name in ("onnx", "paddle") if name in available_formats(folder)), STAGED_MODELS[0])
+
+
 def available_formats(folder):
     """The formats of FORMATS that an export folder holds and this machine can run, in that order; or ngram alone."""
     if (Path(folder) / STUDENT_FILE).is_file():
@@ -347,16 +360,11 @@ class Predictor(GraphRunner, Answers):
 
 
 def open_student(folder, format, *args, **options):
-    """A predictor of one of STUDENT_FORMATS; arguments and errors as of Predictor.
-
-    The model's own format, where none is named, is onnx, or paddle where the folder has no onnx.
-    """
+    """A predictor of one of STUDENT_FORMATS; arguments and errors as of Predictor."""
     kind, _, own = format.partition(":")
     if kind == NGRAM:
         return NgramPredictor(folder)
-    if not own:
-        own = next((name for name in ("onnx", "paddle") if name in available_formats(folder)), STAGED_MODELS[0])
-    model = Predictor(folder, own, *args, **options)
+    model = Predictor(folder, own or staged_model(folder), *args, **options)
     place = Path(folder) / STUDENT_FOLDER
     facts = read_stages(model, kind)
     if (place / STUDENT_FILE).is_file():

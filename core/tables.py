@@ -280,8 +280,8 @@ def _text_table(source, lines, words, reading):
 
 def _fields(source, table, reading, dialect, to_skip, is_row=None, skim=False):
     """The rows of a file of separated fields, but for the first `to_skip` that are not blank."""
-    unreadable, width = set(), table.width
-    for number, row in read_rows(_chunks(source, table, reading, unreadable), dialect, is_row):
+    unreadable, width, is_markdown = set(), table.width, dialect.separator == "|"
+    for number, row in read_rows(_chunks(source, table, reading, unreadable), dialect, is_row, skim):
         if row.__class__ is list:
             if to_skip and row != [""]:
                 to_skip -= 1
@@ -290,7 +290,7 @@ def _fields(source, table, reading, dialect, to_skip, is_row=None, skim=False):
                 content = dialect.separator.join(row)
                 reason = f"{len(row)} field{'s' * (len(row) != 1)}, not {width}" if content.strip() else "blank line"
                 row = Rejected(reason, shortened(content, 1000))
-            elif dialect.separator == "|" and all(set(cell.strip()) <= set(":-") for cell in row):
+            elif is_markdown and all(set(cell.strip()) <= set(":-") for cell in row):
                 row = Rejected("the rule of a Markdown table", "|".join(row))
             else:
                 del row[width:]

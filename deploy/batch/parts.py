@@ -8,6 +8,7 @@ twice is written alike.
 import csv
 import io
 import json
+import operator
 import os
 import posixpath
 from typing import NamedTuple
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 
 from core.batch_output import arrow_type
 from core.durable import write_durably
+from core.samples import can_be_written
 from utils import UsageError
 
 KINDS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl"}
@@ -238,9 +240,10 @@ def parquet_rows(parquet, part, text_column):
 
 def csv_rows(lines, part, text_column):
     place, width, texts, kept, rejected = part.names.index(text_column), len(part.names), [], [], []
+    is_clean = can_be_written(lines)  # as nearly always; then no row need be looked at
     for number, row in enumerate(csv.reader(io.StringIO(lines, newline="")), part.first):
         why = "blank line" if not row else f"{len(row)} fields, not {width}" if len(row) != width else None
-        why = why or text_problem(row[place], "".join(row))
+        why = why or text_problem(row[place], "" if is_clean else "".join(row))
         if why:
             rejected.append((number, why))
         else:
@@ -250,7 +253,7 @@ def csv_rows(lines, part, text_column):
 
 
 def json_rows(lines, part, text_column):
-    texts, kept, rejected = [], [], []
+    texts, kept, rejected, is_clean = [], [], [], can_be_written(lines)
     for number, line in enumerate(lines.removesuffix("\n").split("\n"), part.first):
         row, why = None, "blank line" if not line.strip() else None
         try:
@@ -261,7 +264,7 @@ def json_rows(lines, part, text_column):
             why = "not a JSON object"
         if why is None:
             text = row.get(text_column)
-            why = text_problem(text, line) if isinstance(text, str) else "no text"
+            why = text_problem(text, "" if is_clean else line) if isinstance(text, str) else "no text"
         if why:
             rejected.append((number, why))
         else:
@@ -271,8 +274,8 @@ def json_rows(lines, part, text_column):
 
 
 def text_problem(text, whole):
-    """What is wrong with a row's text, or None."""
-    if any("\ud800" <= letter <= "\udfff" for letter in whole) if not whole.isascii() else False:
+    """What is wrong with a row's text, or None; `whole` is the row, with half characters for bytes that are none."""
+    if not can_be_written(whole):
         return "not UTF-8"
     return None if text.strip() else "no text"
 
@@ -291,6 +294,9 @@ def encode_part(part, rows, results, kind):
     """
     if kind == "parquet":
         return encode_parquet(part, rows, results)
+    if kind == part.kind == "csv":
+        lines = map(operator.add, rows.kept, map(list, zip(*results.values())))
+        return csv_bytes([[*part.names, *results]], lines)
     if part.kind == "parquet":
         dicts = rows.kept.to_pylist()
     else:
@@ -300,10 +306,13 @@ def encode_part(part, rows, results, kind):
         lines = (json.dumps({**old, **own}, ensure_ascii=False, default=str) for old, own in zip(dicts, new))
         return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
     names = [*(part.names or dict.fromkeys(name for row in dicts for name in row)), *results]
+    return csv_bytes([names], ([{**old, **own}.get(name, "") for name in names] for old, own in zip(dicts, new)))
+
+
+def csv_bytes(*tables):
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**old, **own} for old, own in zip(dicts, new))
+    for rows in tables:
+        csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue().encode("utf-8")
 
 
@@ -319,6 +328,12 @@ def encode_parquet(part, rows, results):
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
+
+
+def is_there(path):
+    """Whether a file of write_file is there."""
+    system, inside = fsspec.core.url_to_fs(path)
+    return system.exists(inside)
 
 
 def write_file(path, content):

@@ -111,7 +111,7 @@ def main(argv=None):
     from core.batch_answers import Job
     from core.batch_workers import make_workers
     from core.cpu import usable_cores
-    from core.predictor import ONNX_FORMATS, available_formats
+    from core.predictor import available_formats, runs_onnx
 
     format = flags.format
     if format == "auto":
@@ -120,7 +120,7 @@ def main(argv=None):
     workers = flags.workers or 1
     threads = flags.threads or max(1, usable_cores() // workers)
     # In one process on CPU cores, texts are shared out among threads, and not the work on one of them.
-    is_shared = workers == 1 and format in ONNX_FORMATS and flags.device == "cpu"
+    is_shared = workers == 1 and flags.device == "cpu" and runs_onnx(flags.model_dir, format)
     one = 1 if is_shared else threads
     asked = {"top_k": top_k, "min_confidence": least, "has_windows": has_windows}
     job = Job(str(flags.model_dir), format, one, flags.batch_size, device=flags.device, **asked)

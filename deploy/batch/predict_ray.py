@@ -34,7 +34,7 @@ from core.batch_run import confidence
 from core.checkpoints import EXPORT_FILE, NGRAM
 from core.long_text_flags import reads_windows
 from core.progress import progress_bar
-from deploy.batch.parts import ENDINGS, encode_part, find_files, kind_of, plan_file, read_part, write_file
+from deploy.batch.parts import ENDINGS, encode_part, find_files, is_there, kind_of, plan_file, read_part, write_file
 from utils import UsageError, exit_on_usage_error, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +119,11 @@ class PartPredictor:
 
     def predict(self, part):
         """Predict a part and write it, what is left out first; its name, and its rows."""
-        output = self.options["output"]
+        output, kind = self.options["output"], self.options["output_format"]
+        target = posixpath.join(output, f"{part.name}{ENDINGS[kind]}")
+        if is_there(target):
+            # A lost actor's block is done again as a whole; of many texts that is hundreds of parts.
+            return part.name, part.rows
         rows = read_part(part, self.options["text_column"])
         self.answerer.look(rows.texts)
         results = answered(self.answerer, rows.texts)
@@ -132,8 +136,7 @@ class PartPredictor:
             lines = [json.dumps({"file": part.path, "row": number, "reason": why}) for number, why in rows.rejected]
             content = "".join(f"{line}\n" for line in lines).encode()
             write_file(posixpath.join(output, REJECTED_FOLDER, f"{part.name}.jsonl"), content)
-        kind = self.options["output_format"]
-        write_file(posixpath.join(output, f"{part.name}{ENDINGS[kind]}"), encode_part(part, rows, results, kind))
+        write_file(target, encode_part(part, rows, results, kind))
         return part.name, part.rows
 
 

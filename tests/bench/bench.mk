@@ -1,8 +1,8 @@
 # Speed and accuracy: make bench-…; a part of the Makefile, whose variables it uses.
 
 .PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot \
-	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor bench-batch bench-long bench-convert \
-	bench-annotation bench-languages
+	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor bench-batch bench-ray bench-long \
+	bench-convert bench-annotation bench-languages
 
 # Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
 DATA := ../shared/kuake_qic
@@ -74,6 +74,11 @@ bench-runtime: $(VENV)/.installed-bench
 BATCH_FLAGS :=
 bench-batch: $(VENV)/.installed-bench
 	$(PYTHON) tests/bench/bench_batch.py --data_dir $(DATA) --export_dir $(EXPORT) $(BATCH_FLAGS)
+
+# deploy/batch/predict_ray.py on one node and on two of one CPU each, beside predict.py.
+RAY_FLAGS :=
+bench-ray: $(VENV)/.installed-bench .venv-ray/.installed
+	$(PYTHON) tests/bench/bench_ray.py --data_dir $(DATA) --export_dir $(EXPORT) $(RAY_FLAGS)
 
 # Time and memory of data/convert.py on a million rows of each format; goes on where it was interrupted.
 bench-convert: $(VENV)/.installed-bench

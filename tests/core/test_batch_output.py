@@ -45,6 +45,8 @@ def test_json_of_anything(tmp_path):
     assert [line["a"] for line in lines] == ["\ud83d", None, "7"]
     assert output.problem(row("x", record={"score": 1})) == "a field score as what is added; add --prefix"
     assert "half a character" in Output("csv", ["a"], ["label", "score"]).problem(row("\ud83d"))
+    problems = Output("tsv", ["a"], ["label", "score"]).problems([row("x"), row("\ud83d"), row("好")])
+    assert [bool(problem) for problem in problems] == [False, True, False]
 
 
 def test_what_a_column_is_is_told_by_its_name():

@@ -1,13 +1,14 @@
 """batch_run.py: any file in, any out, nothing lost; an interrupted run ends as one that was not."""
 
 import csv
+import gc
 import gzip
 import json
 import re
 
 import pytest
 
-from core.batch_run import confidence
+from core.batch_run import confidence, rare_looks
 from core.samples import Wishes
 from core.table_columns import Unsure
 from core.tables import Reading
@@ -241,6 +242,14 @@ def test_labels_that_the_model_does_not_know_are_told(model, tmp_path):
         "1 rows have no label" in told and "1 rows have no part in the report: '丁' is no label of the model" in told
     )
     assert "Test dataset size: 58" in told and summary.predicted == 60
+
+
+def test_circles_are_looked_for_as_before_afterwards():
+    before = gc.get_threshold()
+    with pytest.raises(KeyError), rare_looks():
+        assert gc.get_threshold()[0] > before[0]
+        raise KeyError
+    assert gc.get_threshold() == before
 
 
 def test_confidence():

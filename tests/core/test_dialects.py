@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.dialects import Dialect, Rejected, find_dialect, read_rows
+from core.dialects import Dialect, Rejected, find_dialect, is_sampled, read_rows
 
 ROWS = [f"第{number}条评论说很好,标签{number % 3}" for number in range(30)]
 
@@ -69,6 +69,34 @@ def test_a_cell_of_too_many_lines(monkeypatch):
     monkeypatch.setattr("core.dialects.MAX_CELL_LINES", 5)
     found = rows(['"a', *["b"] * 9, 'c",d', "e,f"])
     assert isinstance(found[0][1], Rejected) and found[-1] == (12, ["e", "f"])
+
+
+def test_lines_that_are_divided_together(monkeypatch):
+    """Wherever such a block ends: in a cell of several lines, behind one, at a quote that is not closed."""
+    monkeypatch.setattr("core.dialects.MAX_CELL", 40)
+    lines = ["a,b", "", '"c, ""d""",e', '"f', "", 'g",h', "i,j", '"k,l', "m,n", '"o"p,q', f"{'r' * 50},s", "t,u"] * 3
+    found = []
+    for size in (1, 2, 3, 5, 100):
+        monkeypatch.setattr("core.dialects.LINES_AT_ONCE", size)
+        found.append([(number, str(row)) for number, row in rows(lines)])
+    assert all(one == found[0] for one in found)
+    assert found[0][:4] == [(1, "['a', 'b']"), (2, "['']"), (3, "['c, \"d\"', 'e']"), (4, "['f\\n\\ng', 'h']")]
+    assert [number for number, row in found[0] if row.startswith("Rejected")] == [8, 10, 11, 20, 22, 23, 32, 34, 35]
+
+
+@pytest.mark.parametrize("dialect", [QUOTED, Dialect(","), Dialect("")])
+def test_of_a_sample_only_some_rows_are_divided(monkeypatch, dialect):
+    monkeypatch.setattr("core.dialects.SAMPLE_ROWS", 3)
+    monkeypatch.setattr("core.dialects.SAMPLE_STEP", 5)
+    lines = [f"{number},b" for number in range(1, 41)]
+    chunks = [(1, lines[:2]), (3, lines[2:21]), (22, lines[21:23]), (24, lines[23:])]
+    found = list(read_rows(chunks, dialect, skim=True))
+    wanted = [1, 2, 3, 5, 10, 15, 20, 25, 30, 35, 40]
+    # In quotes, a block has more where it begins among the first rows.
+    assert [number for number, _ in found if is_sampled(number)] == wanted
+    assert len(found) < 20
+    all_rows = dict(read_rows(chunks, dialect))
+    assert len(all_rows) == 40 and all(all_rows[number] == row for number, row in found)
 
 
 def test_blocks_of_lines():

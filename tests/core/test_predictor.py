@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from core.predictor import Predictor, available_formats, graph_name, has_bfloat16
+from core.predictor import Predictor, available_formats, graph_name, has_bfloat16, runs_onnx
 from tests.helpers import LABELS
 from utils import UsageError, read_examples
 
@@ -114,3 +114,12 @@ def test_a_limit(trained_once, folder):
         with pytest.raises(UsageError, match="min_confidence .*: give a number from 0 to 1"):
             predictor.classify(texts, min_confidence=wrong)
     assert predictor.clone().paths.separator == "/" and Predictor(trained_once[1] / "export").paths.depth == 1
+
+
+def test_which_formats_are_graphs_of_onnx(tmp_path):
+    for name in ("model.pdmodel", "model.onnx", "model_int8.onnx"):
+        (tmp_path / name).touch()
+    formats = ["paddle", "onnx", "onnx_int8", "ngram", "cascade", "blend", "cascade:paddle", "cascade:onnx_int8"]
+    assert [runs_onnx(tmp_path, one) for one in formats] == [False, True, True, False, True, True, False, True]
+    (tmp_path / "model.onnx").unlink()
+    assert not runs_onnx(tmp_path, "cascade")

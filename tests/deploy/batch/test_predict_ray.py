@@ -8,12 +8,13 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from core.batch_answers import Answerer, Job
 from core.batch_output import WINDOW_NAMES
 from core.predictor import Predictor
-from deploy.batch import predict_ray
+from deploy.batch import parts, predict_ray
 from tests.deploy.exporting import export_flags
 from tests.helpers import ROOT
 from utils import UsageError
@@ -55,6 +56,31 @@ def test_an_actor_answers_as_predictor_does(exported):
     ]
     assert [found[name] for name in WINDOW_NAMES] == [[None] * len(texts)] * 4
     assert set(map(len, predict_ray.answered(Answerer(job), []).values())) == {0}
+
+
+def test_a_part_that_is_there_is_not_done_again(tmp_path):
+    """Ray does the whole block of an actor again that was lost."""
+    source, output = tmp_path / "a.csv", tmp_path / "out"
+    source.write_text("text\n头疼\n\n感冒\n", encoding="utf-8")
+    first, second = parts.plan_file(str(source), 0, 2, "text")
+    asked = []
+
+    class Answers:
+        job, names = Job("", "onnx"), (["甲"], ["甲"], 1)
+        look = asked.extend
+
+        def __call__(self, texts):
+            return np.zeros((len(texts), 1), "int32"), np.full((len(texts), 1), 500_000, "int32"), None, None, None
+
+    actor = object.__new__(predict_ray.PartPredictor)
+    actor.answerer, actor.options = (
+        Answers(),
+        {"output": str(output), "output_format": "csv", "text_column": "text"},
+    )
+    assert [actor.predict(part)[1] for part in (first, first, second, first)] == [2, 2, 1, 2]
+    assert asked == ["头疼", "感冒"]
+    assert (output / f"{first.name}.csv").read_text(encoding="utf-8") == "text,label,score\n头疼,甲,0.5\n"
+    assert (output / predict_ray.REJECTED_FOLDER / f"{first.name}.jsonl").is_file()
 
 
 def test_without_ray_it_says_what_to_install(tmp_path):
