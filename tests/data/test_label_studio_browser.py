@@ -21,6 +21,7 @@ TEXT = "(document.querySelector('.lsf-richtext__line') || {innerText: ''}).inner
 CHOSEN = "[...document.querySelectorAll('.lsf-choices input:checked')].map(it => it.name).join()"
 CHOICE = "document.querySelectorAll('.lsf-choices input').length"
 SUBMIT = "button[data-testid=bottombar-submit-button]"
+ONE_MORE = "button[aria-label='Create an annotation']"
 LABEL_ALL = "[...document.querySelectorAll('button')].find(it => it.innerText.trim() === 'Label All Tasks').click()"
 
 
@@ -153,6 +154,8 @@ def test_two_people_on_the_page(tmp_path, tiny_model, capsys):
             again = [task["id"] for task in ask("GET", export, None, headers)][:2]
             for number, label in zip(again, (None, "other")):
                 wang.open(f"{stream.partition('?')[0]}?task={number}")
+                wang.browser.click(ONE_MORE)
+                wang.browser.until(f"{CHOSEN} === '' && !!document.querySelector('{SUBMIT}')")
                 text = wang.browser.run(TEXT)
                 label = label and next(name for name in LABELS if name != truth(text))
                 wang.label(label)
