@@ -90,10 +90,10 @@ def compress_flags(data, checkpoint, output, *more):
 
 
 def distill_flags(data, checkpoint, *more):
-    """A student of n-grams, of a model with max_length 32."""
-    own = "--do_compress --strategy distill --student ngram --made_texts 1 --device cpu --max_length 32"
-    own += " --disable_tqdm True"
-    return [*own.split(), "--data_dir", str(data), "--model_name_or_path", str(checkpoint), *map(str, more)]
+    """A student, of n-grams unless `more` says otherwise, of a model with max_length 32."""
+    own = "--do_compress --strategy distill --device cpu --max_length 32 --disable_tqdm True".split()
+    own += [] if "--student" in more else ["--student", "ngram", "--made_texts", "1"]
+    return [*own, "--data_dir", str(data), "--model_name_or_path", str(checkpoint), *map(str, more)]
 
 
 def few_shot_flags(data, model, output, *more):

@@ -274,7 +274,7 @@ def test_the_commands_in_order(workplace, tiny_model, monkeypatch):
     train.main(replaced(compress, device="cpu"))
     for width in ("0.75", "0.67", "0.5"):
         assert (workplace / "checkpoint" / "prune" / f"width_mult_{width}" / "pruned_model.pdmodel").is_file()
-    train.main(distill)
+    train.main([*distill, "--made_texts", "0.1"])
     train.main(replaced(layers, device="cpu", student="layers:1", num_train_epochs="1"))
     for path in ("distill_ngram/ngram_student.npz", "distill_layers_1/model_int8.onnx", "export/student/stages.json"):
         assert (workplace / "checkpoint" / path).is_file()

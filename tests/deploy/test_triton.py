@@ -1,6 +1,7 @@
 """A real Triton gives Taskflow's answers with the generated repository."""
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -31,9 +32,15 @@ needs_triton = pytest.mark.skipif(
 )
 
 
+def own_copy(models, folder):
+    """The repository once more: Triton's Python leaves bytecode in it, and other tests list what is in theirs."""
+    return shutil.copytree(models, folder / "models")
+
+
 @pytest.fixture(scope="module")
 def server(models, tmp_path_factory):
-    with running_triton(VENV, models, tmp_path_factory.mktemp("triton_server")) as running:
+    folder = tmp_path_factory.mktemp("triton_server")
+    with running_triton(VENV, own_copy(models, folder), folder) as running:
         yield running
     assert running.process.poll() is not None
     assert not list(Path("/dev/shm").glob(f"{REGION}_{os.getpid()}_*"))
@@ -170,7 +177,7 @@ def test_the_client_prints_a_line_a_text(server, predictor, tmp_path, capsys):
 @needs_triton
 @pytest.mark.slow
 def test_a_killed_stub_comes_back_by_unload_and_load(models, tmp_path):
-    with running_triton(VENV, models, tmp_path, explicit=True) as server:
+    with running_triton(VENV, own_copy(models, tmp_path), tmp_path, explicit=True) as server:
         connection = Client(server.grpc, timeout=60)
         before = connection.classify(TEXTS)
         (stub,) = server.stubs("tokenizer")
