@@ -17,16 +17,13 @@ import numpy as np
 from paddlenlp.utils.log import logger
 from scipy.special import softmax
 
-from core.batches import TextDataset
 from core.checkpoints import EXACT_FORMATS, EXPORT_FILE, NGRAM, PARITY_FILE, STAGED_MODELS
 from core.confidence import temperature_of
 from core.distill_flags import student_folder, student_layers
-from core.encoders import make_encoder
 from core.export import PARITY_TEXTS, file_sizes, graph_bytes, versions
 from core.label_paths import LabelPaths
 from core.layer_student import distill_layers
-from core.loading import uses_token_types
-from core.made_answers import fast_answers, made_answers
+from core.made_answers import checkpoint_answers, fast_answers, made_answers
 from core.made_texts import made_number, make_texts
 from core.ngram_learner import learn
 from core.ngram_student import STUDENT_FILE, read_characters
@@ -128,11 +125,7 @@ def teacher_answers(trainer, run, texts, weights):
         if weights and str(stored["key"]) == key:
             logger.info(f"{path} has them already")
             return {name: stored[name] for name in ("texts", "dev")}
-    encode = make_encoder(trainer.tokenizer, trainer.max_length, uses_token_types(trainer.model), texts)
-    found = {
-        "texts": trainer.predict(TextDataset(texts, [0] * len(texts), encode)).predictions,
-        "dev": dynamic_logits(trainer, trainer.model),
-    }
+    found = {"texts": checkpoint_answers(trainer, texts), "dev": dynamic_logits(trainer, trainer.model)}
     with staged_files(folder) as stage:
         np.savez(stage / ANSWERS_FILE, key=key, **found)
     return found

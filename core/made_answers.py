@@ -5,6 +5,7 @@ where it was.
 """
 
 import contextlib
+import functools
 import time
 import zipfile
 
@@ -46,11 +47,13 @@ def fast_answers(trainer, export):
         name = f"{format}, {predictor.path.stat().st_size:,} bytes"
         return name, lambda texts: predictor.logits(predictor.encode(texts)) * temperature
 
-    def answer(texts):
-        encode = make_encoder(trainer.tokenizer, trainer.max_length, uses_token_types(trainer.model), texts)
-        return trainer.predict(TextDataset(texts, [0] * len(texts), encode)).predictions
+    return "the checkpoint", functools.partial(checkpoint_answers, trainer)
 
-    return "the checkpoint", answer
+
+def checkpoint_answers(trainer, texts):
+    """The logits that the trained model itself gives to texts: float32 [texts, classes]."""
+    encode = make_encoder(trainer.tokenizer, trainer.max_length, uses_token_types(trainer.model), texts)
+    return trainer.predict(TextDataset(texts, [0] * len(texts), encode)).predictions
 
 
 def made_answers(path, texts, name, answer):

@@ -316,9 +316,9 @@ def group_equal(texts):
     return number_by_appearance(numbers, int(numbers.max()) + 1 if len(numbers) else 0)
 
 
-def first_places(numbers, size):
-    """Where each of the numbers 0 to size - 1 stands first: int64 [size]."""
-    places = np.zeros(size, dtype=np.int64)
+def first_places(numbers, size, absent=0):
+    """Where each of the numbers 0 to size - 1 stands first, or `absent` for one that is not there: int64 [size]."""
+    places = np.full(size, absent, dtype=np.int64)
     places[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)  # of several values the last one stays
     return places
 
@@ -333,8 +333,7 @@ def number_by_appearance(numbers, size):
     Returns:
         np.ndarray: int32 [n].
     """
-    places = np.full(size, len(numbers), dtype=np.int64)
-    places[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)
+    places = first_places(numbers, size, absent=len(numbers))
     rank = np.zeros(size, dtype=np.int32)
     rank[np.argsort(places, kind="stable")] = np.arange(size, dtype=np.int32)
     return rank[numbers]
