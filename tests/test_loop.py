@@ -11,7 +11,8 @@ import time
 import pytest
 
 from tests.browser import open_browser
-from tests.data.test_label_studio_site import PYTHON, Person, wait_for
+from tests.data.test_label_studio_site import PYTHON, Person
+from tests.deploy.annotation_parts import annotating
 from tests.deploy.running import free_port, server_process
 from tests.helpers import ROOT
 from tests.test_readme import TEXTS, copy_data, replaced
@@ -52,24 +53,15 @@ class Loop:
     def annotate(self, command):
         """Start it, label what stands in front, end it: what it says then."""
         log, ports = self.folder / "annotate.log", (free_port(), free_port())
-        command = [sys.executable, ROOT / command[0], *command[1:], "--encoder", self.model, "--port", ports[0]]
-        command = list(map(str, [*command, "--model_port", ports[1]]))
-        work = self.folder / command[command.index("--data_dir") + 1] / "annotation"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-            )
-        try:
-            wait_for(log, "(Ctrl+C ends it", process)
+        flags = [*command[1:], "--encoder", self.model, "--port", ports[0], "--model_port", ports[1]]
+        work = self.folder / flags[flags.index("--data_dir") + 1] / "annotation"
+        with annotating(flags, log, self.folder) as process:
             person = Person(work, ports[0])
             project = person.call("GET", "/api/projects/")["results"][0]["id"]
             for _ in range(self.labels_given.pop(0)):
                 person.label(project, lambda text: self.truth.get(text, "其他"))
             process.terminate()  # as Ctrl+C, which a test in the background cannot send
             assert process.wait(90) == 0
-        finally:
-            process.kill()
-            process.wait()
         return log.read_text(encoding="utf-8")
 
 

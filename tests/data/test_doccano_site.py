@@ -16,7 +16,8 @@ from data.doccano_api import Doccano
 from data.doccano_site import DoccanoSite, port_answers
 from tests.browser import open_browser
 from tests.data.json_server import json_server
-from tests.deploy.annotation_parts import truth, write_pool
+from tests.deploy.annotation_parts import annotating, truth, write_pool
+from tests.deploy.asking import wait_until
 from tests.deploy.running import free_port, server_thread
 from tests.helpers import LABELS, ROOT
 from utils import UsageError
@@ -74,13 +75,6 @@ def test_the_state(site):
     with pytest.raises(UsageError, match="doccano.json: not there, but db.sqlite3 is"):
         site.start()
     assert not path.exists()
-
-
-def wait_until(is_so, seconds=30):
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 # ------------------------------------------------------------------------------------------------------- with doccano
@@ -343,18 +337,8 @@ def test_annotate_with_a_real_doccano(tmp_path, tiny_model):
     data, log = write_pool(tmp_path / "data"), tmp_path / "out.log"
     port, model_port = free_port(), free_port()
     flags = f"--tool doccano --data_dir {data} --port {port} --model_port {model_port} --encoder {tiny_model}"
-    command = [sys.executable, ROOT / "data" / "annotate.py", *flags.split(), "--retrain_every", "10"]
-
-    def start():
-        log.write_bytes(b"")
-        with log.open("ab") as output:
-            process = subprocess.Popen([*command, "--annotators", "wang"], stdin=subprocess.DEVNULL, stdout=output)
-        wait_until(lambda: "(Ctrl+C ends it" in log.read_text("utf-8") or process.poll() is not None, 900)
-        assert process.poll() is None
-        return process
-
-    process = start()
-    try:
+    command = [*flags.split(), "--retrain_every", "10", "--annotators", "wang"]
+    with annotating(command, log) as process:
         site = DoccanoSite(data / "annotation", port, PYTHON)
         state = json.loads((site.folder / "doccano.json").read_text(encoding="utf-8"))
         told = log.read_text(encoding="utf-8")
@@ -369,15 +353,12 @@ def test_annotate_with_a_real_doccano(tmp_path, tiny_model):
         process.kill()
         process.wait()
         wait_until(lambda: not port_answers(port) and not port_answers(model_port), 60)
-        process = start()
+    with annotating(command, log) as process:
         given = [label_next(wang, site) for _ in range(5)]
         assert any(given)
         process.terminate()
         assert process.wait(90) == 0
         assert "45 labelled texts" in log.read_text(encoding="utf-8")
-    finally:
-        process.kill()
-        process.wait()
     lines = (data / "annotation" / "labelled.txt").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 45 and all(truth(line) == line.split("\t")[1] for line in lines)
     wait_until(lambda: not port_answers(port), 60)

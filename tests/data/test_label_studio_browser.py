@@ -1,8 +1,6 @@
 """data/annotate.py with a real Label Studio, labelled on its page in a real browser: by one person, then by two."""
 
 import json
-import subprocess
-import sys
 import threading
 import time
 
@@ -11,11 +9,10 @@ import pytest
 from data import agreement
 from data.local_services import ask
 from tests.browser import open_browser
-from tests.deploy.annotation_parts import LABELS, truth, write_pool
+from tests.data.test_label_studio_site import PYTHON, Person
+from tests.deploy.annotation_parts import LABELS, annotating, truth, write_pool
+from tests.deploy.asking import wait_until
 from tests.deploy.running import free_port
-from tests.helpers import ROOT
-
-PYTHON = ROOT / ".venv-label-studio" / "bin" / "python"
 
 TEXT = "(document.querySelector('.lsf-richtext__line') || {innerText: ''}).innerText.trim()"
 CHOSEN = "[...document.querySelectorAll('.lsf-choices input:checked')].map(it => it.name).join()"
@@ -84,13 +81,6 @@ def together(pages, number):
         raise problems[0]
 
 
-def until(is_so, seconds=60):
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.5)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_two_people_on_the_page(tmp_path, tiny_model, capsys):
@@ -101,7 +91,7 @@ def test_two_people_on_the_page(tmp_path, tiny_model, capsys):
     folder, log = write_pool(tmp_path / "data"), tmp_path / "out.log"
     work, ports = folder / "annotation", (free_port(), free_port())
     flags = f"--data_dir {folder} --port {ports[0]} --model_port {ports[1]} --encoder {tiny_model} --annotators wang"
-    command = [sys.executable, ROOT / "data" / "annotate.py", *flags.split(), "--retrain_every", "10"]
+    command = [*flags.split(), "--retrain_every", "10"]
     base, model = (f"http://127.0.0.1:{port}" for port in ports)
 
     def journal():
@@ -109,12 +99,8 @@ def test_two_people_on_the_page(tmp_path, tiny_model, capsys):
         rows = map(json.loads, lines)
         return [(row["annotator"].partition("@")[0], row["text"], row["label"]) for row in rows]
 
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    try:
-        until(lambda: "(Ctrl+C ends it" in log.read_text("utf-8") or process.poll() is not None, 900)
+    with annotating(command, log) as process:
         told = log.read_text(encoding="utf-8")
-        assert process.poll() is None, told
         people = [line.split()[1::2] for line in told.splitlines() if line.startswith("  user ")]
         stream = next(line.split()[1] for line in told.splitlines() if line.startswith("open "))
         with open_browser(tmp_path / "admin") as one, open_browser(tmp_path / "wang") as other:
@@ -124,8 +110,8 @@ def test_two_people_on_the_page(tmp_path, tiny_model, capsys):
             before = ask("POST", f"{model}/next", {"count": 30})["texts"]
             admin.work(10)
             assert [given for _, given in admin.seen] == [""] * 10
-            until(lambda: [row[1:] for row in journal()] == [(text, truth(text)) for text, _ in admin.seen])
-            until(lambda: ask("GET", f"{model}/progress")["fitted_on"] >= 10)
+            wait_until(lambda: [row[1:] for row in journal()] == [(text, truth(text)) for text, _ in admin.seen], 60)
+            wait_until(lambda: ask("GET", f"{model}/progress")["fitted_on"] >= 10, 60)
             after = ask("POST", f"{model}/next", {"count": 30})["texts"]
             assert [text for text in before if text in after] != [text for text in after if text in before]
             admin.work(10)
@@ -143,15 +129,13 @@ def test_two_people_on_the_page(tmp_path, tiny_model, capsys):
             together([admin, wang], 5)
             mine, theirs = ({text for text, _ in page.seen} for page in (admin, wang))
             assert len(mine) == 30 and len(theirs) == 10 and not mine & theirs
-            until(lambda: len(journal()) == 40)
+            wait_until(lambda: len(journal()) == 40, 60)
             assert set(journal()) == {
                 (name, text, truth(text)) for name, some in (("admin", mine), ("wang", theirs)) for text in some
             }
             # The other's texts once more, one of them otherwise.
-            token = json.loads((work / "label_studio_login.json").read_text(encoding="utf-8"))["token"]
-            headers = {"Authorization": f"Token {token}"}
-            export = f"{base}/api/projects/1/export?exportType=JSON"
-            again = [task["id"] for task in ask("GET", export, None, headers)][:2]
+            person, export = Person(work, ports[0]), "/api/projects/1/export?exportType=JSON"
+            again = [task["id"] for task in person.call("GET", export)][:2]
             for number, label in zip(again, (None, "other")):
                 wang.open(f"{stream.partition('?')[0]}?task={number}")
                 wang.browser.click(ONE_MORE)
@@ -159,15 +143,12 @@ def test_two_people_on_the_page(tmp_path, tiny_model, capsys):
                 text = wang.browser.run(TEXT)
                 label = label and next(name for name in LABELS if name != truth(text))
                 wang.label(label)
-                until(lambda text=text, label=label: ("wang", text, label or truth(text)) in journal())
-            tasks = ask("GET", export, None, headers)
-        until(lambda: ask("GET", f"{model}/progress")["disputed"] == 1)
+                wait_until(lambda text=text, label=label: ("wang", text, label or truth(text)) in journal(), 60)
+            tasks = person.call("GET", export)
+        wait_until(lambda: ask("GET", f"{model}/progress")["disputed"] == 1, 60)
         process.terminate()
         assert process.wait(60) == 0
         assert "39 labelled texts" in log.read_text(encoding="utf-8")
-    finally:
-        process.kill()
-        process.wait()
     (tmp_path / "export.json").write_text(json.dumps(tasks), encoding="utf-8")
     for source in (tmp_path / "export.json", work / "labels.jsonl"):
         agreement.main(["--doccano_file", str(source), "--report_dir", str(tmp_path / "report"), "--lang", "en"])

@@ -3,15 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from data.label_studio_site import LOGIN_FILE
 from data.local_services import ServiceError, ask
-from tests.deploy.annotation_parts import truth, write_pool
+from tests.deploy.annotation_parts import annotating, truth, write_pool
 from tests.deploy.running import free_port
 from tests.helpers import ROOT
 
@@ -45,13 +43,6 @@ class Person:
         return found[0]["result"][0]["value"]["choices"][0] if found and found[0]["result"] else None
 
 
-def wait_for(path, words, process, seconds=900):
-    end = time.monotonic() + seconds
-    while words not in path.read_text(encoding="utf-8"):
-        assert process.poll() is None and time.monotonic() < end, path.read_text(encoding="utf-8")[-2000:]
-        time.sleep(0.5)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_annotate_with_a_real_label_studio(tmp_path, tiny_model):
@@ -60,17 +51,8 @@ def test_annotate_with_a_real_label_studio(tmp_path, tiny_model):
     folder, log = write_pool(tmp_path / "data"), tmp_path / "out.log"
     ports = free_port(), free_port()
     flags = f"--data_dir {folder} --port {ports[0]} --model_port {ports[1]} --encoder {tiny_model} --annotators wang"
-    command = [sys.executable, ROOT / "data" / "annotate.py", *flags.split(), "--retrain_every", "10"]
-
-    def start():
-        log.write_text("", encoding="utf-8")
-        with log.open("ab") as output:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        wait_for(log, "(Ctrl+C ends it", process)
-        return process
-
-    process = start()
-    try:
+    command = [*flags.split(), "--retrain_every", "10"]
+    with annotating(command, log) as process:
         assert "user wang@annotation.local  password " in log.read_text(encoding="utf-8")
         person = Person(folder / "annotation", ports[0])
         project = person.call("GET", "/api/projects/")["results"][0]["id"]
@@ -81,16 +63,13 @@ def test_annotate_with_a_real_label_studio(tmp_path, tiny_model):
         journal = (folder / "annotation" / "labels.jsonl").read_text(encoding="utf-8").splitlines()
         assert len({json.loads(line)["text"] for line in journal}) == 40
         assert {json.loads(line)["annotator"] for line in journal} == {"admin@annotation.local"}
-        time.sleep(5)  # the others end with it
-        process = start()
+    time.sleep(5)  # the others end with it
+    with annotating(command, log) as process:
         given = [person.label(project) for _ in range(5)]
         assert all(given)
         process.terminate()
         assert process.wait(60) == 0
         assert "45 labelled texts" in log.read_text(encoding="utf-8")
-    finally:
-        process.kill()
-        process.wait()
     lines = (folder / "annotation" / "labelled.txt").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 45 and all(truth(line) == line.split("\t")[1] for line in lines)
     with pytest.raises(ServiceError):

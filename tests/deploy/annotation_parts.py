@@ -1,5 +1,9 @@
 """A small world for the tests of deploy/annotation: two labels, texts that tell them apart, and a stand-in encoder."""
 
+import contextlib
+import subprocess
+import sys
+import time
 import zlib
 from argparse import Namespace
 
@@ -8,6 +12,7 @@ import numpy as np
 from deploy.annotation.journal import Journal
 from deploy.annotation.loop import Loop
 from deploy.annotation.pool import read_pool
+from tests.helpers import ROOT
 
 LABELS = ["体育", "财经"]
 WORDS = {"体育": "球赛 进球 冠军 教练 球员".split(), "财经": "股票 利率 银行 基金 涨跌".split()}
@@ -68,3 +73,24 @@ def run_steps(loop, steps=60):
         if loop.state == "waiting" and not loop.changed and not loop._due():
             break
         loop._step()
+
+
+@contextlib.contextmanager
+def annotating(flags, log, cwd=None):
+    """data/annotate.py in a process of its own, which is ended in any case; what it prints goes to `log`.
+
+    Yields:
+        subprocess.Popen: when the tool can be used.
+    """
+    command = list(map(str, [sys.executable, ROOT / "data" / "annotate.py", *flags]))
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        end = time.monotonic() + 900
+        while "(Ctrl+C ends it" not in log.read_text(encoding="utf-8"):
+            assert process.poll() is None and time.monotonic() < end, log.read_text(encoding="utf-8")[-2000:]
+            time.sleep(0.5)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
