@@ -53,6 +53,7 @@ from core.checkpoints import (
     trained_separator,
 )
 from core.checks import check_batch, check_safetensors, check_writable, data_warnings, dev_at_hand, read_dev
+from core.cpu import end_one_of_several
 from core.distill_flags import distill_problems, distills, student_folder
 from core.label_paths import separator_problems
 from core.locks import locked_folder, refuse_if_locked
@@ -421,3 +422,4 @@ def read_data(model_flags, data_flags, args, needs_dev=False):
 if __name__ == "__main__":
     with exit_on_usage_error():
         main(sys.argv[1:])
+    end_one_of_several()

@@ -88,3 +88,15 @@ def test_cores_without_psutil(tmp_path, monkeypatch):
     assert cpu.physical_cores(tmp_path / "cpuinfo") == 2
     assert cpu.physical_cores(tmp_path / "nothing") == os.cpu_count()
     cpu.return_freed_memory()
+
+
+@pytest.mark.parametrize("processes, status", [("1", 3), ("2", 0)])
+def test_one_of_several_ends_without_the_clean_up(processes, status):
+    """Alone, a process goes on; one of several ends at once, and what Python is to do at its exit is done."""
+    code = (
+        "import atexit, sys; from core import cpu; atexit.register(print, 'at exit'); print('written', end=' '); "
+        "cpu.end_one_of_several(); sys.exit(3)"
+    )
+    environment = {**os.environ, "PADDLE_TRAINERS_NUM": processes}
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (status, "written at exit\n")
