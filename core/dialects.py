@@ -6,6 +6,7 @@ row that cannot be is told by its line, and reading goes on with the line behind
 
 import collections
 import csv
+import re
 from dataclasses import dataclass
 
 from core.quoting import is_quoted
@@ -15,6 +16,8 @@ from utils import shortened
 SEPARATORS = ("\t", "_!_", "\x01", "|||", "||", "###", "::", "|", ";", ",", "^")
 SHOWN = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars", " ": "spaces", "\x01": "characters U+0001"}
 NAMES = {"tab": "\t", "comma": ",", "semicolon": ";", "space": " ", "none": "", "\\t": "\t", "\\x01": "\x01"}
+# A semicolon at its end divides nothing.
+ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][\da-fA-F]{1,6}|[A-Za-z]\w{1,30});")
 # Rows that are looked at, and the share of them that must have as many fields as the others.
 ROWS_LOOKED_AT, MOST = 2000, 0.9
 # Rows by which the columns of a table are found. A file may be sorted by its labels: behind the first rows, of so many
@@ -79,14 +82,15 @@ def find_dialect(lines, separator=None, is_excel=False, is_csv=False):
     if separator == "":
         return Dialect(""), 1
     for mark in [separator] if separator else SEPARATORS:
-        if not any(mark in line for line in lines):
+        looked_at = [ENTITY.sub("", line) for line in lines] if mark == ";" else lines
+        if not any(mark in line for line in looked_at):
             continue
         candidates = [Dialect(mark)]
         if mark == "\t":
             candidates = [Dialect(mark, is_quoted(lines, is_excel))]
         elif len(mark) == 1:
             candidates = [Dialect(mark, True), Dialect(mark, True, True), Dialect(mark)]
-        found = [(*_consistency(lines, dialect), dialect) for dialect in candidates]
+        found = [(*_consistency(looked_at, dialect), dialect) for dialect in candidates]
         # The first of those that divide most lines alike, else the one that divides the most.
         share, width, dialect = next((one for one in found if one[0] >= MOST), max(found, key=lambda one: one[0]))
         if width > 1 and (share >= MOST or separator):

@@ -221,6 +221,8 @@ def _find_label(table, columns, roles):
             chosen = [few]
     label = chosen[0]
     twins = [column for column in likely if column is not label and _same(label, column)]
+    if not named:
+        _refuse_one_hot(table, likely)
     if any(column is not label and column not in twins for column in chosen):
         raise Unsure(
             f"{table.name}: {len(chosen)} columns may be the label; choose one: "
@@ -244,6 +246,18 @@ def _find_label(table, columns, roles):
             f"{_flags(table, words, '--label_column')}"
         )
     return label.index
+
+
+def _refuse_one_hot(table, columns):
+    """Raise Unsure where each label has a column of its own: in each row one is 1 and the others are 0."""
+    is_one_hot = all(set(column.values) == {"0", "1"} and column.share == 1 for column in columns)
+    rows = [[cell.strip() for cell in row].count("1") for row in zip(*(column.cells for column in columns))]
+    if len(columns) > 1 and is_one_hot and rows.count(1) > MOST_KNOWN * len(rows):
+        names = [column.name for column in columns]
+        raise Unsure(
+            f"{table.name}: {_listed(names)}: each label has a column of its own, with a 1 where a text has it; make "
+            f"one column of them, and give that: in pandas, table['label'] = table[{names[:20]}].idxmax(axis=1)"
+        )
 
 
 def _same(one, other):

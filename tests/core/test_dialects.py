@@ -26,6 +26,12 @@ def test_commas_in_texts_are_none():
     assert find_dialect([f"{line}\t甲" for line in lines])[0].separator == "\t"
 
 
+def test_semicolons_of_html_divide_nothing():
+    lines = [f"<p>第{number}条&nbsp;&#20320;</p>,标签{number % 3}" for number in range(30)]
+    assert find_dialect(lines) == (Dialect(",", True), 2)
+    assert find_dialect([line.replace(",", ";").replace("条", "条,") for line in lines]) == (Dialect(";", True), 2)
+
+
 def test_quotes():
     lines = [f'"他说""好"", 第{number}次",甲' for number in range(30)]
     dialect, width = find_dialect(lines)

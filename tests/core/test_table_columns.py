@@ -77,6 +77,10 @@ def test_the_user_s_word():
             {"一级分类": LABELS, "二级分类": [n + str(i % 2) for i, n in enumerate(LABELS)], "文本": TEXTS},
             "2 columns may be the label; choose one: --label_column 一级分类",
         ),
+        (
+            {"text": TEXTS, **{f"类{n}": [str(int(i % 3 == n)) for i in range(120)] for n in range(3)}},
+            r"each label has a column of its own.*\[\['类0', '类1', '类2'\]\].idxmax",
+        ),
         ({"1": TEXTS}, "no column of labels.*--label_column none"),
         ({"1": TEXTS, "2": ROW_IDS}, "no column has values that come again"),
         (
