@@ -149,7 +149,7 @@ def looks_like_header(where, rows):
 
     Args:
         where (str): the file, for the message.
-        rows (list[list[str]]): the first rows, at least two for an answer of True.
+        rows (list[list[str]]): the first rows; one alone names the columns where all of it are well-known names.
 
     Raises:
         UsageError: it may or may not.
@@ -162,6 +162,9 @@ def looks_like_header(where, rows):
         not name and not any(row[index].strip() for row in rows if index < len(row))
         for index, name in enumerate(names)
     )
+    known = HEADER_TEXTS, HEADER_LABELS, HEADER_OTHERS
+    if not rows and len(set(filled)) == len(names):
+        return bool(names) and all(name.lower() in set().union(*known) for name in names)
     if not rows or not filled or len(filled) + empty < len(names) - 1 or len(set(filled)) < len(filled):
         return False
     if any(NUMBER.fullmatch(name) or not NAME.fullmatch(name) for name in filled):
@@ -169,7 +172,6 @@ def looks_like_header(where, rows):
     columns = [[row[index].strip() for row in rows if index < len(row)] for index in range(len(names))]
     if any(name and name in column for name, column in zip(names, columns)):
         return False  # one label of many
-    known = HEADER_TEXTS, HEADER_LABELS, HEADER_OTHERS
     scores = [max(name_score(name, words) for words in known) for name in names]
     if max(scores) == 3 or (max(scores) == 2 and all(len(name) <= 2 * SHORT_NAME for name in names)):
         return True

@@ -26,6 +26,14 @@ NO_TABLE = {
     b"\xfd7zXZ": "compressed by xz; unpack it first (unxz)",
     b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first (unzstd)",
     b"ARROW1": "an Arrow file; save it as Parquet (datasets: to_parquet)",
+    b"SQLite format 3\x00": "a SQLite database; export its table as CSV (sqlite3: .mode csv)",
+    b"\x93NUMPY": "an array of NumPy; save its texts and labels as CSV (pandas: to_csv)",
+    **dict.fromkeys(
+        (b"\x80\x02", b"\x80\x03", b"\x80\x04\x95", b"\x80\x05\x95"),
+        "a pickle of Python; load it there, and save it as CSV (pandas: to_csv)",
+    ),
+    **dict.fromkeys((b"\x89PNG", b"\xff\xd8\xff", b"GIF8"), "a picture; give a file of texts"),
+    b"\x7fELF": "a program; give a file of texts",
 }
 # The first word of a file's name that tells which part of the data it is.
 PART_WORDS = {

@@ -29,6 +29,8 @@ FASTTEXT = "__label__"
 EXCEL_SEPARATOR = re.compile(r"sep=(.)$", re.IGNORECASE)
 # The columns of a well-known layout: toutiao-text-classfication-dataset.
 LAYOUTS = {("_!_", 5): ["id", "code", "label_name", "title", "keywords"]}
+# Characters that no text has, but for those that Hive writes between fields, and their share that a text may have.
+CONTROL, MOST_CONTROL = re.compile("[\x00\x04-\x08\x0e-\x19\x1b\x7f]"), 0.01
 # Rows with labels that a fastText file must have for one.
 MOST = 0.9
 
@@ -118,6 +120,8 @@ def open_table(source, reading=DEFAULT):
     if not lines:
         raise UsageError(f"{source.name}: the file is empty; give one with samples")
     filled = [line for line in lines if line.strip()]
+    if len(CONTROL.findall("".join(filled))) > MOST_CONTROL * sum(map(len, filled)):
+        raise UsageError(f"{source.name}: a binary file, not one of texts; give a table, such as CSV or .xlsx")
     kind = _json_kind(filled, head)
     words = [shown_name(name) for name in encodings] or ["UTF-8"]
     if kind == "whole":
@@ -265,7 +269,7 @@ def _text_table(source, lines, words, reading):
     if not names or reading.header is not None:
         names, has_header = None, reading.header
         if has_header is None:
-            is_named = is_csv and len(sample) > 1 and name_score(sample[0][0], HEADER_TEXTS) == 3
+            is_named = is_csv and bool(sample) and name_score(sample[0][0], HEADER_TEXTS) == 3
             has_header = looks_like_header(source.name, sample) if width > 1 else is_named
         if has_header:
             names = [name.strip() for name in sample[0]]

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import pickle
 import tarfile
 import zipfile
 
@@ -52,6 +53,13 @@ def test_a_spreadsheet_is_one_file(tmp_path):
     assert source.parts == ("a.xlsx",) and source.head(2) == b"PK"
 
 
+OTHERS = (
+    (pickle.dumps(["好"] * 9), "a pickle of Python"),
+    (b"\x89PNG\r\n", "a picture"),
+    (b"SQLite format 3\0", "a SQLite database"),
+)
+
+
 def test_what_cannot_be_opened(tmp_path):
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("a"), io.BytesIO())
@@ -62,7 +70,7 @@ def test_what_cannot_be_opened(tmp_path):
     [source] = find_sources([tmp_path / "cut.gz"])
     with pytest.raises(UsageError, match=r"cut.gz: damaged or locked"):
         read(source)
-    for head, message in ((b"%PDF-1.7", "a PDF"), (b"\n<html>", "a web page"), (b"Rar!", "RAR")):
+    for head, message in ((b"%PDF-1.7", "a PDF"), (b"\n<html>", "a web page"), (b"Rar!", "RAR"), *OTHERS):
         with pytest.raises(UsageError, match=message):
             refuse_no_table(source, head)
 

@@ -106,6 +106,7 @@ def test_excel_s_line_about_the_separator(tmp_path):
         (BODY, {"separator": "@@"}, "no line has '@@'"),
         ('{"a": \n', {}, "not readable as JSON"),
         ("<table><tr>", {}, "a web page"),
+        ("P\0\x11\x05好\n" * 9, {}, "a binary file"),
     ],
 )
 def test_refusals(tmp_path, text, reading, message):
@@ -123,3 +124,10 @@ def test_of_a_long_file_lines_behind_are_looked_at(tmp_path, monkeypatch):
     }.items():
         sample = open_text(tmp_path / name, "\n".join(lines)).sample()
         assert [number for number, _ in sample] == [*range(1, 11), *range(15, 61, 5)]
+
+
+@pytest.mark.parametrize(
+    ("line", "rows"), [("text", 0), ("标题", 0), ("text,label", 0), ("Id,内容", 0), ("快递太慢", 1), ("好,标签", 1)]
+)
+def test_a_file_of_names_alone_has_no_rows(tmp_path, line, rows):
+    assert len(list(open_text(tmp_path / "a.csv", line + "\n").rows())) == rows
