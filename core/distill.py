@@ -8,6 +8,7 @@ the model's own export beside it as student/, where core/students.py lets it ans
 
 import contextlib
 import json
+import math
 import os
 import shutil
 import zipfile
@@ -26,13 +27,16 @@ from core.layer_student import distill_layers
 from core.made_answers import checkpoint_answers, fast_answers, made_answers
 from core.made_texts import made_number, make_texts
 from core.ngram_learner import learn
-from core.ngram_student import STUDENT_FILE, read_characters
+from core.ngram_student import STUDENT_FILE, NgramStudent, read_characters, unread
 from core.predictor import Predictor, available_formats
 from core.same_answers import dynamic_logits
 from core.stage_choice import blend_facts, cascade_facts
-from core.students import STAGES_FILE, STUDENT_FOLDER, model_key
+from core.students import STAGES_FILE, STUDENT_FOLDER, model_key, student_key
 from core.sub_runs import digest
 from utils import format_table, read_json, replaced_folder, staged_files, write_json
+
+# So many of dev's texts may have fewer known n-grams than a text that the student answers.
+RARE = 0.005
 
 # In output_dir: the model's logits of the texts that a student learns from.
 ANSWERS_FILE = "distill_answers.npz"
@@ -194,6 +198,7 @@ def choose_stages(export, trainer, run, model, student, known, student_format):
     content, truth, seed = read_json(export / EXPORT_FILE), np.array(run.data.dev[1]), run.args.seed
     temperature, own = temperature_of(content), temperature_of(known)
     paths, found = LabelPaths(run.data.labels, run.data_flags.label_separator), {}
+    is_unread, told = unread_of_dev(run) if student_format == NGRAM else (None, {})
     for format in available_formats(export):
         if format not in STAGED_MODELS:
             continue
@@ -205,12 +210,26 @@ def choose_stages(export, trainer, run, model, student, known, student_format):
         loss = run.model_flags.cascade_loss
         found[format] = {
             "model": model_key(content, predictor.path.name),
-            "cascade": cascade_facts(student, logits, truth, paths, loss, seed, is_calibrated),
+            "cascade": cascade_facts(student, logits, truth, paths, loss, seed, is_calibrated, is_unread),
             "blend": blend_facts(student / own, logits / temperature, truth, paths, seed),
         }
         for facts in (found[format]["cascade"], found[format]["blend"]):
             facts["student_format"] = student_format
+        found[format]["cascade"].update(told)
     return {"cascade_loss": run.model_flags.cascade_loss, "seed": seed, "formats": found}
+
+
+def unread_of_dev(run):
+    """Which texts of dev the student of n-grams leaves to the model whatever it thinks of them, and by which limit.
+
+    Returns:
+        tuple[np.ndarray, dict]: bool [samples]; least_known, the part of its n-grams that of 1 - RARE of dev's texts
+        is known, at least.
+    """
+    student = NgramStudent.read(student_folder(run.args.output_dir, NGRAM))
+    characters = read_characters(run.data.dev[0], run.max_length)
+    least = math.floor(1e4 * np.quantile(student.known(characters), RARE)) / 1e4
+    return unread(characters, student, run.max_length, least), {"least_known": least}
 
 
 def put_beside(folder, export, stages):
@@ -222,6 +241,7 @@ def put_beside(folder, export, stages):
     with replaced_folder(export / STUDENT_FOLDER, is_student, "--export_model_dir") as stage:
         for name in (*read_json(folder / EXPORT_FILE)["files"], EXPORT_FILE):
             shutil.copy2(folder / name, stage / name)
+        stages = {"student": student_key(folder), **stages}
         (stage / STAGES_FILE).write_text(json.dumps(stages, indent=2) + "\n", encoding="utf-8")
 
 

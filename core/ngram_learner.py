@@ -44,10 +44,11 @@ class NgramTable:
         self.keys, self.idf = keys, np.log((1 + counts.shape[0]) / (1 + texts[keys])) + 1
 
     def rows(self, counts):
-        """Each text's n-grams times their idf, over the root of the sum of squared idf: csr_matrix [texts, keys]."""
+        """Each text's n-grams times their idf, as rows of length 1: csr_matrix [texts, keys]."""
         rows = counts[:, self.keys]
-        lengths = np.sqrt(np.maximum(rows @ self.idf**2, 1e-12))
-        rows.data *= self.idf[rows.indices] / np.repeat(lengths, np.diff(rows.indptr))
+        rows.data *= self.idf[rows.indices]
+        lengths = np.sqrt(np.maximum(rows.multiply(rows).sum(axis=1), 1e-12)).A1
+        rows.data /= np.repeat(lengths, np.diff(rows.indptr))
         return rows
 
     def student(self, weight, bias):

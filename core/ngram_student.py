@@ -1,14 +1,15 @@
 """A linear classifier on hashed character n-grams, run with numpy alone; core/ngram_learner.py trains it.
 
-A text is normalised (NFKC, lower case, white space as one space), put between a beginning and an end, and read as all
+A text is normalised (see normalised), put between a beginning and an end, and read as all
 its n-grams of 1 to ORDERS characters. Each is hashed into one of a number of buckets, a power of two; a bucket that
 training knows has a row of the table. The logits are
 
-    bias + sum of the rows / sqrt(sum of the squared idf)
+    bias + sum of the rows / length, the root of the sum of (how often an n-gram is in the text · its idf)²
 
 which is a linear classifier on tf-idf rows of length 1. All texts of a call are read at once.
 """
 
+import re
 import unicodedata
 from pathlib import Path
 
@@ -17,6 +18,11 @@ import numpy as np
 from utils import UsageError
 
 STUDENT_FILE = "ngram_student.npz"
+
+# How texts are read and their rows are scaled: a student that was learnt with another way is refused.
+READING = 2
+
+AGAIN = "distil it again: train.py --do_compress --strategy distill"
 
 # n-grams have 1 to so many characters.
 ORDERS = 3
@@ -33,10 +39,31 @@ BLOCK = 1 << 16
 # Odd numbers that spread the bits (those of MurmurHash3, by Austin Appleby, public domain).
 _FACTORS = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35), np.uint32(0x9E3779B1)
 
+# Chinese characters, of which each is a word, and the spaces beside them.
+_CHINESE = "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+SPACE = re.compile(f"(?<={_CHINESE}) | (?={_CHINESE})")
+
 
 def normalised(text):
-    """A text as the student reads it: NFKC, lower case, white space of any length as one space."""
-    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+    """A text as the student reads it: NFKC, lower case, white space of any length as one space; and, as BERT's
+    tokenizers have it, without spaces beside Chinese characters and without what nobody sees: controls, zero-width
+    characters, U+FFFD."""
+    text = unicodedata.normalize("NFKC", text).lower().replace("\ufffd", "")
+    if not text.isprintable():  # white space other than a space is not, and words are told by it
+        text = " ".join(text.split())
+        text = "".join(one for one in text if one.isprintable() or "\ud800" <= one <= "\udfff")
+    text = " ".join(text.split())
+    return SPACE.sub("", text) if " " in text else text
+
+
+def normalised_beginning(text, most):
+    """The first `most` characters of normalised(text), without the work for what is cut off."""
+    size = 4 * most  # NFKC may make one character of several, and white space vanishes
+    found = normalised(text[:size])
+    while len(found) < most and size < len(text):
+        size *= 8
+        found = normalised(text[:size])
+    return found[:most]
 
 
 def read_characters(texts, max_length):
@@ -50,8 +77,7 @@ def read_characters(texts, max_length):
         list[np.ndarray]: uint32 [characters + 2] each, BEGIN and END among the limit.
     """
     most = max_length * CHARACTERS_A_TOKEN - 2
-    # NFKC may make one character of several, and white space vanishes: four times as many are enough nearly always.
-    parts = [normalised(text[: 4 * most])[:most] for text in texts]
+    parts = [normalised_beginning(text, most) for text in texts]
     joined = np.frombuffer("".join(parts).encode("utf-32-le", "surrogatepass"), "<u4")
     sizes = np.fromiter(map(len, parts), np.int64, len(parts))
     ends = np.cumsum(sizes + 2)
@@ -116,9 +142,13 @@ class NgramStudent:
         path = Path(folder) / STUDENT_FILE
         try:
             with np.load(path, allow_pickle=False) as stored:
+                if "reading" not in stored or stored["reading"] != READING:
+                    raise UsageError(f"{path}: made by another version of this project; {AGAIN}")
                 student = cls(*(stored[name] for name in ("rows", "table", "bias", "orders")))
         except FileNotFoundError:
             raise UsageError(f"{path}: no such file; make it with train.py --do_compress --strategy distill") from None
+        except UsageError:
+            raise
         except Exception as error:  # a cut zip file has many ways to fail
             raise UsageError(f"{path}: cannot be read ({error}); distil the student again") from None
         size, classes = len(student.rows), len(student.bias)
@@ -129,7 +159,8 @@ class NgramStudent:
 
     def save(self, folder):
         """Write the classifier into a folder."""
-        np.savez(Path(folder) / STUDENT_FILE, rows=self.rows, table=self.table, bias=self.bias, orders=self.orders)
+        parts = {name: getattr(self, name) for name in ("rows", "table", "bias", "orders")}
+        np.savez(Path(folder) / STUDENT_FILE, reading=READING, **parts)
 
     def logits(self, characters):
         """float32 [texts, classes]; each text's are the same whatever texts are beside it.
@@ -144,11 +175,43 @@ class NgramStudent:
         ends = [0, *(np.flatnonzero(blocks[1:] != blocks[:-1]) + 1), len(sizes)]
         return np.concatenate([self._logits(characters[a:b], sizes[a:b]) for a, b in zip(ends, ends[1:])])
 
+    def known(self, characters):
+        """How many of each text's n-grams training knows: float64 [texts], from 0 to 1."""
+        sizes = np.fromiter(map(len, characters), np.int64, len(characters))
+        if not len(sizes):
+            return np.empty(0)
+        found, is_whole = ngram_buckets(np.concatenate(characters), sizes, self.orders, len(self.rows))
+        starts = np.cumsum(sizes) - sizes
+        counts = [np.add.reduceat(one.sum(axis=0), starts) for one in ((self.rows[found] > 0) & is_whole, is_whole)]
+        return counts[0] / counts[1]
+
     def _logits(self, characters, sizes):
         if not len(sizes):
             return np.empty((0, len(self.bias)), "float32")
         found, is_whole = ngram_buckets(np.concatenate(characters), sizes, self.orders, len(self.rows))
         rows = self.rows[found] * is_whole
         known = self.table[rows.T].sum(axis=1)
-        sums = np.add.reduceat(known, np.cumsum(sizes) - sizes, axis=0)
-        return self.bias + sums[:, :-1] / np.sqrt(np.maximum(sums[:, -1:], 1e-12))
+        sums = np.add.reduceat(known[:, :-1], np.cumsum(sizes) - sizes, axis=0)
+        return self.bias + sums / self._lengths(rows, sizes)[:, None]
+
+    def _lengths(self, rows, sizes):
+        """The lengths of the texts' rows of n-grams times idf: float32 [texts]; rows: of the table [orders, chars]."""
+        places = np.repeat(np.arange(len(sizes)) * len(self.table), sizes) + rows
+        places = np.sort(places[rows > 0])
+        begins = np.flatnonzero(np.append(True, places[1:] != places[:-1])) if len(places) else places
+        counts, (texts, own) = np.diff(np.append(begins, len(places))), np.divmod(places[begins], len(self.table))
+        squares = np.bincount(texts, counts.astype(np.float64) ** 2 * self.table[own, -1], len(sizes))
+        return np.sqrt(np.maximum(squares, 1e-12)).astype(np.float32)
+
+
+def unread(characters, student, max_length, least_known):
+    """Which texts tell a student too little: bool [texts].
+
+    Args:
+        characters (list[np.ndarray]): as read_characters gives them.
+        student (NgramStudent): the classifier.
+        max_length (int): tokens, as read_characters took it; a text that fills them was probably cut.
+        least_known (float): the part of a text's n-grams that training must know, from 0 to 1.
+    """
+    is_cut = np.fromiter((len(codes) >= max_length * CHARACTERS_A_TOKEN for codes in characters), bool, len(characters))
+    return is_cut | (student.known(characters) < least_known)

@@ -29,6 +29,7 @@ from core.checkpoints import (
     STAGED_MODELS,
     STUDENT_FORMATS,
 )
+from core.cpu import usable_cores
 from core.encoders import make_encoder, pad_batch, run_sorted
 from core.long_texts import KEY, LongText, flat
 from core.ngram_student import STUDENT_FILE
@@ -79,8 +80,8 @@ def runs_onnx(folder, format):
 
 
 def staged_model(folder):
-    """The format of the model in a cascade or blend that names none: onnx, or paddle where the folder has no onnx."""
-    return next((name for name in ("onnx", "paddle") if name in available_formats(folder)), STAGED_MODELS[0])
+    """The format of the model in a cascade or blend that names none: onnx, else paddle, else onnx_int8."""
+    return next((name for name in ("onnx", "paddle", "onnx_int8") if name in available_formats(folder)), STAGED_MODELS[0])
 
 
 def available_formats(folder):
@@ -172,7 +173,9 @@ class GraphRunner:
         self.folder, self.format, self.batch_size = Path(folder), format, batch_size
         self.path = self.folder / f"{graph_name(folder)}{FORMATS[format]}"
         if not self.path.is_file():
-            raise UsageError(f"{self.path}: no such file; export it with --export_type {format}")
+            others = ", ".join(available_formats(folder))
+            instead = f", or give the format that is there: {others}" if others else ""
+            raise UsageError(f"{self.path}: no such file; export it with --export_type {format}{instead}")
         self._check_sizes()
         self.content = read_json(self.folder / EXPORT_FILE)
         slim = runs_slim(folder, format)
@@ -185,7 +188,9 @@ class GraphRunner:
             self.max_length = int(tokenizer.init_kwargs["model_max_length"])
             self.pad_token_id, self.unk_token_id = tokenizer.pad_token_id, tokenizer.unk_token_id
         self.long_text = LongText(self.content.get(KEY), self.max_length)
-        num_threads = num_threads or int(os.environ["OMP_NUM_THREADS"])
+        # OpenMP takes a list, too: threads of the outer loops, then of those inside.
+        told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+        num_threads = num_threads or (int(told) if told.isdecimal() and int(told) else usable_cores())
         try:
             if self.path.suffix == ".pdmodel":
                 self._session = self._paddle_session(num_threads, device, precision)
@@ -324,6 +329,12 @@ class Predictor(GraphRunner, Answers):
     def __init__(self, *args, **options):
         super().__init__(*args, **options)
         self.labels = read_label_names(self.folder)
+        classes = self.content.get("num_labels", len(self.labels))
+        if classes != len(self.labels):
+            raise UsageError(
+                f"{self.folder / 'id2label.json'}: {len(self.labels)} labels, but the model has {classes}; "
+                "copy the file of this export, or export the model again"
+            )
 
     def logits(self, features):
         """Run tokenised texts.
@@ -367,7 +378,7 @@ def open_student(folder, format, *args, **options):
     model = Predictor(folder, own or staged_model(folder), *args, **options)
     place = Path(folder) / STUDENT_FOLDER
     facts = read_stages(model, kind)
-    if (place / STUDENT_FILE).is_file():
+    if read_json(place / EXPORT_FILE).get("kind") == NGRAM or (place / STUDENT_FILE).is_file():
         student = NgramPredictor(place)
     else:
         best = next((name for name in ("onnx_int8", "onnx", "paddle") if name in available_formats(place)), "paddle")

@@ -79,7 +79,7 @@ def stages_out_of_fold(confidence, gain, allowed, seed):
     return is_first
 
 
-def cascade_facts(student, model, truth, paths, loss, seed, calibrate=True):
+def cascade_facts(student, model, truth, paths, loss, seed, calibrate=True, is_unread=None):
     """The threshold of a cascade, and what can be told of it.
 
     Args:
@@ -89,6 +89,7 @@ def cascade_facts(student, model, truth, paths, loss, seed, calibrate=True):
         loss (float): points of accuracy, of 100, that may be lost against the model alone.
         seed (int): of parts and halves.
         calibrate (tuple[bool, bool] | bool): whether student's and model's exports have a temperature.
+        is_unread (np.ndarray | None): which samples the student never answers, bool [samples]; None: there are none.
 
     Returns:
         dict: threshold; share of dev that the student answers, accuracy and model_accuracy, lost (points) and
@@ -105,6 +106,8 @@ def cascade_facts(student, model, truth, paths, loss, seed, calibrate=True):
     ]
     right = [logits.argmax(axis=1) == truth for logits in (student, model)]
     gain, confidence = right[0].astype(int) - right[1], np.exp(scaled[0].max(axis=1))
+    if is_unread is not None:
+        confidence = np.where(is_unread, 0.0, confidence)
     chosen = None
     for share in SHARES:
         allowed = share * loss / 100

@@ -18,13 +18,19 @@ import numpy as np
 
 from core.answers import Answers, read_label_names, softmax
 from core.checkpoints import EXPORT_FILE, NGRAM
-from core.ngram_student import CHARACTERS, STUDENT_FILE, NgramStudent, read_characters
+from core.long_texts import KEY
+from core.ngram_student import (
+    AGAIN,
+    CHARACTERS,
+    STUDENT_FILE,
+    NgramStudent,
+    read_characters,
+    unread,
+)
 from utils import UsageError, read_json
 
 # In an export folder, and in that folder.
 STUDENT_FOLDER, STAGES_FILE = "student", "stages.json"
-
-AGAIN = "distil it again: train.py --do_compress --strategy distill"
 
 
 def model_key(content, file):
@@ -43,7 +49,30 @@ def model_key(content, file):
         "temperature": calibration.get("temperature"),
         "max_length": content.get("max_length"),
         "bytes": content.get("files", {}).get(file),
+        **({KEY: content[KEY]} if KEY in content else {}),
     }
+
+
+def student_key(place):
+    """What makes a student the one that stages were chosen for, from its folder: dict of JSON values."""
+    content = read_json(place / EXPORT_FILE)
+    temperature = (content.get("calibration") or {}).get("temperature")
+    return {"weights": content.get("weights"), "temperature": temperature, "files": content.get("files")}
+
+
+def check_own(content, place):
+    """Refuse the student in an export folder that was distilled from another model.
+
+    Args:
+        content (dict): of the export's export.json; of none, nothing is known.
+        place (Path): the student's folder.
+
+    Raises:
+        UsageError: it is another model's.
+    """
+    own, student = content.get("weights"), read_json(place / EXPORT_FILE).get("weights")
+    if own is not None and own != student:
+        raise UsageError(f"{place}: the student of another model, or of this one before it was trained again; {AGAIN}")
 
 
 def read_stages(model, kind):
@@ -66,16 +95,16 @@ def read_stages(model, kind):
     found = content.get("formats", {}).get(model.format)
     if model.content.get("weights") is None:
         raise UsageError(f"{model.folder}: its {EXPORT_FILE} does not tell whose it is; export it again, then {AGAIN}")
-    own, student = model.content.get("weights"), read_json(place / EXPORT_FILE).get("weights")
-    if own != student:
-        raise UsageError(f"{place}: the student of another model, or of this one before it was trained again; {AGAIN}")
+    check_own(model.content, place)
     if found is None:
         known = ", ".join(content.get("formats", {})) or "none"
         raise UsageError(f"{place / STAGES_FILE}: nothing for the format {model.format} (it has {known}); {AGAIN}")
     if found["model"] != model_key(model.content, model.path.name):
         raise UsageError(f"{place}: the model was exported anew since its student was made; {AGAIN}")
+    if "student" in content and content["student"] != student_key(place):
+        raise UsageError(f"{place}: {STAGES_FILE} was made for another student than the one that is there; {AGAIN}")
     if "why" in found[kind]:
-        raise UsageError(f"{place}: no {kind} with {model.format}: {found[kind]['why']}")
+        raise UsageError(f"{place}: no {kind} with {model.format}: {found[kind]['why']}; use {model.format} alone")
     return found[kind]
 
 
@@ -95,6 +124,7 @@ class NgramPredictor(Answers):
         place = Path(folder)
         if not (place / STUDENT_FILE).is_file() and (place / STUDENT_FOLDER / STUDENT_FILE).is_file():
             place = place / STUDENT_FOLDER
+            check_own(read_json(Path(folder) / EXPORT_FILE), place)
         self.folder, self.path = place, place / STUDENT_FILE
         self.content, size = read_json(place / EXPORT_FILE), None
         if self.path.is_file():
@@ -113,6 +143,15 @@ class NgramPredictor(Answers):
     def logits(self, features):
         """float32 [texts, classes]."""
         return self.student.logits([feature[CHARACTERS] for feature in features])
+
+    def unread(self, features, least_known):
+        """Which texts tell the student too little, so that its confidence says nothing: bool [texts].
+
+        Those that it reads the beginning of only, and those of which it knows a smaller part than least_known of the
+        n-grams, such as texts in another script.
+        """
+        characters = [feature[CHARACTERS] for feature in features]
+        return unread(characters, self.student, self.max_length, least_known)
 
     def clone(self):
         """One for another thread; nothing of it changes."""
@@ -140,6 +179,7 @@ class StagedPredictor(Answers):
         self.folder, self.path, self.labels, self.max_length, self.batch_size = operator.attrgetter(*names)(model)
         self.content = {**model.content, "formats": {format: facts}}
         self.reads_characters = student.format == NGRAM
+        self.long_text = getattr(model, "long_text", None)
 
     def encode(self, texts):
         """Texts to the model's features, and where the student is of n-grams, its own among them."""
@@ -169,17 +209,36 @@ class CascadePredictor(StagedPredictor):
     def first_stage(self, features):
         """The student's probabilities, float64 [texts, classes], and which texts it leaves to the model, bool."""
         rows = self.student.rows(features)
-        return rows, np.rint(rows.max(axis=1) * 1e6) < self.facts["threshold"] * 1e6 - 1e-3
+        is_open = np.rint(rows.max(axis=1) * 1e6) < self.facts["threshold"] * 1e6 - 1e-3
+        if self.reads_characters:
+            is_open |= self.student.unread(features, self.facts.get("least_known", 0.0))
+        return rows, is_open | np.fromiter(("windows" in feature for feature in features), bool)
 
     def rows(self, features):
         """The probabilities: of each text either stage's own."""
+        return self.rows_and_windows(features)[0]
+
+    def rows_and_windows(self, features):
+        """Probabilities as `rows` gives them, and which windows decided as Predictor.logits_and_windows does."""
         if not features:
-            return np.empty((0, len(self.labels)))
+            return np.empty((0, len(self.labels))), None
         rows, is_open = self.first_stage(features)
-        places = np.flatnonzero(is_open)
-        if len(places):
-            rows[places] = self.model.rows([features[place] for place in places])
-        return rows
+        places, windows = np.flatnonzero(is_open), None
+        some = [features[place] for place in places]
+        if self.long_text is not None and self.long_text.has_windows and some:
+            logits, found = self.model.logits_and_windows(some)
+            rows[places] = softmax(logits)
+            if found is not None:
+                windows = np.zeros(len(features), found.dtype)
+                windows[places] = found
+        elif some:
+            rows[places] = self.model.rows(some)
+        return rows, windows
+
+    def _read(self, texts):
+        features = self.encode(texts)
+        self.look(texts, features)
+        return self.rows_and_windows(features)
 
 
 class BlendPredictor(StagedPredictor):

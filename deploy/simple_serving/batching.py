@@ -277,7 +277,8 @@ class Batcher:
     def _logits(self, predictor, taken, features, group):
         """Logits of a group of texts; which windows decided is noted in their requests."""
         some = [features[number] for number in group]
-        if self.long_text is None or not self.long_text.has_windows:
+        # A blend has no window that decided.
+        if self.long_text is None or not self.long_text.has_windows or not hasattr(predictor, "logits_and_windows"):
             return predictor.logits(some)
         logits, windows = predictor.logits_and_windows(some)
         for number, window in zip(group, [] if windows is None else windows):

@@ -120,6 +120,18 @@ class Model:
             most = max(1, self.settings.max_scores // classes)
             raise Refusal(413, f"{texts} texts x {classes} classes; send at most {most} texts, or {way_out}", field)
 
+    def tokens(self, asked):
+        """How many tokens are kept of a text where a request asks for so many, or for none (None).
+
+        Raises:
+            Refusal: 422, this model reads long texts in parts of its own length.
+        """
+        is_cut = self.long_text is None or self.long_text.way == "truncate"
+        if not is_cut and (asked or self.max_length) < self.max_length:
+            what = f"this model reads long texts by {self.long_text.way} of {self.max_length} tokens; leave it out"
+            raise Refusal(422, what, "parameters.max_seq_len")
+        return min(asked or self.max_length, self.max_length)
+
     def submit(self, query):
         """Queue a checked request (see read_query).
 
@@ -137,11 +149,7 @@ class Model:
                 least = least_probability(self.content, self.format, query["conformal"])
             classes, own = most_labels(least, len(self.labels)), "conformal"
         self.check_scores(len(query["texts"]), classes, f"parameters.{own}", f"a smaller {own}")
-        is_cut = self.long_text is None or self.long_text.way == "truncate"
-        if not is_cut and (query["max_seq_len"] or self.max_length) < self.max_length:
-            what = f"this model reads long texts by {self.long_text.way} of {self.max_length} tokens; leave it out"
-            raise Refusal(422, what, "parameters.max_seq_len")
-        max_length, limit = min(query["max_seq_len"] or self.max_length, self.max_length), query["min_confidence"]
+        max_length, limit = self.tokens(query["max_seq_len"]), query["min_confidence"]
         keep = keeper(classes, least=least)
         if limit is not None:
             with refusing("min_confidence" if query["unknown"] == self.settings.unknown else "unknown"):

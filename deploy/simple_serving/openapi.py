@@ -146,6 +146,7 @@ class Document:
             max_seq_len=COUNT,
             format=TEXT,
             label_separator=TEXT,
+            long_text=TEXT,
             min_confidence=array(TEXT),
             conformal=array(SHARE),
         )
@@ -207,6 +208,7 @@ class Document:
             guess_confidence=array(SHARE),
             guess_id=array(COUNT),
             unknown=TEXT,
+            window=array(nullable(thing(("number", "of"), **dict.fromkeys(("number", "of", "start", "end"), COUNT)))),
             top=array(array(entry)),
         )
         texts = {"anyOf": [ref("Text"), array(ref("Text"), 1, settings.max_texts)]}

@@ -125,8 +125,9 @@ def submit(model, query):
     """Queue a checked request; Future: see tensors.best_class."""
     with_all = any(name == "probabilities" for name, *_ in query["outputs"])
     model.check_scores(len(query["texts"]), len(model.labels) if with_all else 1, "outputs", "probabilities left out")
-    max_length = min(query["max_seq_len"] or model.max_length, model.max_length)
-    return model.batcher.submit(query["texts"], max_length, query["batch_size"], model.kept(KEEP[with_all]))
+    return model.batcher.submit(
+        query["texts"], model.tokens(query["max_seq_len"]), query["batch_size"], model.kept(KEEP[with_all])
+    )
 
 
 def platform(model):

@@ -1,5 +1,6 @@
 """ngram_student.py: characters to logits, a batch at a time as one text at a time; no heavy import."""
 
+import collections
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from core.ngram_student import (
     normalised,
     read_characters,
     shorten_characters,
+    unread,
 )
 from tests.helpers import ROOT
 from utils import UsageError
@@ -35,26 +37,70 @@ def a_student(classes=3, buckets=64, seed=0):
 def plain_logits(student, text):
     """The definition at the top of ngram_student.py, one n-gram after the other."""
     (codes,) = read_characters([text], 8)
-    total = np.zeros(student.table.shape[1])
+    total, counts = np.zeros(student.table.shape[1] - 1), collections.Counter()
     for start in range(len(codes)):
         for size in range(1, ORDERS + 1):
             if start + size <= len(codes):
                 some = codes[start : start + size]
                 found, is_whole = ngram_buckets(some, np.array([size]), size, len(student.rows))
                 assert is_whole[size - 1, 0]
-                total += student.table[student.rows[found[size - 1, 0]]]
-    return student.bias + total[:-1] / np.sqrt(max(total[-1], 1e-12))
+                row = student.rows[found[size - 1, 0]]
+                total += student.table[row, :-1]
+                counts[row] += 1
+    square = sum(count**2 * student.table[row, -1] for row, count in counts.items())
+    return student.bias + total / np.sqrt(max(square, 1e-12))
 
 
 def test_characters():
     found = read_characters(TEXTS, 8)
-    assert [len(codes) for codes in found] == [10, 2, 2, 10, 3, 6, 32]
+    assert [len(codes) for codes in found] == [10, 2, 2, 8, 3, 6, 32]
     assert all(codes[0] == BEGIN and codes[-1] == END for codes in found)
-    assert "".join(map(chr, found[3][1:-1])) == normalised(TEXTS[3]) == "ct 检查 ab"
+    assert "".join(map(chr, found[3][1:-1])) == normalised(TEXTS[3]) == "ct检查ab"
     assert read_characters([], 8) == [] and [len(codes) for codes in read_characters(["", ""], 8)] == [2, 2]
     # A text that is cut later is one that was cut when it was read.
     assert (shorten_characters(found[6], 3) == read_characters([TEXTS[6]], 3)[0]).all()
     assert shorten_characters(found[0], 3) is found[0]
+
+
+@pytest.mark.parametrize(
+    "text, read",
+    [
+        ("头 疼 应该\t挂\n什么科", "头疼应该挂什么科"),
+        ("b超 or  ct scan", "b超or ct scan"),
+        ("头\u200b疼\u00ad，\x00\ufeff痛\ufffd", "头疼,痛"),
+        ("i\x0bcan\u3000not", "i can not"),
+        ("\u200b", ""),
+        ("坏\ud800", "坏\ud800"),
+    ],
+)
+def test_a_text_as_the_student_reads_it(text, read):
+    assert normalised(text) == read
+
+
+def test_white_space_before_a_text_cuts_nothing_off():
+    padded = read_characters([" " * 5000 + TEXTS[0], "\u200b" * 9999 + TEXTS[0]], 8)
+    assert all((codes == read_characters([TEXTS[0]], 8)[0]).all() for codes in padded)
+
+
+def test_a_repeated_text_is_no_surer():
+    """Its row has the same direction, but for the n-grams over the seam, and length 1."""
+    student = a_student(buckets=1 << 12)
+    once, often = (student.logits(read_characters([text], 999))[0] for text in ("龘" * 50, "龘" * 3000))
+    assert np.abs(often - once).max() < 0.1
+
+
+def test_texts_that_tell_too_little():
+    student = a_student()
+    student.rows[:] = 0
+    known, foreign = read_characters(["头疼应该挂", "zxqvkw"], 8)
+    found, _ = ngram_buckets(known, np.array([len(known)]), ORDERS, len(student.rows))
+    student.rows[found.ravel()] = 1
+    assert student.known([known, foreign])[0] == 1 and student.known([]).shape == (0,)
+    shares = student.known([known, foreign])
+    least = (1 + shares[1]) / 2
+    cut = read_characters(["头" * 99], 8)[0]
+    assert unread([known, foreign, cut], student, 8, least).tolist() == [False, True, True]
+    assert unread([], student, 8, least).shape == (0,)
 
 
 def test_logits_are_those_of_the_definition_and_of_each_text_alone(monkeypatch):
@@ -75,7 +121,7 @@ def test_no_ngram_reaches_into_the_next_text():
     assert (alone == beside).all()
 
 
-def test_the_file(tmp_path):
+def test_the_file(tmp_path, monkeypatch):
     student = a_student()
     student.save(tmp_path)
     read = NgramStudent.read(tmp_path)
@@ -85,6 +131,11 @@ def test_the_file(tmp_path):
         NgramStudent.read(tmp_path / "elsewhere")
     (tmp_path / STUDENT_FILE).write_bytes((tmp_path / STUDENT_FILE).read_bytes()[:-200])
     with pytest.raises(UsageError, match="cannot be read.*distil the student again"):
+        NgramStudent.read(tmp_path)
+    monkeypatch.setattr(ngram_student, "READING", 1)
+    student.save(tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(UsageError, match="made by another version of this project; distil it again"):
         NgramStudent.read(tmp_path)
     student.rows = student.rows + 1
     student.save(tmp_path)
