@@ -213,5 +213,7 @@ def unread(characters, student, max_length, least_known):
         max_length (int): tokens, as read_characters took it; a text that fills them was probably cut.
         least_known (float): the part of a text's n-grams that training must know, from 0 to 1.
     """
-    is_cut = np.fromiter((len(codes) >= max_length * CHARACTERS_A_TOKEN for codes in characters), bool, len(characters))
+    is_cut = np.fromiter(
+        (len(codes) >= max_length * CHARACTERS_A_TOKEN for codes in characters), bool, len(characters)
+    )
     return is_cut | (student.known(characters) < least_known)

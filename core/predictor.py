@@ -81,7 +81,9 @@ def runs_onnx(folder, format):
 
 def staged_model(folder):
     """The format of the model in a cascade or blend that names none: onnx, else paddle, else onnx_int8."""
-    return next((name for name in ("onnx", "paddle", "onnx_int8") if name in available_formats(folder)), STAGED_MODELS[0])
+    return next(
+        (name for name in ("onnx", "paddle", "onnx_int8") if name in available_formats(folder)), STAGED_MODELS[0]
+    )
 
 
 def available_formats(folder):

@@ -83,7 +83,10 @@ def test_a_cascade_answers_as_its_stages_do(export, dev):
     write_json(path, stages)
     for format in stages["formats"]:
         cascade, model = Predictor(export, f"cascade:{format}"), Predictor(export, format)
-        is_first = np.rint(student.max(axis=1) * 1e6) >= limit * 1e6 - 1e-3
+        features = cascade.encode(dev[0])
+        is_unread = cascade.student.unread(features, cascade.facts["least_known"])
+        assert 0 < cascade.facts["least_known"] < 1 and is_unread.sum() <= 1 + 0.005 * len(dev[0])
+        is_first = (np.rint(student.max(axis=1) * 1e6) >= limit * 1e6 - 1e-3) & ~is_unread
         assert is_first.any() and not is_first.all()
         rows = cascade.probabilities(dev[0])
         assert (rows[is_first] == student[is_first]).all()
@@ -91,8 +94,35 @@ def test_a_cascade_answers_as_its_stages_do(export, dev):
         assert np.abs(cascade.clone().probabilities(dev[0]) - rows).max() < 1e-12
         for text, row in zip(dev[0][:20:5], rows[:20:5]):
             assert np.abs(cascade.probabilities([text])[0] - row).max() < 1e-5
+    # What the student knows nothing of, or reads the beginning of only, is the model's.
+    foreign = ["Где лечат головную боль", "\u200b" * 99 + "Почему", "好" * 5000]
+    assert cascade.first_stage(cascade.encode(foreign))[1].all()
+    assert np.abs(cascade.probabilities(foreign) - model.probabilities(foreign)).max() < 1e-5
     assert Predictor(export, "cascade").model.format == "onnx"
     assert cascade.classify([dev[0][0]])[0][0] in LABELS and cascade.probabilities([]).shape == (0, 3)
+
+
+def test_a_student_of_another_model_is_refused(export):
+    content = read_json(export / "export.json")
+    write_json(export / "export.json", {**content, "weights": "another"})
+    for format in ("ngram", "cascade:onnx"):
+        with pytest.raises(UsageError, match="the student of another model.*distil it again"):
+            Predictor(export, format)
+    write_json(export / "export.json", {**content, "long_text": {"way": "head_tail"}})
+    with pytest.raises(UsageError, match="exported anew since its student was made"):
+        Predictor(export, "cascade:onnx_int8")
+    write_json(export / "export.json", content)
+    student = read_json(export / "student" / "export.json")
+    write_json(export / "student" / "export.json", {**student, "calibration": {"temperature": 9.0}})
+    with pytest.raises(UsageError, match="made for another student than the one that is there"):
+        Predictor(export, "cascade:onnx")
+    write_json(export / "id2label.json", {"0": "好"})
+    with pytest.raises(UsageError, match="id2label.json: 1 labels, but the model has 3"):
+        Predictor(export, "onnx")
+    for name in ("model.onnx", "model.pdmodel"):
+        (export / name).unlink()
+    with pytest.raises(UsageError, match="or give the format that is there: onnx_int8"):
+        Predictor(export)
 
 
 def test_limits_are_the_cascade_s_own(export, dev):
