@@ -88,7 +88,14 @@ def other_format(path):
     except (UsageError, ValueError):
         return None
     kind = table.kind.partition(", ")[0]
-    if kind.startswith("one field") or kind.endswith("between tabs") and "in quotes" not in kind:
+    is_named = ", column names in the first line" in table.kind
+    if (
+        kind.startswith("one field")
+        or kind.endswith("between tabs")
+        and "in quotes" not in kind
+        and not is_named
+        and table.width < 3
+    ):
         return None
     return f"the file is {table.kind}; convert it: {convert_command(path)}"
 

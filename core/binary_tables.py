@@ -1,11 +1,13 @@
 """Rows of Parquet files and of spreadsheets."""
 
 import datetime
+import decimal
 import functools
 import json
+import uuid
 
 from core.arguments import require_packages
-from core.columns import looks_like_header
+from core.columns import looks_like_header, names_row
 from core.dialects import is_sampled
 from core.json_tables import flat, to_text
 from utils import UsageError
@@ -78,6 +80,8 @@ def _plain(value):
     """A value of a table as JSON knows it."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
+    if isinstance(value, (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID)):
+        return str(value)
     return flat(value) if isinstance(value, dict) else value
 
 
@@ -114,6 +118,8 @@ def excel_table(source, reading):
     if width > 1 and len(rows) > 2 and sum(map(bool, rows[0][1])) == 1 < sum(map(bool, rows[1][1])):
         titles, rows = titles + 1, rows[1:]
     names, has_header = None, reading.header
+    if has_header is not False and (above := names_row([row for _, row in rows[:1000]])):
+        titles, rows = titles + above, rows[above:]
     sample = [row for _, row in rows[:1000]]
     if has_header is None:
         has_header = looks_like_header(source.name, sample)

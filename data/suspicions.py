@@ -35,9 +35,9 @@ def look_at_format(findings, inputs, name, num_lines, num_samples):
     """Find whether a file that can hardly be read is one of another format: fastText, JSON, commas."""
     if inputs.is_table(name) or num_lines - num_samples < MOST * max(1, num_lines):
         return
-    if any(row["split"] == name for row in findings.rows["quoted"]):
-        return
-    if what := other_format(inputs.path(name)):
+    is_quoted = any(row["split"] == name for row in findings.rows["quoted"])
+    what = other_format(inputs.path(name))
+    if what and ("JSON" in what or not is_quoted):
         findings.add("format", name, 0, what, "")
 
 
