@@ -20,7 +20,8 @@ BATCH_ROWS = 4096
 
 
 def parquet_table(source):
-    """What core.tables.Table needs of a Parquet file, but for its name: kind, names, width, rows, names of labels.
+    """What core.tables.Table needs of a Parquet file, but for its name: kind, names, width, rows, names of labels, and
+    the numbers of columns with bytes that are not UTF-8, as far as rows were read.
 
     Raises:
         UsageError: damaged.
@@ -41,7 +42,9 @@ def parquet_table(source):
         found = _class_names(schema, name)
         if found:
             label_names[index] = {str(number): label for number, label in enumerate(found)}
-    return "Parquet", names, len(names), functools.partial(_parquet_rows, source, names), label_names
+    undecoded = set()
+    rows = functools.partial(_parquet_rows, source, names, undecoded)
+    return "Parquet", names, len(names), rows, label_names, undecoded
 
 
 def _class_names(schema, name):
@@ -54,7 +57,7 @@ def _class_names(schema, name):
         return None
 
 
-def _parquet_rows(source, names, is_row=None, skim=False):
+def _parquet_rows(source, names, undecoded, is_row=None, skim=False):
     from pyarrow import parquet
 
     number = 1
@@ -66,14 +69,27 @@ def _parquet_rows(source, names, is_row=None, skim=False):
             number += len(batch)
             if skim:
                 numbers = [one for one in numbers if is_sampled(one)]
+                if not numbers:
+                    continue
                 batch = batch.take([one - number + len(batch) for one in numbers])
-            columns = [_texts(batch.column(name)) for name in names]
+            columns = []
+            for index, name in enumerate(names):
+                values = batch.column(name).to_pylist()
+                if index not in undecoded and any(
+                    value.__class__ is bytes and not _is_utf8(value) for value in values
+                ):
+                    undecoded.add(index)
+                columns.append([value if value.__class__ is str else to_text(_plain(value)) for value in values])
             yield from zip(numbers, map(list, zip(*columns)))
 
 
-def _texts(column):
-    """The values of a column as texts."""
-    return [value if value.__class__ is str else to_text(_plain(value)) for value in column.to_pylist()]
+def _is_utf8(value):
+    """Whether bytes are a text."""
+    try:
+        value.decode("utf-8")
+        return True
+    except UnicodeDecodeError:
+        return False
 
 
 def _plain(value):

@@ -14,7 +14,16 @@ from core.columns import HEADER_LABELS, name_score
 from core.dialects import Rejected
 from core.folders import folder_table, is_folder_a_label
 from core.label_names import given_names, integer, names_beside
-from core.table_columns import NO_LABEL, Roles, Unsure, find_known_labels, find_roles, names_of
+from core.table_columns import (
+    NO_LABEL,
+    Roles,
+    Unsure,
+    file_a_label,
+    find_known_labels,
+    find_roles,
+    names_of,
+    refuse_bytes,
+)
 from core.tables import Reading, Table, open_table
 from core.text_cleaning import clean_text, one_line
 from utils import UsageError, shortened
@@ -101,6 +110,10 @@ class Samples:
             self._find_names([source.folder for _, source in sources])
         except Unsure as error:
             error.seen = self.description()
+            if hint := not self.wishes.label_column and file_a_label(
+                [one.table for one in self.opened if not one.part]
+            ):
+                error.args = (f"{error}; {hint}",)
             raise
 
     # ------------------------------------------------------------------------------------------------------ columns
@@ -155,6 +168,7 @@ class Samples:
                 places = list(range(len(columns))) if there == columns else [there.index(name) for name in columns]
                 texts = [places[index] for index in roles.texts]
                 one.roles = Roles(texts, None if roles.label is None else places[roles.label])
+                refuse_bytes(one.table, one.roles)
                 self._hide(one)
 
     def _hide(self, one):
@@ -262,6 +276,8 @@ class Samples:
             return len(fields) == table.width and fields[roles.label] in ready
 
         for number, row in table.rows(is_row if roles.label is not None else None):
+            if table.undecoded:
+                refuse_bytes(table, roles)
             if row.__class__ is not list:
                 yield one, number, "", row
                 continue

@@ -247,6 +247,11 @@ def is_label_file(source):
     return bool(LABEL_FILES.fullmatch(source.parts[-1]))
 
 
+def is_unlabelled_folder(name):
+    """Whether a folder among those of labels is called like one of texts without labels: unsup of IMDb."""
+    return bool(re.fullmatch(r"unsup(ervised)?|unlabell?ed|未标注|无标签", name, re.IGNORECASE))
+
+
 def is_unlabelled(source):
     """Whether a file is named like one of texts without labels."""
     return bool(re.match(r"data\.|unlabell?ed", source.parts[-1], re.IGNORECASE))

@@ -8,6 +8,7 @@ import difflib
 import re
 import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from core.columns import (
     HEADER_LABELS,
@@ -157,6 +158,49 @@ def find_roles(table, rows, text_columns=None, label_column=None, trust=False):
     if roles.label is not None and not trust:
         _suspect(table, columns, roles)
     return roles
+
+
+def refuse_bytes(table, roles):
+    """Refuse texts and labels that are bytes in no known encoding.
+
+    Args:
+        table (core.tables.Table): whose rows were read, some at least.
+        roles (Roles): of its columns.
+
+    Raises:
+        UsageError: naming the column.
+    """
+    for index in sorted(table.undecoded & {*roles.texts, roles.label}):
+        name = names_of(table)[index]
+        raise UsageError(
+            f"{table.name}: {name} holds bytes that are not UTF-8; make texts of them, in pandas, by their encoding: "
+            f"table[{name!r}] = table[{name!r}].str.decode('gb18030')"
+        )
+
+
+def file_a_label(tables):
+    """What to do where each file holds the texts of one label, as their names suggest.
+
+    Args:
+        tables (list[core.tables.Table]): those of files that belong to no part.
+
+    Returns:
+        str: the end of a message; empty for one file, for pieces with numbers, and for files with several columns.
+    """
+    paths = [Path(table.name) for table in tables]
+    stems = {path.stem for path in paths}
+    if (
+        not 1 < len(stems) == len(paths)
+        or any(table.width > 1 for table in tables)
+        or re.search(r"\d", "".join(stems))
+    ):
+        return ""
+    how = "" if tables[0].names else ", names=['text'], sep='\\t', quoting=3"
+    return (
+        f"is each file one label ({_listed(sorted(stems))})? Put that beside the texts, in pandas: "
+        f"pandas.concat(pandas.read_csv(path{how}).assign(label=path.stem) for path in "
+        f"pathlib.Path({str(paths[0].parent)!r}).glob('*{paths[0].suffix}')).to_csv('all.csv', index=False)"
+    )
 
 
 def find_known_labels(table, rows, known, texts=None):

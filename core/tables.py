@@ -73,6 +73,7 @@ class Table:
         label_names (dict[int, dict[str, str]]): of a column's number, the names of the ids in it, where the file
             itself has them.
         encodings (Counter): name -> lines that were in it, as far as rows were read.
+        undecoded (set[int]): numbers of columns with bytes that are not UTF-8, as far as rows were read.
         records (Callable | None): of JSON: records() yields what rows() does, with the values as the file has them in
             the place of the texts.
     """
@@ -83,6 +84,7 @@ class Table:
     width: int
     rows: Callable
     label_names: dict = field(default_factory=dict)
+    undecoded: set = field(default_factory=set)
     encodings: collections.Counter = field(default_factory=collections.Counter)
     records: Optional[Callable] = None
 

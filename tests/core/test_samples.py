@@ -253,3 +253,62 @@ def test_labels_that_a_model_hardly_knows_are_told(tmp_path):
     kept, _, notes = read(path, known_labels=frozenset(zoo.NAMES), trust_columns=True)
     assert "75% of label are labels of the model, too few for a report" in notes and "--label_column label" in notes
     assert {label for _, label in kept} == {None}
+
+
+@pytest.mark.parametrize("ending", ["txt", "csv"])
+def test_a_file_a_label(tmp_path, ending):
+    names = ["text"] if ending == "csv" else []
+    for label in zoo.NAMES:
+        lines = names + [text.replace("，", "") for text, own in zoo.SAMPLES if own == label]
+        zoo.write(tmp_path / f"{label}.{ending}", "\n".join(lines))
+    with pytest.raises(
+        Unsure, match=r"is each file one label \(体育 科技 财经\)\?.*assign\(label=path.stem\)"
+    ) as error:
+        open_samples(tmp_path)
+    # The command does it.
+    import pathlib
+
+    import pandas
+
+    code = str(error.value).partition("in pandas: ")[2].replace("all.csv", str(tmp_path / "all.csv"))
+    eval(code, {"pandas": pandas, "pathlib": pathlib})
+    kept, _ = rows_of(open_samples(tmp_path / "all.csv"))
+    assert sorted(kept) == sorted((text.replace("，", ""), label) for text, label in zoo.SAMPLES)
+
+
+def test_pieces_are_no_labels(tmp_path):
+    for number in range(3):
+        zoo.write(tmp_path / f"part-{number}.txt", "\n".join(text.replace("，", "") for text, _ in zoo.SAMPLES))
+    with pytest.raises(Unsure, match="no column of labels.*--label_column none$"):
+        open_samples(tmp_path)
+
+
+def test_bytes_that_are_no_utf_8(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    for texts, codec in (
+        ([t.encode("gbk") for t, _ in zoo.SAMPLES], "gbk"),
+        ([t.encode() for t, _ in zoo.SAMPLES], ""),
+    ):
+        columns = {"text": texts, "label": [n for _, n in zoo.SAMPLES], "image": [b"\xff\xd8"] * 60}
+        parquet.write_table(pyarrow.table(columns), path)
+        if codec:
+            with pytest.raises(UsageError, match=r"text holds bytes that are not UTF-8.*str.decode\('gb18030'\)"):
+                open_samples(path)
+    assert rows_of(open_samples(path, text_columns=["text"]))[0] == zoo.SAMPLES
+
+
+def test_bytes_behind_the_rows_that_are_looked_at(tmp_path, monkeypatch):
+    import pyarrow
+    from pyarrow import parquet
+
+    monkeypatch.setattr("core.dialects.SAMPLE_ROWS", 10)
+    monkeypatch.setattr("core.dialects.SAMPLE_STEP", 100)
+    monkeypatch.setattr("core.binary_tables.BATCH_ROWS", 20)
+    texts = [t.encode("gbk" if number == 55 else "utf-8") for number, (t, _) in enumerate(zoo.SAMPLES)]
+    parquet.write_table(pyarrow.table({"text": texts, "label": [n for _, n in zoo.SAMPLES]}), tmp_path / "a.parquet")
+    samples = open_samples(tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match="text holds bytes that are not UTF-8"):
+        rows_of(samples)

@@ -57,3 +57,14 @@ def test_texts_that_say_nothing(data_dir, text, message):
     rows = "".join(f"{text.format(number)}\t{labels[number % 2]}\n" for number in range(40))
     (data_dir / "train.txt").write_text(rows, encoding="utf-8")
     assert any(message in row[2] for row in rows_of(data_dir, "columns"))
+
+
+def test_labels_with_the_mark_of_fasttext(data_dir):
+    """They would be the model's answers."""
+    for name in ("train.txt", "dev.txt"):
+        rows = [line.split("\t") for line in (data_dir / name).read_text(encoding="utf-8").splitlines()]
+        (data_dir / name).write_text("".join(f"{a}\t__label__{b}\n" for a, b in rows), encoding="utf-8")
+    labels = (data_dir / "label.txt").read_text(encoding="utf-8").splitlines()
+    (data_dir / "label.txt").write_text("".join(f"__label__{label}\n" for label in labels), encoding="utf-8")
+    [(_, _, message)] = rows_of(data_dir, "label_marks")
+    assert f"{len(labels)} labels, such as '__label__{labels[0]}': python data/convert.py --input_file" in message
