@@ -335,11 +335,11 @@ def _tables(sources, reading):
 
 
 def _without_report(table, rows, known):
-    """Notes on a column that is called as labels are, but whose values are not the model's."""
+    """Notes on a column that is called as labels are, or holds some of the model's, but too few of these."""
     for index, name in enumerate(names_of(table)):
         filled = [cell for row in rows if (cell := one_line(row[index]))]
-        if filled and name_score(name, HEADER_LABELS) == 3:
-            share = sum(cell in known for cell in filled) / len(filled)
+        share = sum(cell in known for cell in filled) / max(1, len(filled))
+        if share >= 0.5 or (filled and name_score(name, HEADER_LABELS) == 3):
             yield (
                 f"{table.name}: {share:.0%} of {name} are labels of the model, too few for a report; for one over "
                 f"these, add --label_column {name}, and where they are ids --label_names"

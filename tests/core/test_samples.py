@@ -253,6 +253,11 @@ def test_labels_that_a_model_hardly_knows_are_told(tmp_path):
     kept, _, notes = read(path, known_labels=frozenset(zoo.NAMES), trust_columns=True)
     assert "75% of label are labels of the model, too few for a report" in notes and "--label_column label" in notes
     assert {label for _, label in kept} == {None}
+    path = zoo.write(tmp_path / "b.csv", zoo.table(rows))
+    assert "75% of 2 are labels of the model" in read(path, known_labels=frozenset(zoo.NAMES), text_columns=["1"])[2]
+    rows = [(text, "某处") for text, _ in zoo.SAMPLES]
+    path = zoo.write(tmp_path / "c.csv", zoo.table([["text", "channel"], *rows]))
+    assert read(path, known_labels=frozenset(zoo.NAMES))[2] == ""
 
 
 @pytest.mark.parametrize("ending", ["txt", "csv"])
