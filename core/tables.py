@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from core.binary_tables import EXCEL, PARQUET, excel_table, parquet_table
-from core.columns import HEADER_TEXTS, ID, NUMBER, looks_like_header, name_score, names_row
+from core.columns import (
+    HEADER_LABELS,
+    HEADER_OTHERS,
+    HEADER_TEXTS,
+    ID,
+    NUMBER,
+    looks_like_header,
+    name_score,
+    names_row,
+)
 from core.dialects import SAMPLE_READ, Rejected, find_dialect, is_sampled, read_rows, separator_of
 from core.encodings import shown_name, utf16_variant
 from core.json_tables import flat, json_rows, record_names, to_text
@@ -273,7 +282,7 @@ def _text_table(source, lines, words, reading):
         names, has_header = None, reading.header
         above = names_row(sample) if width > 1 and has_header is not False else None
         if above is None and width > 1:  # lines of another kind above the table
-            above = next((place for place, row in enumerate(sample) if len(row) in (width, width - 1)), 0)
+            above = next((place for place, row in enumerate(sample) if not _is_title(row)), 0)
         sample = sample[above or 0 :]
         if has_header is None:
             is_named = is_csv and bool(sample) and name_score(sample[0][0], HEADER_TEXTS) == 3
@@ -289,6 +298,13 @@ def _text_table(source, lines, words, reading):
     header = sample[0] if has_header and reading.header is not False and sample else None
     table.rows = functools.partial(_fields, source, table, reading, dialect, bool(mark), header)
     return table
+
+
+def _is_title(row):
+    """Whether a line holds one thing alone that is no well-known name of a column."""
+    filled = [cell for cell in row if cell.strip()]
+    known = HEADER_TEXTS, HEADER_LABELS, HEADER_OTHERS
+    return not filled or len(filled) == 1 and not any(name_score(filled[0], words) for words in known)
 
 
 def _one_more(source, names, rows, dialect):

@@ -154,3 +154,22 @@ def test_fasttext_with_commas(tmp_path):
 def test_texts_about_fasttext_are_no_fasttext(tmp_path):
     table = open_text(tmp_path / "a.tsv", "".join(f"把“__label__”写在{t}\t{n}\n" for t, n in zoo.SAMPLES))
     assert table.kind.startswith("fields between tabs")
+
+
+@pytest.mark.parametrize("title", ["导出时间：2024-01-01", "导出时间：2024-01-01,"])
+def test_names_that_nobody_knows_below_a_title(tmp_path, title):
+    text = f"{title}\n情况,部门\n{BODY}"
+    with pytest.raises(UsageError, match="'情况' '部门', may name the columns"):
+        open_text(tmp_path / "a.csv", text)
+    table = open_text(tmp_path / "a.csv", text, header=True)
+    assert table.names == ["情况", "部门"] and rejected(table) == [(1, "above the names of the columns")]
+    table = open_text(tmp_path / "a.csv", f"{title}\n{BODY}")
+    assert table.names is None and [row for _, row in table.rows()][-60:] == [*map(list, zoo.SAMPLES)]
+
+
+def test_fewer_names_than_fields(tmp_path):
+    """Commas in texts without quotes: no row is read as if they were not there."""
+    rows = "".join(f"好,{number},{line}\n" for number, line in enumerate(BODY.splitlines()))
+    for names in ("text,label", "情况,部门"):
+        table = open_text(tmp_path / "a.csv", f"{names}\n{rows}", header=True)
+        assert table.names == names.split(",") and len(rejected(table)) == 60
