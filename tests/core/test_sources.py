@@ -95,9 +95,8 @@ def test_parts_by_folder(tmp_path):
     assert parts_by_folder(both) is None  # below what the user gave
     sources = find_sources([tmp_path])
     parts = parts_by_folder(sources)
-    assert dict(zip(["/".join(source.parts) for source in sources], parts)) == {
-        "test/a.csv": "test", "train/a.csv": "train", "体育/1.csv": None, "财经/1.csv": None
-    }  # fmt: skip
+    wanted = {"test/a.csv": "test", "train/a.csv": "train", "体育/1.csv": None, "财经/1.csv": None}
+    assert dict(zip(["/".join(source.parts) for source in sources], parts)) == wanted
     # A class that is called like a part.
     assert parts_by_folder([source for source in sources if "test" not in source.parts]) is None
 
