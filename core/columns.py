@@ -128,7 +128,7 @@ class Columns:
         """What is wrong with so many different texts and labels, or None."""
         longer = self.sizes[1] > self.sizes[0] and labels > texts
         many = labels * SAMPLES_A_LABEL > self.samples and (labels > MANY_LABELS or 2 * labels > self.samples)
-        if (texts == 1 or not longer) and (what := self._odd_texts(texts)):
+        if (not longer or (texts == 1 and not many)) and (what := self._odd_texts(texts)):
             return what
         if not longer and not many:
             return None
