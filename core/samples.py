@@ -206,10 +206,8 @@ class Samples:
             self.no_values = self.no_values - set(self.names.order)
         if nothing := labels & self.no_values:
             labels -= nothing
-            self.notes.append(
-                f"{' '.join(sorted(nothing))} in the labels' place: taken for no label, as programs write a missing "
-                "one; where it is a class, add --trust_columns"
-            )
+            shown = f"{' '.join(sorted(nothing))} in the labels' place: taken for no label, as programs write none"
+            self.notes.append(shown if known else f"{shown}; where it is a class, add --trust_columns")
         if self.names:
             self.mapping = self.names.mapping(labels)
             return
@@ -342,7 +340,7 @@ def _without_report(table, rows, known):
         if share >= 0.5 or (filled and name_score(name, HEADER_LABELS) == 3):
             yield (
                 f"{table.name}: {share:.0%} of {name} are labels of the model, too few for a report; for one over "
-                f"these, add --label_column {name}, and where they are ids --label_names"
+                f"these, add --label_column {name} (ids get their names by --label_names of deploy/batch/predict.py)"
             )
 
 

@@ -191,6 +191,8 @@ def test_what_programs_write_for_nothing(tmp_path, nothing):
     assert rejected == [(63, "no text")] and f"{nothing} in the labels' place" in notes
     # As the user says, or the model that predicts.
     assert read(path, trust_columns=True)[:2] == (rows, [])
+    notes = read(path, known_labels=frozenset(zoo.NAMES), label_column="label", trust_columns=True)[2]
+    assert f"{nothing} in the labels' place" in notes and "--trust_columns" not in notes
     assert ("没有标签", nothing) in read(path, known_labels=frozenset([*zoo.NAMES, nothing]))[0]
     assert read(path, label_names=[*zoo.NAMES, nothing])[0] == rows
 
