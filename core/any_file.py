@@ -34,12 +34,12 @@ def read_any_examples(path, labels):
             what = other_format(path) if os.path.isfile(path) else None
             raise UsageError(f"{error}; {what}" if what else str(error)) from None
     label2id = {label: index for index, label in enumerate(labels)}
-    texts, names = read_table(path)
+    texts, names, numbers = _table_rows(path)
     ids = [label2id.get(name) for name in names]
     if None in ids:
         row = ids.index(None)
         message = example_problem(f"{texts[row]}\t{names[row]}", label2id)[1]
-        raise UsageError(f"{path}: sample {row + 1}: {message}")
+        raise UsageError(f"{path}:{numbers[row]}: {message}")
     return texts, ids
 
 
@@ -52,14 +52,20 @@ def read_table(path):
     Raises:
         UsageError: as read_any_examples.
     """
-    texts, labels = [], []
+    return _table_rows(path)[:2]
+
+
+def _table_rows(path):
+    """read_table's texts and labels, and the lines or rows that they are in."""
+    texts, labels, numbers = [], [], []
     for _, number, text, label in open_samples(path).rows():
         if label is None or isinstance(label, Rejected):
             reason = "no label" if label is None else label.reason
             raise UsageError(f"{path}:{number}: {reason}; mend it, or leave such rows out: {CONVERT} {path}")
         texts.append(text)
         labels.append(label)
-    return texts, labels
+        numbers.append(number)
+    return texts, labels, numbers
 
 
 def open_samples(path):
@@ -88,7 +94,14 @@ def other_format(path):
     except (UsageError, ValueError):
         return None
     kind = table.kind.partition(", ")[0]
-    if kind.startswith("one field") or kind.endswith("between tabs") and "in quotes" not in kind:
+    is_named = ", column names in the first line" in table.kind
+    if (
+        kind.startswith("one field")
+        or kind.endswith("between tabs")
+        and "in quotes" not in kind
+        and not is_named
+        and table.width < 3
+    ):
         return None
     return f"the file is {table.kind}; convert it: {convert_command(path)}"
 

@@ -71,6 +71,7 @@ class Input:
             Row: cells are None where the row cannot be read at all.
         """
         known, clean = self.samples.wishes.known_labels or set(), self.samples.clean
+        nothing = self.samples.no_values
         make_row = functools.partial(tuple.__new__, Row)  # which Row() calls in Python
         for one in self.opened:
             table, label, texts = one.table, one.roles.label, one.roles.texts
@@ -94,7 +95,7 @@ class Input:
                     reason = "the names of the columns again"
                 elif not text.isascii() and not can_be_written(text):
                     reason = "half a character (a surrogate)"
-                truth = None if label is None else label_of(cells[label], self.samples.mapping)
+                truth = None if label is None else label_of(cells[label], self.samples.mapping, nothing)
                 content = row_content(cells) if reason else ""
                 cells = cells if order is None else [cells[index] for index in order]
                 yield make_row((table.name, number, cells, text, truth, reason, content, record))

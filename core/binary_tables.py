@@ -1,11 +1,13 @@
 """Rows of Parquet files and of spreadsheets."""
 
 import datetime
+import decimal
 import functools
 import json
+import uuid
 
 from core.arguments import require_packages
-from core.columns import looks_like_header
+from core.columns import looks_like_header, names_row
 from core.dialects import is_sampled
 from core.json_tables import flat, to_text
 from utils import UsageError
@@ -18,7 +20,8 @@ BATCH_ROWS = 4096
 
 
 def parquet_table(source):
-    """What core.tables.Table needs of a Parquet file, but for its name: kind, names, width, rows, names of labels.
+    """What core.tables.Table needs of a Parquet file, but for its name: kind, names, width, rows, names of labels, and
+    the numbers of columns with bytes that are not UTF-8, as far as rows were read.
 
     Raises:
         UsageError: damaged.
@@ -39,7 +42,9 @@ def parquet_table(source):
         found = _class_names(schema, name)
         if found:
             label_names[index] = {str(number): label for number, label in enumerate(found)}
-    return "Parquet", names, len(names), functools.partial(_parquet_rows, source, names), label_names
+    undecoded = set()
+    rows = functools.partial(_parquet_rows, source, names, undecoded)
+    return "Parquet", names, len(names), rows, label_names, undecoded
 
 
 def _class_names(schema, name):
@@ -52,7 +57,7 @@ def _class_names(schema, name):
         return None
 
 
-def _parquet_rows(source, names, is_row=None, skim=False):
+def _parquet_rows(source, names, undecoded, is_row=None, skim=False):
     from pyarrow import parquet
 
     number = 1
@@ -64,20 +69,35 @@ def _parquet_rows(source, names, is_row=None, skim=False):
             number += len(batch)
             if skim:
                 numbers = [one for one in numbers if is_sampled(one)]
+                if not numbers:
+                    continue
                 batch = batch.take([one - number + len(batch) for one in numbers])
-            columns = [_texts(batch.column(name)) for name in names]
+            columns = []
+            for index, name in enumerate(names):
+                values = batch.column(name).to_pylist()
+                if index not in undecoded and any(
+                    value.__class__ is bytes and not _is_utf8(value) for value in values
+                ):
+                    undecoded.add(index)
+                columns.append([value if value.__class__ is str else to_text(_plain(value)) for value in values])
             yield from zip(numbers, map(list, zip(*columns)))
 
 
-def _texts(column):
-    """The values of a column as texts."""
-    return [value if value.__class__ is str else to_text(_plain(value)) for value in column.to_pylist()]
+def _is_utf8(value):
+    """Whether bytes are a text."""
+    try:
+        value.decode("utf-8")
+        return True
+    except UnicodeDecodeError:
+        return False
 
 
 def _plain(value):
     """A value of a table as JSON knows it."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
+    if isinstance(value, (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID)):
+        return str(value)
     return flat(value) if isinstance(value, dict) else value
 
 
@@ -114,6 +134,8 @@ def excel_table(source, reading):
     if width > 1 and len(rows) > 2 and sum(map(bool, rows[0][1])) == 1 < sum(map(bool, rows[1][1])):
         titles, rows = titles + 1, rows[1:]
     names, has_header = None, reading.header
+    if has_header is not False and (above := names_row([row for _, row in rows[:1000]])):
+        titles, rows = titles + above, rows[above:]
     sample = [row for _, row in rows[:1000]]
     if has_header is None:
         has_header = looks_like_header(source.name, sample)

@@ -33,9 +33,13 @@ HEADER_OTHERS = set("id idx index uid uuid no number date time user author url s
     "序号 编号 日期 时间 用户 作者 来源 关键词".split()
 )
 NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?%?")
+DATE = re.compile(r"(?:\d{2,4}[-/.年]){1,2}\d{1,2}.{0,16}|\d{1,2}:\d{2}.*|(?:https?|ftp)://\S+")
+ODD_TEXT, MOST_ODD = re.compile("|".join(f"(?:{one.pattern})" for one in (ID, NUMBER, DATE))), 0.9
 # A name of a column: longer ones, and those with marks inside, are texts.
 NAME = re.compile(r"[\w .()（）/#:-]{1,40}")
 SHORT_NAME = 12
+# Rows among which the names of columns are looked for.
+FIRST_ROWS = 5
 
 HOW_TO_GO_ON = "write <text>, a tab, <label> a line; if it is meant so, add --trust_columns"
 
@@ -107,10 +111,25 @@ class Columns:
         """The label that all samples have, where they are enough to tell; else None."""
         return self.first[1] if self.samples >= MIN_SAMPLES and _different(self._hashes[1]) == 1 else None
 
+    def _odd_texts(self, different):
+        """What is wrong with the texts alone, of the rows that are kept; None for nothing."""
+        if different == 1:
+            return f"all {self.samples:,} texts are the same, {self.first[0][:40]!r}"
+        size = len(self.rows)
+        if sum(ODD_TEXT.fullmatch(text) is not None for text, _ in self.rows) > MOST_ODD * size:
+            return f"the texts are numbers of records, dates or addresses, such as {self.first[0][:40]!r}"
+        if sum(not any(map(str.isalnum, text)) for text, _ in self.rows) > 0.5 * size:
+            return f"half of the texts or more, such as {self.first[0][:40]!r}, have no letter: lost in a conversion"
+        if sum(text == label for text, label in self.rows) > MOST_ODD * size:
+            return "text and label are the same"
+        return None
+
     def _suspicion(self, texts, labels):
         """What is wrong with so many different texts and labels, or None."""
         longer = self.sizes[1] > self.sizes[0] and labels > texts
         many = labels * SAMPLES_A_LABEL > self.samples and (labels > MANY_LABELS or 2 * labels > self.samples)
+        if (not longer or (texts == 1 and not many)) and (what := self._odd_texts(texts)):
+            return what
         if not longer and not many:
             return None
         count = f"{labels:,} different labels in {self.samples:,} samples"
@@ -144,6 +163,36 @@ def name_score(name, words):
     return 2 if len(name) <= SHORT_NAME and any(name.endswith(word) for word in chinese) else 0
 
 
+def names_row(rows):
+    """The place of the row of well-known names, two at least, among the first ones: below titles and groups of names.
+
+    Args:
+        rows (list[list[str]]): the first rows of a table.
+
+    Returns:
+        int | None: the last such row of FIRST_ROWS; None where there is none.
+    """
+    place = None
+    for index, row in enumerate(rows[:FIRST_ROWS]):
+        names = {cell.strip("\ufeff ").lower() for cell in row}
+        if len(names & (HEADER_TEXTS | HEADER_LABELS | HEADER_OTHERS)) > 1 and names & (HEADER_TEXTS | HEADER_LABELS):
+            again = [other for other in rows if other != row and len(other) == len(row)]
+            if all(
+                sum(other[column] == cell for other in again) < 3 for column, cell in enumerate(row) if cell.strip()
+            ):
+                place = index
+    return place
+
+
+def _numbered(names, rows):
+    """Whether a first row is 0 1 2 …, as pandas calls columns without names, over a column that holds no numbers."""
+    filled = [name for name in names if name]
+    if filled != list(map(str, range(len(filled)))) or len(filled) < 2 or len(filled) < len(names) - 1:
+        return False
+    columns = [[row[index].strip() for row in rows if index < len(row)] for index in range(len(names))]
+    return any(sum(NUMBER.fullmatch(cell) is None for cell in column) > 0.9 * len(column) > 1 for column in columns)
+
+
 def looks_like_header(where, rows):
     """Whether the first row of a table names its columns.
 
@@ -165,15 +214,19 @@ def looks_like_header(where, rows):
     known = HEADER_TEXTS, HEADER_LABELS, HEADER_OTHERS
     if not rows and len(set(filled)) == len(names):
         return bool(names) and all(name.lower() in set().union(*known) for name in names)
+    if names_row([names, *rows]) == 0 or _numbered(names, rows):
+        return True
     if not rows or not filled or len(filled) + empty < len(names) - 1 or len(set(filled)) < len(filled):
         return False
-    if any(NUMBER.fullmatch(name) or not NAME.fullmatch(name) for name in filled):
-        return False
     columns = [[row[index].strip() for row in rows if index < len(row)] for index in range(len(names))]
-    if any(name and name in column for name, column in zip(names, columns)):
-        return False  # one label of many
+    is_seen_again = any(name and name in column for name, column in zip(names, columns))  # one label of many
+    is_short = all(len(name) <= 2 * SHORT_NAME for name in names)
+    if is_short and not is_seen_again and any(name.lower() in HEADER_TEXTS | HEADER_LABELS for name in names):
+        return True
+    if is_seen_again or any(NUMBER.fullmatch(name) or not NAME.fullmatch(name) for name in filled):
+        return False
     scores = [max(name_score(name, words) for words in known) for name in names]
-    if max(scores) == 3 or (max(scores) == 2 and all(len(name) <= 2 * SHORT_NAME for name in names)):
+    if max(scores) == 3 or (max(scores) == 2 and is_short):
         return True
     for name, column in zip(names, columns):
         cells = [cell for cell in column if cell]

@@ -140,6 +140,7 @@ CANDIDATES = (
         "Korean",
     ),
     Candidate("CP1251", "cp1251", "Russian", _RUSSIAN, "alphabet"),
+    Candidate("ISO-8859-5", "iso8859_5", "Russian", _RUSSIAN, "alphabet"),
     Candidate("KOI8-R", "koi8_r", "Russian", _RUSSIAN, "alphabet"),
     Candidate("CP866", "cp866", "Russian", _RUSSIAN, "alphabet"),
     Candidate(

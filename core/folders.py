@@ -6,7 +6,7 @@ import functools
 from core.dialects import Rejected
 from core.encodings import likely_encodings, shown_name, utf16_variant
 from core.lines import LOST_CHARACTER, LineDecoder, unclear_encoding
-from core.sources import part_of
+from core.sources import is_unlabelled_folder, part_of
 from core.tables import Table
 from utils import UsageError, shortened
 
@@ -33,9 +33,12 @@ def folder_table(sources, reading):
     """
     decoder = _decoder(sources[:: max(1, len(sources) // FILES_LOOKED_AT)], reading.encoding)
     labels = {source.parts[-2] for source in sources}
+    unlabelled = sorted(filter(is_unlabelled_folder, labels))
+    labels -= set(unlabelled)
     encoding = shown_name(decoder.names[0]) if decoder.names else "UTF-8"
     name = sources[0].name.rpartition(sources[0].parts[-2])[0].rstrip("/\\:") or "."
     kind = f"{len(labels)} folders, the names of labels, with {len(sources):,} texts, {encoding}"
+    kind += f"; those of {' '.join(unlabelled)} without a label" if unlabelled else ""
     return Table(name, kind, ["label", "text"], 2, functools.partial(_rows, sources, decoder))
 
 
@@ -73,4 +76,5 @@ def _rows(sources, decoder, is_row=None, skim=False):
             if not names and LOST_CHARACTER in text:
                 yield source.name, Rejected("not in a known encoding", shortened(text, 1000))
                 continue
-        yield source.name, [source.parts[-2], text]
+        folder = source.parts[-2]
+        yield source.name, ["" if is_unlabelled_folder(folder) else folder, text]

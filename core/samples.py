@@ -6,20 +6,34 @@ What is found is told before anything is done with it (Samples.description), and
 import ast
 import collections
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Optional
 
+from core.columns import HEADER_LABELS, name_score
 from core.dialects import Rejected
 from core.folders import folder_table, is_folder_a_label
 from core.label_names import given_names, integer, names_beside
-from core.table_columns import NO_LABEL, Roles, Unsure, find_known_labels, find_roles, names_of
+from core.table_columns import (
+    NO_LABEL,
+    Roles,
+    Unsure,
+    file_a_label,
+    find_known_labels,
+    find_roles,
+    names_of,
+    refuse_bytes,
+)
 from core.tables import Reading, Table, open_table
 from core.text_cleaning import clean_text, one_line
 from utils import UsageError, shortened
 
 PARTS = ("train", "dev", "test")
+SEVERAL = re.compile(r"[|,;，；、]")
 # A class id that means none, in the test parts of public data.
 HIDDEN_LABELS = {"-1", "-100"}
+# What programs write for a cell without a value. None and NA are left alone: they may be labels.
+NO_VALUES = {"nan", "NaN", "NULL", "null", "\\N", "<NA>", "#N/A", "NaT"}
 CLEANING = {"html": clean_text, "none": one_line}
 # Names of a class in one cell that are more than one.
 LIST_STARTS, ROWS_SHOWN, CELL_SHOWN = ("[", "("), 3, 36
@@ -80,7 +94,9 @@ class Samples:
 
     def __init__(self, sources, wishes=None):
         self.wishes, self.notes, self.names, self.mapping = wishes or Wishes(), [], None, None
-        self.clean = CLEANING[self.wishes.clean]
+        self.clean, known = CLEANING[self.wishes.clean], self.wishes.known_labels
+        # Those that the user, or a model, takes for labels are some.
+        self.no_values = set() if known is None and self.wishes.trust_columns else NO_VALUES - (known or set())
         self.opened = [Opened(table, part) for part, table in _tables(sources, self.wishes.reading)]
         for one in self.opened:
             one.sample = one.table.sample()
@@ -91,10 +107,14 @@ class Samples:
         self._borrow_names()
         try:
             self._find_roles()
+            self._find_names([source.folder for _, source in sources])
         except Unsure as error:
             error.seen = self.description()
+            if hint := not self.wishes.label_column and file_a_label(
+                [one.table for one in self.opened if not one.part]
+            ):
+                error.args = (f"{error}; {hint}",)
             raise
-        self._find_names([source.folder for _, source in sources])
 
     # ------------------------------------------------------------------------------------------------------ columns
 
@@ -115,7 +135,7 @@ class Samples:
             groups.values(),
             key=lambda group: (min(PARTS.index(one.part or "train") for one in group), -group[0].table.width),
         )
-        labelled, texts_before = None, []
+        labelled, columns_before, texts_before = None, [], []
         for group in ordered:
             first, wishes = group[0], self.wishes
             columns = names_of(first.table)
@@ -123,20 +143,32 @@ class Samples:
             label = wishes.label_column
             if labelled and not _has(first.table, labelled, label):
                 label = NO_LABEL
+                others = [name for name in columns if name_score(name, HEADER_LABELS) and name not in columns_before]
+                if first.table.names and others and not wishes.trust_columns:
+                    raise Unsure(
+                        f"{first.table.name}: no column {labelled}, which the files before it have, but {others[0]}; "
+                        "rename the columns alike, convert the files one by one, or, where its texts have no labels, "
+                        "add --trust_columns"
+                    )
                 self.notes.append(f"{first.table.name}: no labels, so its texts are for data.txt")
             texts = wishes.text_columns or (texts_before if set(texts_before) <= set(columns) else None)
             label = labelled if labelled in columns and label is None else label
             if wishes.known_labels is not None and label is None:
                 label = find_known_labels(first.table, rows, wishes.known_labels, texts)
+                if label == NO_LABEL:
+                    self.notes += _without_report(first.table, rows, wishes.known_labels)
             roles = find_roles(first.table, rows, texts, label, wishes.trust_columns)
-            if roles.label is not None:
-                labelled = labelled or columns[roles.label]
+            if roles.label is not None and not labelled:
+                labelled, columns_before = columns[roles.label], columns
             texts_before = texts_before or [columns[index] for index in roles.texts]
             self.notes += [f"{first.table.name}: {note}" for note in roles.notes]
             for one in group:
                 there = names_of(one.table)
-                texts = [there.index(columns[index]) for index in roles.texts]
-                one.roles = Roles(texts, None if roles.label is None else there.index(columns[roles.label]))
+                # Not by their names where these are in order: two columns may be called alike.
+                places = list(range(len(columns))) if there == columns else [there.index(name) for name in columns]
+                texts = [places[index] for index in roles.texts]
+                one.roles = Roles(texts, None if roles.label is None else places[roles.label])
+                refuse_bytes(one.table, one.roles)
                 self._hide(one)
 
     def _hide(self, one):
@@ -149,6 +181,7 @@ class Samples:
 
     def _find_names(self, folders):
         """Find the names of class ids: the user's, the file's own, or those of a file beside it."""
+        known = self.wishes.known_labels or set()
         labels = {
             label
             for one in self.opened
@@ -156,8 +189,26 @@ class Samples:
             for _, row in one.sample
             if (label := one_line(row[one.roles.label])) and label not in HIDDEN_LABELS
         }
+        several = sorted(
+            label
+            for label in labels
+            if len(parts := SEVERAL.split(label)) > 1
+            and all(part.strip() in labels for part in parts)
+            and label not in known
+        )
+        if several and not self.wishes.trust_columns:
+            raise Unsure(
+                f"{self.opened[0].table.name}: {len(several)} labels, such as {several[0]!r}, are several in one; a "
+                "text has one label here: choose one for each of these texts, or add --trust_columns"
+            )
         if self.wishes.label_names:
             self.names = given_names(self.wishes.label_names)
+            self.no_values = self.no_values - set(self.names.order)
+        if nothing := labels & self.no_values:
+            labels -= nothing
+            shown = f"{' '.join(sorted(nothing))} in the labels' place: taken for no label, as programs write none"
+            self.notes.append(shown if known else f"{shown}; where it is a class, add --trust_columns")
+        if self.names:
             self.mapping = self.names.mapping(labels)
             return
         for one in self.opened:
@@ -167,7 +218,6 @@ class Samples:
                 self.order = list(found.values())
                 self.notes.append(f"{one.table.name}: the file names its class ids: {_listed(self.order)}")
                 return
-        known = self.wishes.known_labels or set()
         if labels <= known or any(integer(label) is None for label in labels):
             return
         for names in names_beside(folders):
@@ -178,6 +228,12 @@ class Samples:
             else:
                 self.notes.append(f"labels are ids; their names come from {names.where}: {_listed(names.order)}")
                 return
+        if any(label != str(integer(label)) for label in labels) and (
+            len(set(map(integer, labels))) < len(labels) or any("." in label for label in labels)
+        ):
+            self.mapping = _Integers()
+            self.notes.append(f"labels such as {max(labels, key=len)!r} are written as whole numbers")
+            labels = {str(integer(label)) for label in labels}
         self.notes.append(
             f"labels are ids ({_listed(sorted(labels, key=integer))}) without names; give them: --label_names FILE, "
             "or --label_names 0=… 1=…"
@@ -211,31 +267,33 @@ class Samples:
     def _rows_of(self, one, known):
         """The samples of one table; `known` are the labels seen so far."""
         roles, table, clean, mapping = one.roles, one.table, self.clean, self.mapping
-        single, join = len(roles.texts) == 1, self.wishes.join
+        single, join, nothing = len(roles.texts) == 1, self.wishes.join, self.no_values
         ready = {}  # labels as they stand -> as they are written
 
         def is_row(fields):
             return len(fields) == table.width and fields[roles.label] in ready
 
         for number, row in table.rows(is_row if roles.label is not None else None):
+            if table.undecoded:
+                refuse_bytes(table, roles)
             if row.__class__ is not list:
                 yield one, number, "", row
                 continue
             cells = [clean(row[index]) for index in roles.texts]
-            text = cells[0] if single else join.join(filter(None, cells))
+            text = cells[0] if single else join.join(cell for cell in cells if cell and cell not in nothing)
             label = None
             if roles.label is not None:
                 raw = row[roles.label]
                 label = ready.get(raw)
                 if label is None:
-                    label = label_of(raw, mapping)
+                    label = label_of(raw, mapping, nothing)
                     if label.__class__ is str:
                         ready[raw] = label
-            if not text:
+            if not text or text in nothing:
                 label = Rejected("no text", row_content(row)) if any(row) else Rejected("blank line", "")
             elif label.__class__ is Rejected:
                 label.content = row_content(row)
-            elif row == table.names:
+            elif row == table.names or (row[0][:1] == "\ufeff" and [row[0][1:], *row[1:]] == table.names):
                 label = Rejected("the names of the columns again", row_content(row))
             elif not text.isascii() and not can_be_written(text):
                 label = Rejected("half a character (a surrogate)", ascii(text))
@@ -274,6 +332,18 @@ def _tables(sources, reading):
         yield part, open_table(source, reading)
 
 
+def _without_report(table, rows, known):
+    """Notes on a column that is called as labels are, or holds some of the model's, but too few of these."""
+    for index, name in enumerate(names_of(table)):
+        filled = [cell for row in rows if (cell := one_line(row[index]))]
+        share = sum(cell in known for cell in filled) / max(1, len(filled))
+        if share >= 0.5 or (filled and name_score(name, HEADER_LABELS) == 3):
+            yield (
+                f"{table.name}: {share:.0%} of {name} are labels of the model, too few for a report; for one over "
+                f"these, add --label_column {name} (ids get their names by --label_names of deploy/batch/predict.py)"
+            )
+
+
 def _has(table, name, wish):
     """Whether a table has the column that holds the labels of another one."""
     return name in names_of(table) or (wish is not None and wish.isdigit() and int(wish) <= table.width)
@@ -285,12 +355,20 @@ def _in_order(row, table, columns):
     return row if names == columns else [row[names.index(name)] for name in columns]
 
 
+class _Integers(dict):
+    """Whole numbers for other spellings of them, such as 3.0 and 03; other labels as they are."""
+
+    def get(self, label, default=None):
+        number = integer(label)
+        return label if number is None else str(number)
+
+
 def row_content(row):
     return shortened("\t".join(row), 1000)
 
 
-def label_of(raw, mapping):
-    """What a label is called; None for none; a Rejected for several, or one that has no name."""
+def label_of(raw, mapping, no_values=frozenset()):
+    """What a label is called; None for none, or one of no_values; a Rejected for several, or one without a name."""
     label = one_line(raw)
     if label[:1] in LIST_STARTS and label[-1:] in ("]", ")"):
         for read in (json.loads, ast.literal_eval):
@@ -303,8 +381,9 @@ def label_of(raw, mapping):
                     return Rejected(f"{len(found)} labels", "")
                 label = one_line(str(found[0])) if found else ""
                 break
-    if not label:
+    if not label or label in no_values:
         return None
+    label = label.removeprefix("__label__") or label
     if mapping is None:
         return label if label.isascii() or can_be_written(label) else Rejected("half a character in the label", "")
     name = mapping.get(label) or mapping.get(str(integer(label)))

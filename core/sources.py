@@ -25,7 +25,7 @@ NO_TABLE = {
     b"BZh": "compressed by bzip2; unpack it first (bunzip2)",
     b"\xfd7zXZ": "compressed by xz; unpack it first (unxz)",
     b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first (unzstd)",
-    b"ARROW1": "an Arrow file; save it as Parquet (datasets: to_parquet)",
+    **dict.fromkeys((b"ARROW1", b"\xff\xff\xff\xff"), "an Arrow file; save it as Parquet (datasets: to_parquet)"),
     b"SQLite format 3\x00": "a SQLite database; export its table as CSV (sqlite3: .mode csv)",
     b"\x93NUMPY": "an array of NumPy; save its texts and labels as CSV (pandas: to_csv)",
     **dict.fromkeys(
@@ -48,7 +48,7 @@ LABEL_FILES = re.compile(
 )
 # In a folder these are no data.
 NO_DATA = re.compile(
-    r"\.|_|~\$|thumbs\.db$|desktop\.ini$|readme|licen[cs]e|changelog|makefile"
+    r"\.|_|~\$|dataset_infos?\.json$|dataset_dict\.json$|thumbs\.db$|desktop\.ini$|readme|licen[cs]e|changelog|makefile"
     r"|.*\.(md|py|ipynb|sh|pdf|docx?|html?|png|jpe?g|gif|ya?ml|toml|lock|bat|log|pkl|npy|npz|bin|pt)$",
     re.IGNORECASE,
 )
@@ -103,6 +103,19 @@ def part_of(name):
     """Which part of the data a file or folder holds, by the first word of its name that tells it; None for none."""
     words = re.split(r"[^a-z\u4e00-\u9fff]+", name.lower())
     return next((PART_WORDS[word] for word in words if word in PART_WORDS), None)
+
+
+def parts_by_folder(sources):
+    """Which part of the data each file is by the folder that it lies in, None for others.
+
+    Returns:
+        list[str | None] | None: None where there is no training part beside another one.
+    """
+    found = [
+        next((PART_WORDS[name.lower()] for name in source.parts[:-1] if name.lower() in PART_WORDS), None)
+        for source in sources
+    ]
+    return found if "train" in found and len(set(found) - {None}) > 1 else None
 
 
 def find_sources(patterns):
@@ -180,6 +193,8 @@ def _of_zip(plain, path, parts):
         if not any(is_no_data(part) for part in member):
             opener = functools.partial(_open_member, path, info)
             source = Source(f"{path}:{'/'.join(member)}", (*parts[:-1], *member), opener, path.parent)
+            if source.head(4) == ZIP and member[-1].lower().endswith(".zip"):
+                raise UsageError(f"{source.name}: a zip inside a zip; unpack {path.name}, and give the folder")
             if source.head(2) == GZIP:
                 opener = functools.partial(_open_member, path, info, True)
                 source = Source(source.name, (*source.parts[:-1], member[-1].removesuffix(".gz")), opener, path.parent)
@@ -230,6 +245,11 @@ def refuse_no_table(source, head):
 def is_label_file(source):
     """Whether a file is named like one of label names."""
     return bool(LABEL_FILES.fullmatch(source.parts[-1]))
+
+
+def is_unlabelled_folder(name):
+    """Whether a folder among those of labels is called like one of texts without labels: unsup of IMDb."""
+    return bool(re.fullmatch(r"unsup(ervised)?|unlabell?ed|未标注|无标签", name, re.IGNORECASE))
 
 
 def is_unlabelled(source):

@@ -8,6 +8,7 @@ import difflib
 import re
 import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from core.columns import (
     HEADER_LABELS,
@@ -20,6 +21,7 @@ from core.columns import (
     Columns,
     name_score,
 )
+from core.sources import PART_WORDS
 from utils import UsageError, shortened
 
 NO_LABEL = "none"
@@ -30,6 +32,9 @@ LONGER, MUCH_LONGER = 2, 8
 # The share of a column's values that must be labels of a model.
 MOST_KNOWN = 0.9
 DATE = re.compile(r"(?:\d{2,4}[-/.年]){1,2}\d{1,2}.{0,16}|\d{1,2}:\d{2}.*|(?:https?|ftp)://\S+")
+# A list of two words or more, as core/json_tables.py writes it.
+WORDS = re.compile(r'\["[^"]*", "')
+FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "False": 0, "True": 1, "FALSE": 0, "TRUE": 1}
 CORRECT = "say which columns are which with --text_column and --label_column"
 
 
@@ -130,11 +135,72 @@ def find_roles(table, rows, text_columns=None, label_column=None, trust=False):
         )
     if not roles.texts:
         roles.texts = [_find_text(table, columns, roles)]
+    for column in columns:
+        parts = {PART_WORDS.get(value.lower()) for value in column.values}
+        if len(parts) > 1 and None not in parts and column.index not in [*roles.texts, roles.label] and not trust:
+            raise Unsure(
+                f"{table.name}: {column.name} says which rows are {' '.join(sorted(column.values))}; write these into "
+                f"files of their own, in pandas: for part, rows in table.groupby({column.name!r}): "
+                "rows.to_csv(f'{part}.csv', index=False), and give them with --train_path, --dev_path and "
+                "--test_path; or add --trust_columns, and all rows are divided anew"
+            )
     if not table.names and roles.label is not None and roles.label < min(roles.texts):
         roles.notes.append("the label stands before the text: put right")
+    for index in roles.texts if not text_columns else ():
+        cells = [cell for cell in columns[index].cells if cell.strip()]
+        if cells and sum(WORDS.match(cell) is not None for cell in cells) > 0.9 * len(cells):
+            name = columns[index].name
+            raise Unsure(
+                f"{table.name}: {name} holds lists of words, not texts; join them first, in pandas: table[{name!r}] = "
+                f"table[{name!r}].str.join(''), or ' ' for words with spaces between; or name "
+                f"it: --text_column {_word(table, columns[index])}"
+            )
     if roles.label is not None and not trust:
         _suspect(table, columns, roles)
     return roles
+
+
+def refuse_bytes(table, roles):
+    """Refuse texts and labels that are bytes in no known encoding.
+
+    Args:
+        table (core.tables.Table): whose rows were read, some at least.
+        roles (Roles): of its columns.
+
+    Raises:
+        UsageError: naming the column.
+    """
+    for index in sorted(table.undecoded & {*roles.texts, roles.label}):
+        name = names_of(table)[index]
+        raise UsageError(
+            f"{table.name}: {name} holds bytes that are not UTF-8; make texts of them, in pandas, by their encoding: "
+            f"table[{name!r}] = table[{name!r}].str.decode('gb18030')"
+        )
+
+
+def file_a_label(tables):
+    """What to do where each file holds the texts of one label, as their names suggest.
+
+    Args:
+        tables (list[core.tables.Table]): those of files that belong to no part.
+
+    Returns:
+        str: the end of a message; empty for one file, for pieces with numbers, and for files with several columns.
+    """
+    paths = [Path(table.name) for table in tables]
+    stems = {path.stem for path in paths}
+    if (
+        not 1 < len(stems) == len(paths)
+        or any(table.width > 1 for table in tables)
+        or re.search(r"\d", "".join(stems))
+    ):
+        return ""
+    how = "" if tables[0].names else ", names=['text'], sep='\\t', quoting=3"
+    return (
+        f"is each file one label ({_listed(sorted(stems))})? Put that beside the texts, in pandas: "
+        f"pandas.concat(pandas.read_csv(path{how}).assign(label=path.stem) for path in "
+        f"pathlib.Path({str(paths[0].parent)!r}).glob('*{paths[0].suffix}')).to_csv('all.csv', index=False)"
+    )
 
 
 def find_known_labels(table, rows, known, texts=None):
@@ -190,7 +256,12 @@ def _listed(names):
 
 def _flags(table, columns, flag):
     """Flags to choose from, as they may be copied."""
-    return " or ".join(f"{flag} {_quoted(column.name)}" for column in columns[:4])
+    return " or ".join(f"{flag} {_word(table, column)}" for column in columns[:4])
+
+
+def _word(table, column):
+    """What a user calls a column: its name, or its number where two have the name."""
+    return _quoted(column.name) if names_of(table).count(column.name) == 1 else str(column.index + 1)
 
 
 def _quoted(name):
@@ -221,8 +292,7 @@ def _find_label(table, columns, roles):
             chosen = [few]
     label = chosen[0]
     twins = [column for column in likely if column is not label and _same(label, column)]
-    if not named:
-        _refuse_one_hot(table, likely)
+    _refuse_one_hot(table, likely)
     if any(column is not label and column not in twins for column in chosen):
         raise Unsure(
             f"{table.name}: {len(chosen)} columns may be the label; choose one: "
@@ -250,13 +320,19 @@ def _find_label(table, columns, roles):
 
 def _refuse_one_hot(table, columns):
     """Raise Unsure where each label has a column of its own: in each row one is 1 and the others are 0."""
-    is_one_hot = all(set(column.values) == {"0", "1"} and column.share == 1 for column in columns)
-    rows = [[cell.strip() for cell in row].count("1") for row in zip(*(column.cells for column in columns))]
-    if len(columns) > 1 and is_one_hot and rows.count(1) > MOST_KNOWN * len(rows):
+    is_one_hot = all(len(column.values) == 2 and column.values.keys() <= FLAGS.keys() for column in columns)
+    rows = [sum(FLAGS.get(cell.strip(), 0) for cell in row) for row in zip(*(column.cells for column in columns))]
+    if (
+        len(columns) > 1
+        and is_one_hot
+        and all(column.share == 1 for column in columns)
+        and rows.count(1) > MOST_KNOWN * len(rows)
+    ):
         names = [column.name for column in columns]
         raise Unsure(
             f"{table.name}: {_listed(names)}: each label has a column of its own, with a 1 where a text has it; make "
-            f"one column of them, and give that: in pandas, table['label'] = table[{names[:20]}].idxmax(axis=1)"
+            f"one column of them, and give that: in pandas, table['label'] = table[{names[:20]}].idxmax(axis=1); or "
+            f"name one as the label: {_flags(table, columns, '--label_column')}"
         )
 
 
@@ -295,7 +371,7 @@ def _find_text(table, columns, roles):
     if not candidates:
         raise Unsure(f"{table.name}: no column looks like texts; {CORRECT}")
     if len(candidates) > 1:
-        together = " ".join(_quoted(column.name) for column in candidates)
+        together = " ".join(_word(table, column) for column in candidates)
         raise Unsure(
             f"{table.name}: {len(candidates)} columns may be the text; choose one: "
             f"{_flags(table, candidates, '--text_column')}; or join them: --text_column {together}"

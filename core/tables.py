@@ -14,7 +14,16 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from core.binary_tables import EXCEL, PARQUET, excel_table, parquet_table
-from core.columns import HEADER_TEXTS, looks_like_header, name_score
+from core.columns import (
+    HEADER_LABELS,
+    HEADER_OTHERS,
+    HEADER_TEXTS,
+    ID,
+    NUMBER,
+    looks_like_header,
+    name_score,
+    names_row,
+)
 from core.dialects import SAMPLE_READ, Rejected, find_dialect, is_sampled, read_rows, separator_of
 from core.encodings import shown_name, utf16_variant
 from core.json_tables import flat, json_rows, record_names, to_text
@@ -25,6 +34,7 @@ from utils import UsageError, shortened
 # Bytes of a file by which its format is found.
 SAMPLE_BYTES = 1 << 20
 FASTTEXT = "__label__"
+FASTTEXT_WORD = re.compile(r"(?:^|\s)__label__\S")
 # A line that names the separator for Excel.
 EXCEL_SEPARATOR = re.compile(r"sep=(.)$", re.IGNORECASE)
 # The columns of a well-known layout: toutiao-text-classfication-dataset.
@@ -72,6 +82,7 @@ class Table:
         label_names (dict[int, dict[str, str]]): of a column's number, the names of the ids in it, where the file
             itself has them.
         encodings (Counter): name -> lines that were in it, as far as rows were read.
+        undecoded (set[int]): numbers of columns with bytes that are not UTF-8, as far as rows were read.
         records (Callable | None): of JSON: records() yields what rows() does, with the values as the file has them in
             the place of the texts.
     """
@@ -82,6 +93,7 @@ class Table:
     width: int
     rows: Callable
     label_names: dict = field(default_factory=dict)
+    undecoded: set = field(default_factory=set)
     encodings: collections.Counter = field(default_factory=collections.Counter)
     records: Optional[Callable] = None
 
@@ -256,7 +268,7 @@ def _text_table(source, lines, words, reading):
     mark = EXCEL_SEPARATOR.match(lines[0]) if len(lines) > 1 else None
     if mark:
         lines, separator = lines[1:], mark[1] if separator is None else separator
-    if separator is None and sum(FASTTEXT in line for line in lines) >= MOST * len(lines):
+    if separator is None and sum(map(bool, map(FASTTEXT_WORD.search, lines))) >= MOST * len(lines):
         table = Table(source.name, f"fastText, {encoding}", ["label", "text"], 2, None)
         table.rows = functools.partial(_fasttext, source, table, reading)
         return table
@@ -268,27 +280,63 @@ def _text_table(source, lines, words, reading):
     names, has_header = LAYOUTS.get((dialect.separator, width)), False
     if not names or reading.header is not None:
         names, has_header = None, reading.header
+        above = names_row(sample) if width > 1 and has_header is not False else None
+        if above is None and width > 1:  # lines of another kind above the table
+            above = next((place for place, row in enumerate(sample) if not _is_title(row)), 0)
+        sample = sample[above or 0 :]
         if has_header is None:
             is_named = is_csv and bool(sample) and name_score(sample[0][0], HEADER_TEXTS) == 3
             has_header = looks_like_header(source.name, sample) if width > 1 else is_named
         if has_header:
             names = [name.strip() for name in sample[0]]
             # R gives the numbers of rows no name.
-            names = ["", *names] if len(names) == width - 1 else names
+            if len(names) == width - 1:
+                names = _one_more(source, names, sample[1:], dialect)
             width = len(names)
     has = f"{'' if has_header else 'no '}column names in the first line, " if width > 1 else ""
     table = Table(source.name, f"{dialect}, {has}{encoding}", names, width, None)
-    table.rows = functools.partial(_fields, source, table, reading, dialect, bool(mark) + bool(has_header))
+    header = sample[0] if has_header and reading.header is not False and sample else None
+    table.rows = functools.partial(_fields, source, table, reading, dialect, bool(mark), header)
     return table
 
 
-def _fields(source, table, reading, dialect, to_skip, is_row=None, skim=False):
-    """The rows of a file of separated fields, but for the first `to_skip` that are not blank."""
+def _is_title(row):
+    """Whether a line holds one thing alone that is no well-known name of a column."""
+    filled = [cell for cell in row if cell.strip()]
+    known = HEADER_TEXTS, HEADER_LABELS, HEADER_OTHERS
+    return not filled or len(filled) == 1 and not any(name_score(filled[0], words) for words in known)
+
+
+def _one_more(source, names, rows, dialect):
+    """The names of columns where rows have one field more: R does not name those of row names."""
+    rows = [row for row in rows if len(row) == len(names) + 1]
+    if not any(row[-1].strip() for row in rows):
+        return [*names, ""]
+    # Short Chinese words before a comma are as different as names of rows: only numbers and ids are taken for these.
+    if all(ID.fullmatch(row[0].strip()) or NUMBER.fullmatch(row[0].strip()) for row in rows):
+        return ["", *names]
+    raise UsageError(
+        f"{source.name}: {len(names)} names of columns, but rows of {len(names) + 1} fields: is {dialect.separator!r} "
+        "in the texts? Put such texts in quotes, or say how the rows are read with --header no and --text_column"
+    )
+
+
+def _fields(source, table, reading, dialect, to_skip, header, is_row=None, skim=False):
+    """The rows of a file of separated fields, but for the first `to_skip` that are not blank, and the `header`.
+
+    What stands above the header is told as rows that cannot be used.
+    """
     unreadable, width, is_markdown = set(), table.width, dialect.separator == "|"
     for number, row in read_rows(_chunks(source, table, reading, unreadable), dialect, is_row, skim):
         if row.__class__ is list:
             if to_skip and row != [""]:
                 to_skip -= 1
+                continue
+            if header is not None and row != [""]:
+                if row == header:
+                    header = None
+                    continue
+                yield number, Rejected("above the names of the columns", shortened(dialect.separator.join(row), 1000))
                 continue
             if len(row) != width and any(row[width:]) or len(row) < width:
                 content = dialect.separator.join(row)
@@ -314,7 +362,8 @@ def _fasttext(source, table, reading, is_row=None, skim=False):
     unreadable = set()
     for first, lines in _chunks(source, table, reading, unreadable):
         for number, line in enumerate(lines, first):
-            labels = [word for word in line.split() if word.startswith(FASTTEXT)]
+            words = [word for word in line.split() if word.startswith(FASTTEXT)]
+            labels = [label.rstrip(",;|") for word in words for label in word.split(FASTTEXT)[1:]]
             if number in unreadable:
                 yield number, Rejected("not in a known encoding", shortened(line, 1000))
             elif len(labels) > 1:
@@ -322,6 +371,6 @@ def _fasttext(source, table, reading, is_row=None, skim=False):
             elif not labels:
                 yield number, ["", line] if line.strip() else Rejected("blank line", "")
             else:
-                before, _, behind = line.partition(labels[0])
+                before, _, behind = line.partition(words[0])
                 text = f"{before}{behind.lstrip(' ,')}"
-                yield number, [labels[0].removeprefix(FASTTEXT), text]
+                yield number, [labels[0], text]

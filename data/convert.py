@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 from core.arguments import parse_argv
 from core.encodings import codec_of
 from core.samples import CLEANING, PARTS, Samples, Wishes
-from core.sources import find_sources, is_label_file, is_unlabelled
+from core.sources import find_sources, is_label_file, is_unlabelled, parts_by_folder
 from core.table_columns import Unsure
 from core.tables import Reading, add_reading_flags
 from utils import UsageError, check_save_dir, exit_on_usage_error
@@ -96,6 +96,8 @@ def sources_of(flags):
                 print(f"{source.name}: names of labels, not samples")
         sources = data or sources
     parts = [source.part for source in sources]
+    if not any(parts):
+        parts = parts_by_folder(sources) or parts
     if "train" not in parts or len(set(parts)) == 1:
         return [(None, source) for source in sources]
     # data.txt of a data folder, unlabelled.json of FewCLUE: texts without labels, or, as is told, more for training.

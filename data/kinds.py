@@ -23,6 +23,8 @@ ERRORS = {
 WARNINGS = {
     "header": "the first line may name the columns, or be a sample; delete it where it is none",
     "label_ids": "labels are numbers without names: the model will answer with numbers, too",
+    "label_marks": "labels with fastText's __label__ before them, which the model would answer, too; "
+    "data/convert.py takes it out",
     "conflict": "the same text with different labels; decide which one is right",
     "leakage": "texts of dev or test that are in another file too: the accuracy will look better than it is; take "
     "them out of the other file",

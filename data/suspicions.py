@@ -4,6 +4,7 @@ import shlex
 
 from core.any_file import other_format
 from core.label_names import integer, names_beside
+from core.tables import FASTTEXT
 from data.reading import foreign_scripts
 from utils import UsageError, shortened
 
@@ -35,14 +36,18 @@ def look_at_format(findings, inputs, name, num_lines, num_samples):
     """Find whether a file that can hardly be read is one of another format: fastText, JSON, commas."""
     if inputs.is_table(name) or num_lines - num_samples < MOST * max(1, num_lines):
         return
-    if any(row["split"] == name for row in findings.rows["quoted"]):
-        return
-    if what := other_format(inputs.path(name)):
+    is_quoted = any(row["split"] == name for row in findings.rows["quoted"])
+    what = other_format(inputs.path(name))
+    if what and ("JSON" in what or not is_quoted):
         findings.add("format", name, 0, what, "")
 
 
 def look_at_labels(findings, inputs, labels):
-    """Find whether all labels are numbers, and whether a file beside them has their names."""
+    """Find whether labels have fastText's mark, or all are numbers, and whether a file beside them has their names."""
+    if marked := [label for label in labels if label.startswith(FASTTEXT)]:
+        source = inputs.paths.get("train") or inputs.folder or inputs.path("train")
+        hint = f"python data/convert.py --input_file {source} --save_dir NEW_FOLDER"
+        findings.add("label_marks", "label", 0, f"{len(marked)} labels, such as {shortened(marked[0])!r}: {hint}")
     if len(labels) < 2 or any(integer(label) is None for label in labels):
         return
     folder = inputs.folder or inputs.path("train").parent

@@ -33,7 +33,7 @@ def test_lines_are_read_as_ever(tmp_path):
     [
         ("没有标签,\n", r"a\.csv:62: no label; mend it, or leave such rows out"),
         ("多,一,列\n", r"a\.csv:62: 3 fields, not 2; mend it"),
-        ("第一条,体玉\n", r"a\.csv: sample 61: unknown label '体玉'"),
+        ("第一条,体玉\n", r"a\.csv:62: unknown label '体玉'"),
     ],
 )
 def test_nothing_is_left_out(tmp_path, more, message):

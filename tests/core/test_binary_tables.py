@@ -96,3 +96,33 @@ def test_merged_cells_and_values():
     rows = [(2, ["title", ""]), (3, ["甲", "一"]), (4, ["甲", "二"]), (5, ["乙", "三"])]
     assert _sheet_rows(Sheet()) == rows
     assert [_cell(value) for value in (1.0, 1.5, True, "x")] == ["1", "1.5", "true", "x"]
+
+
+def test_dates_and_decimals_of_parquet(tmp_path):
+    import datetime
+    import decimal
+
+    import pyarrow
+    from pyarrow import parquet
+
+    values = [datetime.datetime(2024, 1, 2, 3, 4), datetime.date(2024, 1, 2), decimal.Decimal("1.50"), "好"]
+    table = pyarrow.table({name: [value] * 3 for name, value in zip("abcd", values)})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert next(open_file(tmp_path / "a.parquet").rows()) == (1, ["2024-01-02 03:04:00", "2024-01-02", "1.50", "好"])
+
+
+@needs_calamine
+@pytest.mark.parametrize(
+    "above",
+    [
+        [["客户意见汇总", None, None], ["制表：", "张三", None]],
+        [["数据", None, "结果"]],
+        [["基本信息", "原始数据", "人工标注"], [None, None, None]],
+    ],
+)
+def test_titles_and_names_over_two_rows(tmp_path, above):
+    rows = [["编号", "文本", "标签"], *((float(i), *row) for i, row in enumerate(zoo.SAMPLES))]
+    spreadsheets.write_xlsx(tmp_path / "a.xlsx", {"数据": [*above, *rows]})
+    table = open_file(tmp_path / "a.xlsx")
+    assert table.names == ["编号", "文本", "标签"] and "of a title" in table.kind
+    assert [row[1:] for _, row in table.rows()] == [*map(list, zoo.SAMPLES)]

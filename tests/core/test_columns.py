@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.columns import Columns
+from core.columns import Columns, looks_like_header
 from tests.helpers import ROOT
 from utils import read_lines
 
@@ -61,3 +61,44 @@ def test_names_of_columns(row):
 
 def test_a_class_that_is_called_like_a_column_is_one():
     assert problems([("这是什么东西", "类型"), ("哪种类型好", "类型"), *honest(30, 3)]) == []
+
+
+@pytest.mark.parametrize("last", ["label", "target"])
+def test_a_first_line_with_a_well_known_name(last):
+    body = [[f"第{number}条，好", "ab"[number % 2]] for number in range(30)]
+    assert looks_like_header("", [["text[0]", last], *body])
+    # A long name beside it.
+    assert looks_like_header("", [["what_the_customer_wrote_to_us_today", last], *body])
+    assert not looks_like_header("", [["这个，" * 9, "类型"], ["那个，" * 9, "类型"], *body])
+
+
+@pytest.mark.parametrize(
+    "pattern", ["doc_{}", "2024-01-{:02}", "https://a.cn/{}", "{}.5", "{:08x}-0000-0000-0000-{:012x}"]
+)
+def test_texts_that_say_nothing(pattern):
+    [(line, message)] = problems([(pattern.format(number, number), f"科室{number % 3}") for number in range(10, 70)])
+    assert line == 0 and "the texts are numbers of records, dates or addresses" in message
+    assert "--trust_columns" in message
+
+
+def test_texts_that_are_one_or_the_label_or_lost():
+    labels = [f"科室{number % 3}" for number in range(60)]
+    for texts, message in (
+        (["我觉得很好"] * 60, "all 60 texts are the same, '我觉得很好'"),
+        (labels, "text and label are the same"),
+        (["?" * (1 + number % 20) for number in range(60)], "have no letter: lost in a conversion"),
+    ):
+        assert [message in found for _, found in problems(list(zip(texts, labels)))] == [True], message
+
+
+def test_texts_with_dates_and_numbers_pass():
+    assert (
+        problems(
+            [
+                (f"2024年1月{number % 28 + 1}日的号还能退吗，我在第{number}位", "退号改签"[number % 2 :])
+                for number in range(60)
+            ]
+        )
+        == []
+    )
+    assert problems([(f"{number}号", "ab"[number % 2]) for number in range(60)]) == []

@@ -80,3 +80,9 @@ def test_cr_only_files_have_lines_in_messages():
 def test_utf_16_with_cr_only_and_utf_32():
     assert encodings.utf16_variant(TEXT.replace("\n", "\r").encode("utf-16-le")) == "UTF-16LE"
     assert encodings.utf16_variant(TEXT.encode("utf-32")) == "UTF-32"
+
+
+def test_the_alphabet_of_iso_8859_5_is_no_koi8():
+    for text in SENTENCES["CP1251"]:
+        names = encodings.likely_encodings((text * 3).encode("iso8859_5"))
+        assert names == ["ISO-8859-5"], text

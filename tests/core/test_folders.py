@@ -33,3 +33,14 @@ def test_a_text_in_no_encoding_is_rejected(tmp_path):
     rows = list(folder_table(find_sources([path]), DEFAULT).rows())
     [(name, rejected)] = [(name, row) for name, row in rows if not isinstance(row, list)]
     assert name.endswith("0.txt") and rejected.reason == "not in a known encoding" and len(rows) == 60
+
+
+def test_a_folder_of_texts_without_labels(tmp_path):
+    """IMDb's unsup is no class."""
+    for folder in ("pos", "neg", "unsup"):
+        for number in range(3):
+            zoo.write(tmp_path / "train" / folder / f"{number}.txt", f"text {number} of {folder}")
+    table = folder_table(find_sources([tmp_path]), DEFAULT)
+    assert table.kind.startswith("2 folders") and table.kind.endswith("those of unsup without a label")
+    labels = [row[0] for _, row in table.rows()]
+    assert sorted(labels) == ["", "", "", "neg", "neg", "neg", "pos", "pos", "pos"]

@@ -8,7 +8,8 @@ import zipfile
 
 import pytest
 
-from core.sources import find_sources, part_of, refuse_no_table
+from core.sources import find_sources, part_of, parts_by_folder, refuse_no_table
+from tests.data import zoo
 from utils import UsageError
 
 
@@ -85,3 +86,36 @@ def test_what_cannot_be_opened(tmp_path):
 )  # fmt: skip
 def test_parts_by_name(name, part):
     assert part_of(name) == part
+
+
+def test_parts_by_folder(tmp_path):
+    for name in ("train/a.csv", "test/a.csv", "体育/1.csv", "财经/1.csv"):
+        zoo.write(tmp_path / name, name)
+    both = find_sources([tmp_path / "train", tmp_path / "体育"])
+    assert parts_by_folder(both) is None  # below what the user gave
+    sources = find_sources([tmp_path])
+    parts = parts_by_folder(sources)
+    wanted = {"test/a.csv": "test", "train/a.csv": "train", "体育/1.csv": None, "财经/1.csv": None}
+    assert dict(zip(["/".join(source.parts) for source in sources], parts)) == wanted
+    # A class that is called like a part.
+    assert parts_by_folder([source for source in sources if "test" not in source.parts]) is None
+
+
+def test_a_zip_in_a_zip(tmp_path):
+    zoo.zipped(tmp_path)
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.write(tmp_path / "news.zip", "news.zip")
+    with pytest.raises(UsageError, match="b.zip:news.zip: a zip inside a zip; unpack b.zip"):
+        find_sources([tmp_path / "b.zip"])
+
+
+def test_a_stream_of_arrow_is_no_table(tmp_path):
+    import pyarrow
+
+    with pyarrow.OSFile(str(tmp_path / "a.arrow"), "wb") as file:
+        table = pyarrow.table({"text": ["好"]})
+        with pyarrow.ipc.new_stream(file, table.schema) as writer:
+            writer.write(table)
+    [source] = find_sources([tmp_path / "a.arrow"])
+    with pytest.raises(UsageError, match="an Arrow file; save it as Parquet"):
+        refuse_no_table(source, source.head(512))

@@ -97,3 +97,37 @@ def test_where_it_is_asked(columns, message):
 
 def test_trust():
     assert find({"text": TEXTS, "label": ROW_IDS}, trust=True)[:2] == ([0], 1)
+
+
+def test_a_column_of_parts():
+    parts = [("train", "dev", "test")[number % 3] for number in range(120)]
+    with pytest.raises(
+        Unsure, match=r"split says which rows are dev test train; .*groupby\('split'\).*--trust_columns"
+    ):
+        find({"text": TEXTS, "label": LABELS, "split": parts})
+    assert find({"text": TEXTS, "label": LABELS, "split": parts}, trust=True)[:2] == ([0], 1)
+    # What only is called so.
+    assert find({"text": TEXTS, "label": LABELS, "split": [str(i % 7) for i in range(120)]})[:2] == ([0], 1)
+    assert find({"text": TEXTS, "label": LABELS, "split": ["train"] * 120})[:2] == ([0], 1)
+
+
+def test_lists_of_words():
+    words = [f'["{text[:3]}", "{text[3:]}"]' for text in TEXTS]
+    with pytest.raises(Unsure, match=r"text holds lists of words.*str.join\(''\).*--text_column text"):
+        find({"text": words, "label": LABELS})
+    assert find({"text": words, "label": LABELS}, text_columns=["text"])[:2] == ([0], 1)
+    brackets = [f'["{text[:3]}"] {text}' for text in TEXTS]
+    assert find({"text": brackets, "label": LABELS})[:2] == ([0], 1)
+
+
+@pytest.mark.parametrize("flags", ["01", ("false", "true"), ("0.0", "1.0")])
+def test_a_column_for_each_label_called_label(flags):
+    columns = {f"label.{n}": [flags[i % 3 == n] for i in range(120)] for n in range(3)}
+    with pytest.raises(Unsure, match="each label has a column of its own.*--label_column label.0"):
+        find({"text": TEXTS, **columns})
+    assert find({"text": TEXTS, **columns}, label_column="label.1")[:2] == ([0], 2)
+
+
+def test_flags_beside_a_label_are_none():
+    rows = {"text": TEXTS, "label": [str(i % 2) for i in range(120)], "flag": [str(i % 3 % 2) for i in range(120)]}
+    assert find(rows)[:2] == ([0], 1)

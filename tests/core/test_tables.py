@@ -131,3 +131,45 @@ def test_of_a_long_file_lines_behind_are_looked_at(tmp_path, monkeypatch):
 )
 def test_a_file_of_names_alone_has_no_rows(tmp_path, line, rows):
     assert len(list(open_text(tmp_path / "a.csv", line + "\n").rows())) == rows
+
+
+def test_names_of_rows_and_commas_in_texts(tmp_path):
+    """R gives the numbers of rows no name; short words before a comma are none."""
+    rows = "".join(f"{name},{line}\n" for name, line in zip(range(60), BODY.splitlines()))
+    assert open_text(tmp_path / "a.csv", "text,label\n" + rows).names == ["", "text", "label"]
+    words = "".join(f"第{name}个,{line}\n" for name, line in zip(range(60), BODY.splitlines()))
+    with pytest.raises(UsageError, match="2 names of columns, but rows of 3 fields: is ',' in the texts.*--header no"):
+        open_text(tmp_path / "b.csv", "text,label\n" + words)
+    ends = "".join(f"{line},\n" for line in BODY.splitlines())
+    table = open_text(tmp_path / "c.csv", "text,label\n" + ends)
+    assert table.names == ["text", "label", ""] and rejected(table) == []
+
+
+def test_fasttext_with_commas(tmp_path):
+    lines = [f"__label__{n}, {t}\n" for t, n in zoo.SAMPLES] + ["__label__体育,__label__财经 两个\n"]
+    table = open_text(tmp_path / "a.txt", "".join(lines))
+    assert next(table.rows()) == (1, ["体育", zoo.SAMPLES[0][0]]) and rejected(table) == [(61, "2 labels")]
+
+
+def test_texts_about_fasttext_are_no_fasttext(tmp_path):
+    table = open_text(tmp_path / "a.tsv", "".join(f"把“__label__”写在{t}\t{n}\n" for t, n in zoo.SAMPLES))
+    assert table.kind.startswith("fields between tabs")
+
+
+@pytest.mark.parametrize("title", ["导出时间：2024-01-01", "导出时间：2024-01-01,"])
+def test_names_that_nobody_knows_below_a_title(tmp_path, title):
+    text = f"{title}\n情况,部门\n{BODY}"
+    with pytest.raises(UsageError, match="'情况' '部门', may name the columns"):
+        open_text(tmp_path / "a.csv", text)
+    table = open_text(tmp_path / "a.csv", text, header=True)
+    assert table.names == ["情况", "部门"] and rejected(table) == [(1, "above the names of the columns")]
+    table = open_text(tmp_path / "a.csv", f"{title}\n{BODY}")
+    assert table.names is None and [row for _, row in table.rows()][-60:] == [*map(list, zoo.SAMPLES)]
+
+
+def test_fewer_names_than_fields(tmp_path):
+    """Commas in texts without quotes: no row is read as if they were not there."""
+    rows = "".join(f"好,{number},{line}\n" for number, line in enumerate(BODY.splitlines()))
+    for names in ("text,label", "情况,部门"):
+        table = open_text(tmp_path / "a.csv", f"{names}\n{rows}", header=True)
+        assert table.names == names.split(",") and len(rejected(table)) == 60

@@ -168,3 +168,14 @@ def test_as_a_program(tmp_path):
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     assert "or join them: --text_column title content" in result.stderr and "title    ?" in result.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_folders_of_parts(tmp_path):
+    """Test data stay test data, not divided anew."""
+    for part, rows in (("train", zoo.SAMPLES[:48]), ("test", zoo.SAMPLES[48:])):
+        zoo.write(tmp_path / "in" / part / "data.csv", zoo.table([["text", "label"], *rows]))
+    zoo.write(tmp_path / "in" / "dataset_infos.json", "{}")
+    parts = run(tmp_path, "--input_file", tmp_path / "in", "--near_duplicate_threshold", 0)
+    assert parts["test"] == zoo.SAMPLES[48:] and Counter(parts["train"] + parts["dev"]) == Counter(zoo.SAMPLES[:48])
+    zoo.write(tmp_path / "in" / "more.csv", "text,label")
+    refused(tmp_path / "new", "more.csv: train, dev or test", "--input_file", tmp_path / "in")

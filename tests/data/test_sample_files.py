@@ -63,7 +63,7 @@ def test_tables(tmp_path):
     )
     texts, ids, names, _ = read_samples(path)
     assert names == ["甲", "乙"] and len(texts) == 30 and ids.tolist() == [0, 1] * 15
-    with pytest.raises(UsageError, match="sample 2: unknown label '乙'"):
+    with pytest.raises(UsageError, match=r"all.csv:3: unknown label '乙'"):
         read_samples(path, ["甲", "丙"])
     with pytest.raises(UsageError, match=r"all.csv:32: .*convert it where a choice is needed"):
         read_samples(write(path, path.read_bytes() + "少一列\n".encode()))

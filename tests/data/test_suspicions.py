@@ -35,3 +35,36 @@ def test_scripts(data_dir):
     [(_, _, message)] = rows_of(data_dir, "foreign_script")
     assert message.startswith("Korean ") and f"--texts {data_dir / 'train.txt'} {data_dir / 'dev.txt'}" in message
     assert "python data/build_encoder.py --texts" in message
+
+
+def test_three_columns_are_never_mended(data_dir, tmp_path):
+    """The number of a record would become part of the text."""
+    rows = (data_dir / "train.txt").read_text(encoding="utf-8").splitlines()
+    lines = "".join(f"{number}\t{row}\n" for number, row in enumerate(rows))
+    (data_dir / "train.txt").write_text(lines, encoding="utf-8")
+    [(_, _, message)] = rows_of(data_dir, "format")
+    assert message.startswith("the file is fields between tabs") and "data/convert.py --input_file" in message
+    with pytest.raises(UsageError, match="fields between tabs"):
+        run("--dataset_dir", data_dir, "--fix", tmp_path / "clean", "--max_left_out", 1)
+    assert not (tmp_path / "clean").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{}", "numbers of records"), ("http://a.cn/{}", "addresses"), ("????", "are the same")]
+)
+def test_texts_that_say_nothing(data_dir, text, message):
+    labels = (data_dir / "label.txt").read_text(encoding="utf-8").splitlines()
+    rows = "".join(f"{text.format(number)}\t{labels[number % 2]}\n" for number in range(40))
+    (data_dir / "train.txt").write_text(rows, encoding="utf-8")
+    assert any(message in row[2] for row in rows_of(data_dir, "columns"))
+
+
+def test_labels_with_the_mark_of_fasttext(data_dir):
+    """They would be the model's answers."""
+    for name in ("train.txt", "dev.txt"):
+        rows = [line.split("\t") for line in (data_dir / name).read_text(encoding="utf-8").splitlines()]
+        (data_dir / name).write_text("".join(f"{a}\t__label__{b}\n" for a, b in rows), encoding="utf-8")
+    labels = (data_dir / "label.txt").read_text(encoding="utf-8").splitlines()
+    (data_dir / "label.txt").write_text("".join(f"__label__{label}\n" for label in labels), encoding="utf-8")
+    [(_, _, message)] = rows_of(data_dir, "label_marks")
+    assert f"{len(labels)} labels, such as '__label__{labels[0]}': python data/convert.py --input_file" in message
