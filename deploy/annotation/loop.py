@@ -141,12 +141,13 @@ class Loop:
             return found[:number]
 
     def suggest(self, texts):
-        """(label, score) of each text; None for all of them while no model is good enough."""
+        """(label, score) of each text; None for an empty one, and for all of them while no model is good enough."""
         model = self.model
         if model is None or not self.suggests:
             return [None] * len(texts)
         rows = model.probabilities(self.vectors.passing([one_line(text) or "-" for text in texts]))
-        return [(self.pool.labels[row.argmax()], float(row.max())) for row in rows]
+        found = [(self.pool.labels[row.argmax()], float(row.max())) for row in rows]
+        return [one if text.strip() else None for one, text in zip(found, texts)]
 
     @property
     def suggests(self):
