@@ -39,7 +39,7 @@ from core.locks import locked_folder
 from core.origins import ORIGINS_FILE
 from core.progress import progress_bar
 from data.agreement_measures import kappa_of
-from data.llm_endpoint import Budget, Endpoint, OutOfBudget, Rate
+from data.llm_endpoint import MOST_FAILURES, Budget, Endpoint, NoAnswer, NoFirstAnswer, OutOfBudget, Rate
 from data.llm_prompts import WORDS, messages_for, parse_answer, system_prompt
 from utils import (
     UsageError,
@@ -138,7 +138,7 @@ class Annotator:
         self.path = flags.save_dir / ANSWERS_FILE
         facts = [system, flags.model, flags.temperature, flags.lang]
         self.facts = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-        self.votes, used = {}, [0, 0]
+        self.votes, used, self.refused, self.in_a_row = {}, [0, 0], [], 0
         for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
             try:
                 content = json.loads(line)
@@ -183,6 +183,9 @@ class Annotator:
                     try:
                         found, tokens = future.result()
                     except (OutOfBudget, UsageError) as error:
+                        if isinstance(error, NoFirstAnswer):  # the next run begins with other texts
+                            some = futures[future][1]
+                            self._keep(file, *futures[future], ["left out"] * len(some), (0, 0))
                         end = end or error
                         for other in futures:
                             other.cancel()
@@ -198,12 +201,26 @@ class Annotator:
 
     def _ask(self, vote, texts):
         seed = self.flags.seed + vote if self.flags.votes > 1 else None
-        answer, tokens = self.endpoint.ask(messages_for(self.system, texts, self.flags.lang), seed)
+        try:
+            answer, tokens = self.endpoint.ask(messages_for(self.system, texts, self.flags.lang), seed)
+        except NoAnswer as error:  # of several texts, each is asked alone then; what is refused alone is for people
+            if len(texts) == 1:
+                self.refused.append(str(error))
+                return [None], error.usage
+            self.in_a_row += 1
+            if self.in_a_row >= MOST_FAILURES:
+                self.endpoint.end = f"{error} ({self.in_a_row} times in a row); the same command goes on"
+                raise UsageError(self.endpoint.end) from None
+            return [None] * len(texts), error.usage
+        self.in_a_row = 0
         return parse_answer(answer, len(texts), self.labels), tokens
 
     def _keep(self, file, vote, texts, found, tokens):
         missing = "left out" if len(texts) > 1 else None
-        rows = [[text, vote, list(one) if one else missing] for text, one in zip(texts, found)]
+        rows = [
+            [text, vote, one if one == "left out" else list(one) if one else missing]
+            for text, one in zip(texts, found)
+        ]
         content = {"facts": self.facts, "tokens": tokens, "found": rows}
         file.write(json.dumps(content, ensure_ascii=False) + "\n")
         file.flush()
@@ -341,6 +358,8 @@ def main(argv=None):
     train, dev = (read_examples(flags.data_dir / f"{split}.txt", labels) for split in ("train", "dev"))
     texts = [text for _, text, *_ in read_cases(flags.data_dir / "data.txt")]
     known = set(train[0]) | set(dev[0])
+    test = flags.data_dir / "test.txt"
+    known |= {line.split("\t")[0].strip() for line in read_lines(test)} if test.is_file() else set()
     texts = [text for text in texts if text not in known]
     is_chinese = locale_language() == "zh" or any("\u4e00" <= letter <= "\u9fff" for name in labels for letter in name)
     flags.lang = flags.lang or ("zh" if is_chinese else "en")
@@ -355,7 +374,9 @@ def main(argv=None):
         )
 
     budget = Budget(flags.max_requests, flags.max_tokens, flags.max_cost, tuple(flags.prices))
-    key = os.environ.get(flags.api_key_env)
+    key = (os.environ.get(flags.api_key_env) or "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise UsageError(f"{flags.api_key_env}: not a key, which has ASCII characters alone; set it to yours")
     rate = Rate(flags.requests_per_minute)
     endpoint = Endpoint(
         flags.base_url, flags.model, key, budget, rate, flags.temperature, flags.timeout, flags.retries
@@ -372,6 +393,8 @@ def main(argv=None):
         if agreement["threshold"] is not None:
             is_all = annotator.answer_all(texts, "data.txt")
         taken, rest = write_results(flags, labels, annotator, texts, agreement)
+    if annotator.refused:
+        print(f"{len(annotator.refused):,} texts got no answer, such as: {annotator.refused[-1]}; they are for people")
     spent = f", cost {budget.cost:.4g}" if any(flags.prices) else ""
     print(
         f"{budget.requests:,} requests; {budget.prompt_tokens:,} + {budget.answer_tokens:,} tokens in all runs{spent}"
