@@ -172,6 +172,7 @@ class Loop:
         """What a person wants to know, as JSON can hold it."""
         agreed, disputed = self.journal.decided()
         labelled, by_label = self.labelled(agreed), Counter(agreed.values())
+        unknown = {label: count for label, count in by_label.items() if label not in self.pool.labels}
         done = {*agreed, *disputed}
         with self._mutex:
             open_texts = sum(text not in done for text in self.given)
@@ -188,6 +189,7 @@ class Loop:
             "encoded": self.encoded,
             "labelled": len(agreed),
             "disputed": len(disputed),
+            "not_in_label_txt": unknown,
             "open": open_texts,
             "in_train": len(self.pool.train),
             "annotators": self.journal.annotators(),

@@ -123,9 +123,11 @@ def test_what_is_refused(served):
 def test_the_page_shows_progress(served, rendered):
     address, loop = served
     loop.record([(text, "wang", truth(text)) for text in loop.next(45)])
+    loop.record([(text, "wang", "新类") for text in loop.next(2)])
     wait(lambda: loop.outlook and loop.outlook["more"])
     dom = rendered(f"{address}/")
     assert "45" in dom and "wang" in dom and "<polyline" in dom
+    assert "(新类), and no model is trained on them" in dom or "（新类），没有用来训练模型" in dom
     assert dom.count('<th scope="row">') == 3
 
 
