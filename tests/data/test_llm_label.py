@@ -321,6 +321,10 @@ def test_votes_are_shares(folder, model, monkeypatch):
         ("--votes 3", "all answers are the same at --temperature 0"),
         ("--max_cost 1", "--max_cost needs --prices"),
         ("--texts_per_request 0", "--texts_per_request"),
+        ("--requests_per_minute -5", "--requests_per_minute -5: give 0 or more"),
+        ("--temperature -1", "--temperature -1: give 0 or more"),
+        ("--timeout 0", "--timeout 0: give seconds, more than 0"),
+        ("--timeout nan", "--timeout nan: give seconds"),
     ],
 )
 def test_flags_that_are_refused(flags, message):
