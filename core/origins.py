@@ -49,12 +49,15 @@ def origins_of_files(folder, names=("train.txt", "dev.txt", "test.txt"), paths=N
     """How many labels of a folder's files a model has given: file -> origin -> number; empty without origins.jsonl.
 
     Args:
-        folder (Path): with train.txt and the others; what cannot be read counts for nothing.
+        folder (Path | None): with train.txt and the others; what cannot be read counts for nothing.
         paths (dict[str, Path] | None): train, dev or test -> the file in its place, with an origins.jsonl of its own.
     """
     found = {}
     for name in names:
-        path = Path((paths or {}).get(name.removesuffix(".txt"), Path(folder) / name))
+        path = (paths or {}).get(name.removesuffix(".txt"), folder and Path(folder) / name)
+        if path is None:
+            continue
+        path = Path(path)
         origins = read_origins(path.parent)
         if origins and path.is_file():
             lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()

@@ -45,6 +45,8 @@ def test_check_tells_of_the_training_file_that_llm_label_wrote(data_dir, capsys)
     (data_dir / "llm" / ORIGINS_FILE).write_text(content, encoding="utf-8")
     check.main(["--dataset_dir", str(data_dir), "--train_path", str(data_dir / "llm" / "train.txt")])
     assert "train.txt: labels that no person has given: 4 from llm:m" in capsys.readouterr().out
+    check.main(["--train_path", str(data_dir / "llm" / "train.txt")])
+    assert "train.txt: labels that no person has given: 4 from llm:m" in capsys.readouterr().out
     check.main(["--dataset_dir", str(data_dir)])
     assert "no person has given" not in capsys.readouterr().out
 
