@@ -90,7 +90,7 @@ def main(argv=None):
         print(f"{suspicion[row]:.3f}  {labels[ids[row]]} (rather {other}?)  {shortened(texts[row])}")
     dirty_path = flags.dataset_dir / flags.dirty_file
     print(f"{len(dirty):,} samples in {dirty_path}, {len(rest):,} in {flags.rest_file}")
-    if origins := read_origins(flags.dataset_dir):
+    if origins := read_origins((flags.dataset_dir / flags.train_file).parent):
         names = [labels[class_id] for class_id in ids.tolist()]
         everything, own = (
             origin_counts([texts[row] for row in rows], [names[row] for row in rows], origins)

@@ -29,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's
 from analysis.report import add_language_flag
 from analysis.traffic import is_predictions, read_traffic
 from core.arguments import at_least, parse_argv, require_packages
-from core.checkpoints import EXPORT_FILE, FORMATS
+from core.checkpoints import EXPORT_FILE, NGRAM, SERVED_FORMATS, STUDENT_FORMATS
 from core.confidence import version_of
+from core.students import STAGES_FILE, STUDENT_FOLDER
 from utils import UsageError, exit_on_usage_error, read_examples, read_json
 
 # Of fewer answers no test sees anything.
@@ -48,7 +49,12 @@ def parse_flags(argv):
     add("--reference", type=Path, required=True, help="dev.txt, or predictions that nothing was wrong with")
     add("--log", type=Path, nargs="+", required=True, help="predictions or server logs, the oldest file first")
     add("--export_dir", type=Path, default=Path("../checkpoint/export"), help="the export that answered")
-    add("--format", choices=("auto", *FORMATS), default="auto", help="in which it answered (default: as the log says)")
+    add(
+        "--format",
+        choices=("auto", *SERVED_FORMATS),
+        default="auto",
+        help="in which it answered (default: as the log says)",
+    )
     add("--model", help="its name on the server, where the log has several")
     add("--last", type=int, help="look at the newest so many answers of the log alone (default: all)")
     add("--key_file", type=Path, help="the key of the server's log (default: beside it, <log>.key)")
@@ -81,6 +87,12 @@ def parse_flags(argv):
     return flags
 
 
+def content_of(folder, format):
+    """What the export.json says that answers in a format: the student's own for ngram; {} without one."""
+    own = read_json(folder / STUDENT_FOLDER / EXPORT_FILE) if format == NGRAM else {}
+    return own or read_json(folder / EXPORT_FILE)
+
+
 def read_sets(flags):
     """The log, and the reference: answers, or texts with labels that are still to be answered.
 
@@ -93,8 +105,8 @@ def read_sets(flags):
     columns = {kind: getattr(flags, f"{kind}_column") for kind in ("text", "label", "score")}
     content, exports = read_json(flags.export_dir / EXPORT_FILE), None
     if content:
-        formats = FORMATS if flags.format == "auto" else [flags.format]
-        exports = {version_of(content, format): format for format in formats}
+        formats = SERVED_FORMATS if flags.format == "auto" else [flags.format]
+        exports = {version_of(content_of(flags.export_dir, format), format): format for format in formats}
     log = read_traffic(flags.log, columns, flags.model, exports)
     if len(log) < LEAST_TEXTS:
         raise UsageError(f"{log.name}: {len(log)} answers; nothing can be seen with fewer than {LEAST_TEXTS}")
@@ -110,6 +122,11 @@ def read_sets(flags):
             )
         texts, ids = read_examples(flags.reference, labels)
         reference = texts, [labels[class_id] for class_id in ids]
+    number = len(reference[0]) if isinstance(reference, tuple) else len(reference)
+    if number < LEAST_TEXTS:
+        raise UsageError(
+            f"{flags.reference}: {number} texts; nothing can be seen with fewer than {LEAST_TEXTS}: give a larger one"
+        )
     return log.newest(flags.last), reference, format
 
 
@@ -122,8 +139,12 @@ def answered(flags, texts, truth, format):
     from utils import staged_files, write_json
 
     if format == "auto":
-        format = "onnx" if "onnx" in available_formats(flags.export_dir) else "paddle"
-    version = version_of(read_json(flags.export_dir / EXPORT_FILE), format)
+        found = available_formats(flags.export_dir)
+        format = next((name for name in ("onnx", NGRAM) if name in found), "paddle")
+    version = version_of(content_of(flags.export_dir, format), format)
+    if format in STUDENT_FORMATS:  # a student may be made anew, and other stages chosen
+        stages = [flags.export_dir / STUDENT_FOLDER / name for name in (EXPORT_FILE, STAGES_FILE)]
+        version += "-" + hashlib.sha256(json.dumps([read_json(path) for path in stages]).encode()).hexdigest()[:12]
     digest = hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
     path = flags.report_dir / "reference.json"
     kept = read_json(path)

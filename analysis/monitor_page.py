@@ -135,7 +135,7 @@ def page_parts(outcome, reference, log, chosen, flags):
         values = {"shown": min(SHOWN_TEXTS, len(chosen)), "total": len(chosen)}
         path = flags.report_dir / "to_label.txt"
         yield f"<h2>{escape(words['to_label'])}</h2><p>{say(words, 'to_label_how', path=path, **values)}</p>"
-        answers = dict(zip(log.texts, zip(log.labels, log.confidence)))
+        answers = dict(zip((" ".join(text.split()) for text in log.texts), zip(log.labels, log.confidence)))
         rows = []
         for text in chosen[:SHOWN_TEXTS]:
             label, confidence = answers[text]

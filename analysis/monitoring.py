@@ -170,8 +170,10 @@ def worth_labelling(reference, log, number, seed):
     """
     if log.texts is None:
         return []
-    known = set(reference.texts or ())
-    places = {text: place for place, text in enumerate(log.texts) if text and text not in known}
+    # A text a line: line breaks and tabs would cut it in the file.
+    known = {" ".join(text.split()) for text in reference.texts or ()}
+    places = {" ".join(text.split()): place for place, text in enumerate(log.texts)}
+    places = {text: place for text, place in places.items() if text and text not in known}
     texts, places = list(places), np.array(list(places.values()), dtype=np.int64)
     if not texts:
         return []

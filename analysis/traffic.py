@@ -24,6 +24,13 @@ COLUMNS = {
     "label": ("prediction", "label"),
     "score": ("score", "confidence"),
 }
+# Of deploy/batch/predict.py, before those: with --min_confidence `label` may be unknown and `guess` is what the model
+# said; `predicted_` stands before all names where the input has labels of its own.
+OWN_COLUMNS = (
+    {"label": "predicted_guess", "score": "predicted_guess_score"},
+    {"label": "predicted_label", "score": "predicted_score"},
+    {"label": "guess", "score": "guess_score"},
+)
 EMBEDDING = "embedding"
 
 # Texts that are in both sets are hashed with no secret.
@@ -214,7 +221,12 @@ def is_predictions(path):
         return True
     (source,) = find_sources([path])
     names = column_names(open_table(source).names or ())
-    return all(any(name in names for name in COLUMNS[kind]) for kind in ("label", "score"))
+    return own_columns(names) != {} or all(any(name in names for name in COLUMNS[kind]) for kind in ("label", "score"))
+
+
+def own_columns(names):
+    """Of OWN_COLUMNS those that are among the names: dict, empty where none are."""
+    return next((own for own in OWN_COLUMNS if all(name in names for name in own.values())), {})
 
 
 def _read_predictions(path, columns):
@@ -222,14 +234,16 @@ def _read_predictions(path, columns):
     (source,) = find_sources([path])
     table = open_table(source)
     names = column_names(table.names or ())
-    places = {}
+    places, own = {}, own_columns(names)
     for kind, known in COLUMNS.items():
         wanted = (columns[kind].strip().lower(),) if columns.get(kind) else known
-        places[kind] = next((names[name] for name in wanted if name in names), None)
+        tried = wanted if columns.get(kind) or kind not in own else (own[kind],)
+        places[kind] = next((names[name] for name in tried if name in names), None)
         if places[kind] is None and (kind != "text" or columns.get(kind)):
             there = ", ".join(table.names or ()) or f"{table.width} columns without names"
             raise UsageError(f"{path}: no column {' or '.join(wanted)}, only {there}; name it with --{kind}_column")
-    true_column = names["label"] if places["label"] == names.get("prediction") and "label" in names else None
+    answers = {names[name] for name in ("prediction", "predicted_label", "predicted_guess") if name in names}
+    true_column = names.get("label") if places["label"] in answers else None  # beside `guess` it is the model's
     embedding, found = names.get(EMBEDDING), collections.defaultdict(list)
     for number, row in table.rows():
         if isinstance(row, Rejected):

@@ -45,16 +45,21 @@ def origin_counts(texts, names, origins):
     return counts
 
 
-def origins_of_files(folder, names=("train.txt", "dev.txt", "test.txt")):
+def origins_of_files(folder, names=("train.txt", "dev.txt", "test.txt"), paths=None):
     """How many labels of a folder's files a model has given: file -> origin -> number; empty without origins.jsonl.
 
     Args:
-        folder (Path): with train.txt and the others; what cannot be read counts for nothing.
+        folder (Path | None): with train.txt and the others; what cannot be read counts for nothing.
+        paths (dict[str, Path] | None): train, dev or test -> the file in its place, with an origins.jsonl of its own.
     """
-    origins, found = read_origins(folder), {}
-    for name in names if origins else ():
-        path = Path(folder) / name
-        if path.is_file():
+    found = {}
+    for name in names:
+        path = (paths or {}).get(name.removesuffix(".txt"), folder and Path(folder) / name)
+        if path is None:
+            continue
+        path = Path(path)
+        origins = read_origins(path.parent)
+        if origins and path.is_file():
             lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
             pairs = [line.rsplit("\t", 1) for line in lines if "\t" in line]
             counts = origin_counts((text for text, _ in pairs), (label.strip() for _, label in pairs), origins)

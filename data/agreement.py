@@ -143,9 +143,10 @@ def main(argv=None):
         )
     rows = rows_to_decide(agreement)
     if flags.export_model_dir and rows:
-        from core.predictor import Predictor
+        from core.predictor import Predictor, plain_format
 
-        answers = Predictor(flags.export_model_dir).classify([row["text"] for row in rows])
+        predictor = Predictor(flags.export_model_dir, plain_format(flags.export_model_dir))
+        answers = predictor.classify([row["text"] for row in rows])
         for row, (label, score) in zip(rows, answers):
             row.update(label=label, score=f"{score:.4f}")
     page = write_report(agreement, rows, left_out, flags)

@@ -29,7 +29,7 @@ from core.progress import progress_bar
 from data.local_services import Service, ServiceError, ask, refuse_taken_port
 from deploy.annotation.flags import MODEL_FLAGS, add_model_flags, min_accuracy_problems
 from deploy.annotation.pool import read_pool
-from utils import UsageError, exit_on_usage_error
+from utils import UsageError, exit_on_usage_error, shortened
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = {"label_studio": ".venv-label-studio", "doccano": ".venv-doccano"}
@@ -203,9 +203,16 @@ def progress_line(progress):
         more = progress["outlook"]["more"][-1]
         gain, low, high = (100 * more[name] for name in ("gain", "low", "high"))
         parts.append(f"{more['labels']:,} more would bring about {gain:+.1f} points ({low:.1f} to {high:.1f})")
+    if strange := progress["not_in_label_txt"]:
+        parts.append(f"{sum(strange.values()):,} labels are not in label.txt ({shown(strange)}), no model learns them")
     if progress["history"] and not progress["history"][-1]["took_over"]:
         parts.append("the newest model was worse, the earlier one stays")
     return "; ".join(parts)
+
+
+def shown(labels):
+    """A few of them."""
+    return shortened(" ".join(labels), 100)
 
 
 def farewell(flags, progress):
@@ -216,6 +223,12 @@ def farewell(flags, progress):
         yield f"{progress['disputed']:,} texts on which people disagree are left out there"
         journal = shlex.quote(str(folder / "labels.jsonl"))
         yield f"how far people agree: python data/agreement.py --doccano_file {journal}"
+    if strange := progress.get("not_in_label_txt"):
+        lacking = flags.data_dir / "label.txt"
+        yield (
+            f"{sum(strange.values()):,} texts have labels that {lacking} lacks: {shown(strange)}; "
+            "no model was trained on them: add these labels there and start again, or change them in the tool"
+        )
     export, into = shlex.quote(str(folder / "annotated.jsonl")), shlex.quote(str(flags.data_dir))
     if progress["labelled"] and (flags.data_dir / "train.txt").is_file():
         yield f"into {flags.data_dir}: python data/doccano.py --doccano_file {export} --merge_into {into}"

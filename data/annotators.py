@@ -55,26 +55,41 @@ def read_votes(paths, text_key=None, choice=None):
         UsageError: no such file, records that are none, no annotators' names, or fewer than two annotators.
     """
     files = [part for path in map(Path, paths) for part in _files_of(path)]
-    found, told, problems = {}, collections.Counter(), []
-    for where, name, data in files:
+    found, told, problems, stamps = {}, collections.Counter(), [], {}
+    for number, (where, name, data) in enumerate(files):
         values = list(parse_json(where, data))
         others = [value for _, value in values if not _is_event(value)]
         project = find_project(where, others, text_key, choice)
         for place, value in values:
             told["pre_annotated"] += _is_pre_annotated(value)
             try:
-                for annotator, text, label in _votes_of(value, project, name):
+                for annotator, text, label, when in _votes_of(value, project, name):
+                    key = annotator, text
                     if _is_event(value) and label is None:  # taken back
-                        found.pop((annotator, text), None)
+                        found.pop(key, None)
                     elif isinstance(label, tuple):
                         told["several_labels"] += 1
                     elif label is not None:
-                        found[annotator, text] = Vote(place, annotator, text, label)
+                        earlier = stamps.get(key) if key in found else None
+                        # JSON-MIN and the tables of Label Studio's converter begin with the newest.
+                        if earlier and earlier[0] == number and (when or "") < earlier[1]:
+                            continue
+                        if earlier and earlier[0] != number and when is None and found[key].label != label:
+                            raise RecordError(
+                                f"another label than in {found[key].place}, and both files are called {name}: call "
+                                "each file as its annotator, or leave an older export out"
+                            )
+                        found[key], stamps[key] = Vote(place, annotator, text, label), (number, when or "")
             except (RecordError, LabelStudioError) as error:
                 problems.append(f"{place}: {error}")
     if problems:
         raise UsageError(listed(problems))
     annotators = {annotator for annotator, _ in found}
+    if len(annotators) > 1 and any(name == SHARED for _, name, _ in files) and SHARED in annotators:
+        raise UsageError(
+            f"{paths[0]}: doccano calls a file {SHARED} that does not say who gave which label; give the files of a "
+            "project without shared annotation, or, where one person gave all of them, call the file as that person"
+        )
     if len(annotators) < 2:
         who = f"only {next(iter(annotators))}" if annotators else "nobody"
         raise UsageError(
@@ -118,7 +133,9 @@ def _files_of(path):
 
 
 def _votes_of(value, project, name):
-    """(annotator, text, label as of label_of) of each annotation of a record.
+    """(annotator, text, label as of label_of, when) of each annotation of a record.
+
+    `when` is "" where it is not told, and None where the annotator is called as the file is.
 
     Raises:
         RecordError, LabelStudioError: it is no record, or says nothing about who.
@@ -126,7 +143,7 @@ def _votes_of(value, project, name):
     if not isinstance(value, dict):
         raise RecordError("not a JSON object; export the project as JSONL or JSON")
     if _is_event(value):
-        yield _named(value["annotator"]), _text(value["text"], project), label_of(value["label"])
+        yield _named(value["annotator"]), _text(value["text"], project), label_of(value["label"]), ""
     elif is_task(value):
         text = _text(value["data"].get(project.text_key), project)
         annotations = value.get("annotations", value.get("completions")) or []
@@ -134,11 +151,12 @@ def _votes_of(value, project, name):
             if isinstance(annotation, dict):
                 labels = labels_of_task({**value, "annotations": [annotation]}, project)
                 if labels:
-                    yield _person(annotation), text, label_of(labels)
+                    yield _person(annotation), text, label_of(labels), _when(annotation)
     elif is_minimal(value):
         labels = labels_of_minimal(value, project)
         if labels:
-            yield _named(value.get("annotator")), _text(value.get(project.text_key), project), label_of(labels)
+            text = _text(value.get(project.text_key), project)
+            yield _named(value.get("annotator")), text, label_of(labels), _when(value)
     elif "annotations" in value:  # doccano before 1.3
         text, votes = _text(value.get("text"), project), collections.defaultdict(list)
         for annotation in value["annotations"] or []:
@@ -146,7 +164,7 @@ def _votes_of(value, project, name):
                 raise RecordError("spans instead of labels; this needs a text classification project")
             votes[_named(annotation.get("user"))].append(annotation["label"])
         for annotator, labels in votes.items():
-            yield annotator, text, label_of(labels)
+            yield annotator, text, label_of(labels), ""
     else:
         labels = label_of(value.get("label", value.get("labels", value.get("cats"))))
         text = value.get(project.text_key) if project.text_key else value.get("text", value.get("data"))
@@ -157,7 +175,12 @@ def _votes_of(value, project, name):
                 f"{len(labels)} labels ({', '.join(labels)}), and nobody can tell whose; export a project in which "
                 "annotation is not shared, which gives a file an annotator"
             )
-        yield name, _text(text, project), labels
+        yield name, _text(text, project), labels, None
+
+
+def _when(annotation):
+    """When an annotation of Label Studio's was made: text that sorts, "" where it is not told."""
+    return next((own for own in map(annotation.get, ("created_at", "updated_at")) if isinstance(own, str)), "")
 
 
 def _text(text, project):

@@ -210,7 +210,7 @@ def main(argv=None):
     lang = locale_language()
     summary = check.summary()
     summary["advice"] = None if flags.paths else advise(summary, lang)
-    if not flags.paths and (origins := origins_of_files(flags.dataset_dir)):
+    if origins := origins_of_files(flags.dataset_dir, paths=flags.paths):
         summary["origins"] = origins
     if flags.json == "-":
         print(json.dumps(summary, ensure_ascii=False, indent=2))

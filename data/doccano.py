@@ -127,9 +127,9 @@ def export_texts(args):
     rows, labels = list(rows.values()), read_labels(args.label_file) if args.label_file else []
     open_rows = [row for row in rows if not row["label"]]
     if args.export_model_dir and open_rows:
-        from core.predictor import Predictor
+        from core.predictor import Predictor, plain_format
 
-        predictor = Predictor(args.export_model_dir)
+        predictor = Predictor(args.export_model_dir, plain_format(args.export_model_dir))
         labels = labels or predictor.labels
         for row, (label, score) in zip(open_rows, predictor.classify([row["text"] for row in open_rows])):
             row.update(label=label, score=f"{score:.4f}")

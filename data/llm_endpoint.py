@@ -5,6 +5,7 @@ Nothing here says the key or the address: neither messages nor what is written t
 
 import threading
 import time
+import urllib.parse
 
 import requests
 
@@ -13,14 +14,30 @@ from utils import UsageError, shortened
 
 # Answers that another try may change; 408 and 409 are how some gateways say so.
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529)
+# It says no to these very texts: too long, or not allowed there. Or to all, where it has answered nothing yet.
+REFUSED = (400, 413, 422)
+EMPTY = "its answer is empty"
 # Seconds: the first pause between tries, each next one being twice as long, and the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Failures one behind the other, over all requests, after which the endpoint is taken for broken.
 MOST_FAILURES = 20
 
 
 class OutOfBudget(Exception):
     """A limit of requests, tokens or cost is reached."""
+
+
+class NoAnswer(Exception):
+    """These texts get no answer, though others do; `usage`: tokens that it took all the same."""
+
+    def __init__(self, why, usage=(0, 0)):
+        super().__init__(why)
+        self.usage = usage
+
+
+class NoFirstAnswer(UsageError):
+    """What was asked before anything was answered gets no answer: these texts, or all, will not do."""
 
 
 class Budget:
@@ -57,6 +74,11 @@ class Budget:
 
     def add(self, usage):
         """Count the tokens that an answer says it took."""
+        if not any(usage) and (self.limits[1] is not None or self.limits[2] is not None):
+            raise UsageError(
+                "--max_tokens, --max_cost: the endpoint does not say how many tokens an answer took (usage), so that "
+                "no limit of them can hold; use --max_requests"
+            )
         with self.lock:
             self.prompt_tokens += usage[0]
             self.answer_tokens += usage[1]
@@ -97,6 +119,7 @@ class Endpoint:
         self.url, self.model, self.key = f"{base_url.rstrip('/')}/chat/completions", model, key
         self.budget, self.rate, self.temperature = budget, rate, temperature
         self.timeout, self.retries, self.pause, self.failures, self.end = timeout, retries, pause, 0, None
+        self.answers = 0
         self.local = threading.local()
 
     def ask(self, messages, seed=None):
@@ -111,7 +134,8 @@ class Endpoint:
 
         Raises:
             OutOfBudget: see Budget.
-            UsageError: it refuses, or fails again and again.
+            NoAnswer: it refuses these texts, or says nothing of them, and has answered others.
+            UsageError: it refuses all, or fails again and again.
         """
         body = {"model": self.model, "messages": messages, "temperature": self.temperature}
         if seed is not None:
@@ -123,9 +147,13 @@ class Endpoint:
             self.budget.take_request()
             problem, response = self._try(body)
             if problem is None:
-                self.failures = 0
+                self.failures, self.answers = 0, self.answers + 1
                 usage = usage_of(response)
-                self.budget.add(usage)
+                try:
+                    self.budget.add(usage)
+                except UsageError as error:
+                    self.end = str(error)
+                    raise
                 return text_of(response), usage
             self.failures += 1
             if attempt == self.retries or self.failures >= MOST_FAILURES:
@@ -133,7 +161,7 @@ class Endpoint:
                     f"--base_url: {problem} (tried {attempt + 1} times); what is answered is kept, and the same "
                     "command goes on with the rest"
                 )
-                raise UsageError(self.end)
+                raise (NoFirstAnswer if problem == EMPTY else UsageError)(self.end)
             time.sleep(self._pause_before(attempt, response))
         raise AssertionError
 
@@ -143,6 +171,8 @@ class Endpoint:
         if not hasattr(self.local, "session"):
             self.local.session = requests.Session()
         try:
+            # A proxy knows nothing of this machine's loopback.
+            self.local.session.trust_env = urllib.parse.urlsplit(self.url).hostname not in LOOPBACK
             response = self.local.session.post(self.url, json=body, headers=headers, timeout=self.timeout)
         except requests.Timeout:
             return "no answer in time; see --timeout", None
@@ -152,11 +182,20 @@ class Endpoint:
             raise UsageError("--base_url: not an address; give one such as http://127.0.0.1:8000/v1") from None
         if response.status_code in RETRIED:
             return f"it answers {response.status_code}", response
+        if response.status_code in REFUSED and self.answers:
+            raise NoAnswer(self._refusal(response))
         if response.status_code != 200:
             self.end = self._refusal(response)
-            raise UsageError(self.end)
+            raise (NoFirstAnswer if response.status_code in REFUSED else UsageError)(self.end)
         try:
             content = response.json()
+            if not content["choices"] or content["choices"][0]["message"]["content"] is None:
+                if not self.answers:
+                    return EMPTY, None
+                usage = usage_of(content)
+                if any(usage):
+                    self.budget.add(usage)
+                raise NoAnswer(EMPTY, usage)
             if isinstance(content["choices"][0]["message"]["content"], str):
                 return None, content
         except (ValueError, KeyError, TypeError, IndexError):
@@ -164,9 +203,10 @@ class Endpoint:
         return "its answer is cut short or is none in OpenAI's style", None
 
     def _refusal(self, response):
+        key = "the key" if self.key else "no key was sent: its variable is empty or not set. That"
         hints = {
-            401: "the key is not accepted; correct the variable that --api_key_env names",
-            403: "the key may not do that; correct the variable that --api_key_env names, or --model",
+            401: f"{key} is not accepted; correct the variable that --api_key_env names",
+            403: f"{key} may not do that; correct the variable that --api_key_env names, or --model",
             404: "there is no such model or address; correct --model, or --base_url, which ends in /v1 for most",
         }
         said = shortened(" ".join(response.text.split()), 200)

@@ -17,6 +17,7 @@ Written to --save_dir (default: <data_dir>/llm):
   train.txt          train.txt of --data_dir and labelled.txt behind it
   origins.jsonl      which texts have their label from which model, how sure; check.py and dirty.py read it
   to_annotate.txt    the other texts, the least sure first
+  examples.json      the few examples of the requests: they stay as they are while train.txt grows
   answers.jsonl      every answer as it came: after an interruption, or with a higher limit, the same command goes on
 """
 
@@ -36,10 +37,10 @@ from analysis.report import locale_language
 from core.arguments import at_least, parse_argv
 from core.confusions import wilson
 from core.locks import locked_folder
-from core.origins import ORIGINS_FILE
 from core.progress import progress_bar
 from data.agreement_measures import kappa_of
-from data.llm_endpoint import Budget, Endpoint, OutOfBudget, Rate
+from data.llm_endpoint import MOST_FAILURES, Budget, Endpoint, NoAnswer, NoFirstAnswer, OutOfBudget, Rate
+from data.llm_files import EXAMPLES_FILE, choose_examples, refuse_corrected, write_results
 from data.llm_prompts import WORDS, messages_for, parse_answer, system_prompt
 from utils import (
     UsageError,
@@ -90,6 +91,13 @@ def parse_flags(argv):
         problems.append(f"--min_accuracy {flags.min_accuracy}: give a share between 0 and 1")
     if flags.votes > 1 and not flags.temperature > 0:
         problems.append("--votes: all answers are the same at --temperature 0; give one such as 0.7")
+    if not flags.timeout > 0:
+        problems.append(f"--timeout {flags.timeout:g}: give seconds, more than 0")
+    problems += [
+        f"--{name} {value:g}: give 0 or more"
+        for name in ("requests_per_minute", "temperature")
+        if not (value := getattr(flags, name)) >= 0
+    ]
     if flags.max_cost is not None and not any(flags.prices):
         problems.append("--max_cost needs --prices, of a million tokens of prompts and of answers")
     if problems:
@@ -113,16 +121,6 @@ def read_descriptions(path, labels):
     return found
 
 
-def draw_examples(texts, ids, labels, number, seed):
-    """A few training samples of each label: list[tuple[str, str]]; short ones, for they cost in each request."""
-    order = sorted(range(len(ids)), key=lambda row: (len(texts[row]) > 200, random.Random(f"{seed}:{row}").random()))
-    return [
-        (texts[row], labels[class_id])
-        for class_id in range(len(labels))
-        for row in [row for row in order if ids[row] == class_id][:number]
-    ]
-
-
 class Annotator:
     """Asks about texts, and keeps every answer on the disk as it comes.
 
@@ -138,7 +136,7 @@ class Annotator:
         self.path = flags.save_dir / ANSWERS_FILE
         facts = [system, flags.model, flags.temperature, flags.lang]
         self.facts = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-        self.votes, used = {}, [0, 0]
+        self.votes, used, self.refused, self.in_a_row = {}, [0, 0], [], 0
         for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
             try:
                 content = json.loads(line)
@@ -183,6 +181,9 @@ class Annotator:
                     try:
                         found, tokens = future.result()
                     except (OutOfBudget, UsageError) as error:
+                        if isinstance(error, NoFirstAnswer):  # the next run begins with other texts
+                            some = futures[future][1]
+                            self._keep(file, *futures[future], ["left out"] * len(some), (0, 0))
                         end = end or error
                         for other in futures:
                             other.cancel()
@@ -198,12 +199,26 @@ class Annotator:
 
     def _ask(self, vote, texts):
         seed = self.flags.seed + vote if self.flags.votes > 1 else None
-        answer, tokens = self.endpoint.ask(messages_for(self.system, texts, self.flags.lang), seed)
+        try:
+            answer, tokens = self.endpoint.ask(messages_for(self.system, texts, self.flags.lang), seed)
+        except NoAnswer as error:  # of several texts, each is asked alone then; what is refused alone is for people
+            if len(texts) == 1:
+                self.refused.append(str(error))
+                return [None], error.usage
+            self.in_a_row += 1
+            if self.in_a_row >= MOST_FAILURES:
+                self.endpoint.end = f"{error} ({self.in_a_row} times in a row); the same command goes on"
+                raise UsageError(self.endpoint.end) from None
+            return [None] * len(texts), error.usage
+        self.in_a_row = 0
         return parse_answer(answer, len(texts), self.labels), tokens
 
     def _keep(self, file, vote, texts, found, tokens):
         missing = "left out" if len(texts) > 1 else None
-        rows = [[text, vote, list(one) if one else missing] for text, one in zip(texts, found)]
+        rows = [
+            [text, vote, one if one == "left out" else list(one) if one else missing]
+            for text, one in zip(texts, found)
+        ]
         content = {"facts": self.facts, "tokens": tokens, "found": rows}
         file.write(json.dumps(content, ensure_ascii=False) + "\n")
         file.flush()
@@ -306,45 +321,20 @@ def agreement_lines(agreement, min_accuracy):
 # ---------------------------------------------------------------------------------------------------------------- main
 
 
-def write_results(flags, labels, annotator, texts, agreement):
-    """Write what is taken and what is not; how many each."""
-    threshold, taken, rest = agreement["threshold"], [], []
-    for text in dict.fromkeys(texts):
-        one = annotator.label_of(text)
-        if one and threshold is not None and one[1] >= threshold:
-            taken.append((text, *one))
-        else:
-            rest.append((one[1] if one else -1.0, text))
-    rest.sort(key=lambda pair: pair[0])  # stable: equal ones stay in the order of data.txt
-    lines = [f"{text}\t{labels[class_id]}" for text, class_id, _ in taken]
-    origins = [
-        {"text": text, "label": labels[class_id], "origin": f"llm:{flags.model}", "confidence": round(sure, 4)}
-        for text, class_id, sure in taken
-    ]
-    train = flags.data_dir / "train.txt"
-    contents = {
-        "labelled.txt": lines,
-        "train.txt": [*(line for line in read_lines(train) if line.strip()), *lines],
-        ORIGINS_FILE: [json.dumps(origin, ensure_ascii=False) for origin in origins],
-        "to_annotate.txt": [text for _, text in rest],
-    }
-    with staged_files(flags.save_dir) as stage:
-        for name, content in contents.items():
-            (stage / name).write_text("".join(f"{line}\n" for line in content), encoding="utf-8", newline="\n")
-        write_json(stage / "agreement.json", agreement)
-    return len(taken), len(rest)
-
-
 def main(argv=None):
     flags = parse_flags(argv)
     labels = read_labels(flags.data_dir / "label.txt")
     train, dev = (read_examples(flags.data_dir / f"{split}.txt", labels) for split in ("train", "dev"))
     texts = [text for _, text, *_ in read_cases(flags.data_dir / "data.txt")]
     known = set(train[0]) | set(dev[0])
+    test = flags.data_dir / "test.txt"
+    known |= {line.split("\t")[0].strip() for line in read_lines(test)} if test.is_file() else set()
     texts = [text for text in texts if text not in known]
     is_chinese = locale_language() == "zh" or any("\u4e00" <= letter <= "\u9fff" for name in labels for letter in name)
     flags.lang = flags.lang or ("zh" if is_chinese else "en")
-    examples = draw_examples(*train, labels, flags.examples_per_label, flags.seed)
+    refuse_corrected(flags.save_dir)
+    number, seed = flags.examples_per_label, flags.seed
+    examples, kept = choose_examples(flags.save_dir, *train, labels, number, seed)
     system = system_prompt(labels, read_descriptions(flags.description_file, labels), examples, flags.lang)
     rows = random.Random(flags.seed).sample(range(len(dev[0])), min(flags.dev_samples or len(dev[0]), len(dev[0])))
     shown = {text for text, _ in examples}
@@ -355,12 +345,16 @@ def main(argv=None):
         )
 
     budget = Budget(flags.max_requests, flags.max_tokens, flags.max_cost, tuple(flags.prices))
-    key = os.environ.get(flags.api_key_env)
+    key = (os.environ.get(flags.api_key_env) or "").strip()
+    if not key.isascii() or not key.isprintable():
+        raise UsageError(f"{flags.api_key_env}: not a key, which has ASCII characters alone; set it to yours")
     rate = Rate(flags.requests_per_minute)
     endpoint = Endpoint(
         flags.base_url, flags.model, key, budget, rate, flags.temperature, flags.timeout, flags.retries
     )
     with locked_folder(flags.save_dir, "--save_dir"):
+        with staged_files(flags.save_dir) as stage:
+            write_json(stage / EXAMPLES_FILE, kept)
         annotator = Annotator(endpoint, labels, system, flags)
         if not annotator.answer_all([dev[0][row] for row in rows], "dev"):
             print("The limit ended it before dev was measured: nothing is taken")
@@ -372,6 +366,8 @@ def main(argv=None):
         if agreement["threshold"] is not None:
             is_all = annotator.answer_all(texts, "data.txt")
         taken, rest = write_results(flags, labels, annotator, texts, agreement)
+    if annotator.refused:
+        print(f"{len(annotator.refused):,} texts got no answer, such as: {annotator.refused[-1]}; they are for people")
     spent = f", cost {budget.cost:.4g}" if any(flags.prices) else ""
     print(
         f"{budget.requests:,} requests; {budget.prompt_tokens:,} + {budget.answer_tokens:,} tokens in all runs{spent}"

@@ -26,6 +26,8 @@ WORDS = {
         "texts": "Texts ({count}, a JSON object a line):",
     },
 }
+# Behind this a model that thinks aloud begins to answer.
+THOUGHT = "</think>"
 # From this on an answer begins that has prose or a fence around it.
 ARRAY = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
 
@@ -75,7 +77,9 @@ def parse_answer(answer, count, labels):
         none for it, names no label, or says two different things.
     """
     found, double = [None] * count, set()
-    known = {plain_name(label): number for number, label in enumerate(labels)}
+    known, plain = {label.strip(): number for number, label in enumerate(labels)}, {}
+    for number, label in enumerate(labels):  # of two that differ in case alone, neither is meant by a third writing
+        plain[plain_name(label)] = None if plain_name(label) in plain else number
     for item in items_of(answer):
         number, label, confidence = (item.get(name) for name in ("id", "label", "confidence"))
         if number is None and count == 1:
@@ -84,7 +88,7 @@ def parse_answer(answer, count, labels):
             number = int(number)
         if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= count:
             continue
-        class_id = known.get(plain_name(label)) if isinstance(label, str) else None
+        class_id = known.get(label.strip(), plain.get(plain_name(label))) if isinstance(label, str) else None
         sure = confidence_of(confidence)
         if class_id is None or sure is None:
             continue
@@ -96,6 +100,7 @@ def parse_answer(answer, count, labels):
 
 def items_of(answer):
     """The JSON objects of an answer; none where it cannot be read."""
+    answer = answer.rpartition(THOUGHT)[2]
     for candidate in (answer, *(match.group() for match in [ARRAY.search(answer)] if match)):
         try:
             content = json.loads(candidate)
@@ -112,10 +117,14 @@ def items_of(answer):
 def confidence_of(value):
     """A stated confidence from 0 to 1, or None: 0 to 100, a share, or such a number in quotes with or without %."""
     if isinstance(value, str):
+        number, percent, rest = value.strip().partition("%")
         try:
-            value = float(value.strip().removesuffix("%"))
+            value = int(number) if number.strip().isdecimal() else float(number)
         except ValueError:
             return None
+        if rest:
+            return None
+        value = value / 100 if percent and 0 <= value <= 100 else value
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100:
         return None
     return value if isinstance(value, float) and value <= 1 else value / 100

@@ -48,7 +48,7 @@ FOREIGN_FLAGS = set(
 
 # Files that a command writes, or that the reader has; names without a folder.
 PRODUCED = set(
-    """all.txt again.jsonl answers.jsonl aug.txt bad_case.txt changed.txt class.txt classes.tsv config.json
+    """all.jsonl all.txt again.jsonl answers.jsonl aug.txt bad_case.txt changed.txt class.txt classes.tsv config.json
     confusion_matrix.png corpus.tsv corrected.jsonl coverage.png doccano.jsonl dual_encoder.json evaluate.html
     distinct.txt export.json id2label.json
     labels.jsonl labels.txt levels.json model.py new.txt other.txt pairs.txt parity.json predictions.txt raw.txt

@@ -196,6 +196,8 @@ def create_app(loop, hosts=()):
             event = event_of(annotation, (body.get("task") or {}).get("data"), config_of(body), people)
             if event is None and annotation.get("id") in places:  # skipped now, or without a label
                 event = (*places[annotation["id"]], None)
+            elif event is None and text_of(body, config_of(body)):  # from before this process began
+                event = (text_of(body, config_of(body)), annotator_of(annotation, people), None)
             if event:
                 places[annotation.get("id")] = event[:2]
                 await asyncio.to_thread(loop.record, [event])
@@ -230,6 +232,12 @@ def create_app(loop, hosts=()):
         return {"given": len(loop.given)}
 
     return app
+
+
+def text_of(body, config):
+    """The text of a webhook's task, or None."""
+    text = ((body.get("task") or {}).get("data") or {}).get(config.key)
+    return text if isinstance(text, str) and text.strip() else None
 
 
 def event_of(annotation, data, config, people):

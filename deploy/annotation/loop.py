@@ -141,12 +141,13 @@ class Loop:
             return found[:number]
 
     def suggest(self, texts):
-        """(label, score) of each text; None for all of them while no model is good enough."""
+        """(label, score) of each text; None for an empty one, and for all of them while no model is good enough."""
         model = self.model
         if model is None or not self.suggests:
             return [None] * len(texts)
         rows = model.probabilities(self.vectors.passing([one_line(text) or "-" for text in texts]))
-        return [(self.pool.labels[row.argmax()], float(row.max())) for row in rows]
+        found = [(self.pool.labels[row.argmax()], float(row.max())) for row in rows]
+        return [one if text.strip() else None for one, text in zip(found, texts)]
 
     @property
     def suggests(self):
@@ -171,6 +172,7 @@ class Loop:
         """What a person wants to know, as JSON can hold it."""
         agreed, disputed = self.journal.decided()
         labelled, by_label = self.labelled(agreed), Counter(agreed.values())
+        unknown = {label: count for label, count in by_label.items() if label not in self.pool.labels}
         done = {*agreed, *disputed}
         with self._mutex:
             open_texts = sum(text not in done for text in self.given)
@@ -187,6 +189,7 @@ class Loop:
             "encoded": self.encoded,
             "labelled": len(agreed),
             "disputed": len(disputed),
+            "not_in_label_txt": unknown,
             "open": open_texts,
             "in_train": len(self.pool.train),
             "annotators": self.journal.annotators(),

@@ -55,6 +55,17 @@ def test_confident_learning_finds_flipped_labels(flipped, capsys):
     assert f"of the 88 labels from llm:m, {seen:,} are among the suspicious ones\n" in capsys.readouterr().out
 
 
+def test_origins_lie_beside_the_training_file(flipped, capsys):
+    folder, wrong = flipped
+    (folder / "llm").mkdir()
+    (folder / "train.txt").rename(folder / "llm" / "train.txt")
+    origins = [dict(zip(("text", "label"), line.rstrip("\n").split("\t")), origin="llm:m") for line in wrong]
+    lines = "".join(json.dumps(origin, ensure_ascii=False) + "\n" for origin in origins)
+    (folder / "llm" / ORIGINS_FILE).write_text(lines, encoding="utf-8")
+    run(folder, "--dirty_num", 88, "--train_file", "llm/train.txt")
+    assert "of the 88 labels from llm:m, " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("method", ["representer_points", "loss"])
 def test_methods_with_a_model(trained, method):
     data, checkpoint = trained

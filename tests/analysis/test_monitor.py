@@ -1,8 +1,10 @@
 """analysis/monitor.py and its page: runs from files to exit codes."""
 
 import json
+import types
 
 import numpy as np
+import prometheus_client
 import pytest
 
 from analysis import monitor
@@ -12,7 +14,7 @@ from analysis.traffic import Traffic
 from core.predictor import Predictor
 from deploy.simple_serving.prediction_log import PredictionLog
 from tests.helpers import LABELS
-from utils import UsageError
+from utils import UsageError, write_json
 
 
 def write_predictions(path, rows):
@@ -77,10 +79,79 @@ def test_too_few_answers_and_no_export(tmp_path, files, data_dir):
         run(tmp_path, data_dir / "dev.txt", files["same"])
 
 
+def test_a_reference_in_which_nothing_can_be_seen_is_refused(tmp_path, files, trained_once):
+    few = write_predictions(tmp_path / "few.tsv", [("头疼", LABELS[0], 0.5)] * 29)
+    with pytest.raises(UsageError, match="few.tsv: 29 texts; nothing can be seen with fewer than 30: give a larger"):
+        run(tmp_path, few, files["other"])
+    lines = (trained_once[0] / "dev.txt").read_text(encoding="utf-8").splitlines()[:5]
+    (tmp_path / "dev.txt").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(UsageError, match="dev.txt: 5 texts; nothing can be seen"):
+        run(tmp_path, tmp_path / "dev.txt", files["other"], "--export_dir", trained_once[1] / "export")
+
+
+def test_a_page_shows_texts_of_several_lines(tmp_path, files):
+    rows = [line.split("\t") for line in files["same"].read_text(encoding="utf-8").splitlines()[1:]]
+    path = tmp_path / "log.jsonl"
+    lines = [json.dumps({"text": f"甲\n{text}\t乙", "label": label, "score": float(p)}) for text, label, p in rows]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert run(tmp_path, files["reference"], path) in (0, 1)
+    chosen = (tmp_path / "report" / "to_label.txt").read_text(encoding="utf-8").splitlines()
+    assert len(chosen) == min(100, len(rows)) and all(one.startswith("甲 ") and one.endswith(" 乙") for one in chosen)
+
+
+def staged_export(folder):
+    """What an export folder with a student says of itself, without the models."""
+    (folder / "student").mkdir(parents=True)
+    own = {"weights": "w" * 20, "calibration": {"temperature": 2.0, "before": {}}, "max_length": 32}
+    write_json(folder / "export.json", own)
+    write_json(folder / "student" / "export.json", {**own, "calibration": {"temperature": 1.5, "before": {}}})
+    write_json(folder / "id2label.json", dict(enumerate(LABELS)))
+    return own
+
+
+@pytest.mark.parametrize("format", ["ngram", "cascade", "cascade:onnx_int8", "blend:onnx"])
+def test_the_log_of_a_student(tmp_path, files, monkeypatch, format):
+    """The server writes the version of what answered: for ngram alone, the student's own."""
+    export, asked = tmp_path / "export", []
+    content = staged_export(export)
+    if format == "ngram":
+        content = {**content, "calibration": {"temperature": 1.5}}
+    rows = [line.split("\t") for line in files["same"].read_text(encoding="utf-8").splitlines()[1:]]
+    model = types.SimpleNamespace(name="one", content=content, format=format, labels=LABELS)
+    settings = types.SimpleNamespace(
+        prediction_log=tmp_path / "log.jsonl", prediction_log_bytes=1 << 30, log_texts=False
+    )
+    log = PredictionLog(settings, prometheus_client.CollectorRegistry())
+    ids = np.array([LABELS.index(label) for _, label, _ in rows])
+    log.take(
+        model,
+        [text for text, *_ in rows],
+        np.column_stack([ids, ids, [float(p) for *_, p in rows], ids / 9]).astype("f4"),
+    )
+    log.close()
+
+    class Answering:
+        def __init__(self, folder, format):
+            asked.append((folder, format))
+
+        def classify(self, texts):
+            return [(LABELS[len(text) % 3], 0.9) for text in texts]
+
+    monkeypatch.setattr("core.predictor.Predictor", Answering)
+    dev = tmp_path / "dev.txt"
+    dev.write_text("\n".join(f"{text}\t{label}" for text, label, _ in rows), encoding="utf-8")
+    for _ in range(2):
+        assert run(tmp_path, dev, tmp_path / "log.jsonl", "--export_dir", export) in (0, 1)
+        assert asked == [(export, format)]
+    write_json(export / "student" / "stages.json", {"formats": {"other": 1}})  # made anew
+    run(tmp_path, dev, tmp_path / "log.jsonl", "--export_dir", export)
+    assert len(asked) == 2
+    with pytest.raises(UsageError, match="all lines are of another export"):
+        run(tmp_path, dev, tmp_path / "log.jsonl", "--export_dir", export, "--format", "onnx")
+
+
 def test_dev_is_answered_once_and_the_servers_log_is_read(tmp_path, trained_once, monkeypatch, capsys):
     """From the log that the server writes, which has no text, with the key beside it."""
-    import prometheus_client
-
     from deploy.simple_serving.models import Model
     from deploy.simple_serving.prediction_log import with_facts
     from deploy.simple_serving.settings import Settings

@@ -133,6 +133,14 @@ def test_texts_to_label_are_unsure_or_unusual_and_differ(sets):
     assert worth_labelling(reference, other, 5, 0) == []
 
 
+def test_a_text_to_label_is_one_line(sets):
+    reference, _, other = sets
+    other.texts[:4] = ["第一行\n第二行\t完", "第一行\u2028第二行 完", reference.texts[0] + "\n", " \n"]
+    chosen = worth_labelling(reference, other, 1000, 0)
+    assert chosen.count("第一行 第二行 完") == 1 and reference.texts[0] not in chosen
+    assert all(text.strip() and text.splitlines() == [text] and "\t" not in text for text in chosen)
+
+
 def test_seeds(sets, flags):
     reference, same, _ = sets
     first, again = (as_json(watch(reference, same, flags), reference, same) for _ in range(2))

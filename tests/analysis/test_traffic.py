@@ -51,6 +51,25 @@ def test_files_of_predictions(tmp_path, name, lines):
     assert len(twice) == 6 and twice.texts == 2 * found.texts and twice.newest(2).labels == found.labels[1:]
 
 
+def test_what_predict_py_writes(tmp_path):
+    """With --min_confidence, beside labels of the input's own, and both."""
+    rows = [(text, label, score, label if score > 0.6 else "unknown") for text, label, score in ROWS]
+    lines = ["text,label,score,guess,guess_score", *(f"{t},{kept},{s},{label},{s}" for t, label, s, kept in rows)]
+    path = write(tmp_path / "limited.csv", lines)
+    found = read_traffic([path], FOUND)
+    assert is_predictions(path) and found.labels == [row[1] for row in ROWS] and found.truth is None
+    assert read_traffic([path], {**FOUND, "label": "label"}).labels[1] == "unknown"
+    own = ("text", "label", "guess", "predicted_label", "predicted_score")
+    path = write(tmp_path / "b.jsonl", [json.dumps(dict(zip(own, (t, "医疗费用", "?", a, s)))) for t, a, s in ROWS])
+    found = read_traffic([path], FOUND)
+    assert is_predictions(path) and found.labels == [row[1] for row in ROWS] and found.truth == ["医疗费用"] * 3
+    names = "text label predicted_label predicted_score predicted_guess predicted_guess_score".split()
+    lines = ["\t".join(names), *(f"{t}\t医疗费用\t{kept}\t{s}\t{label}\t{s}" for t, label, s, kept in rows)]
+    found = read_traffic([write(tmp_path / "c.tsv", lines)], FOUND)
+    assert found.labels == [row[1] for row in ROWS] and found.truth == ["医疗费用"] * 3
+    assert found.confidence.tolist() == [0.91, 0.5, 1.0]
+
+
 def test_columns_by_name_and_vectors(tmp_path):
     lines = [json.dumps({"问题": text, "y": label, "p": p, "embedding": [p, 1]}) for text, label, p in ROWS]
     path = write(tmp_path / "a.jsonl", lines)

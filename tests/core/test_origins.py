@@ -35,6 +35,22 @@ def test_check_tells_of_labels_that_no_person_has_given(data_dir, capsys):
     assert train in told and dev in told and "have people label this file" in dev
 
 
+def test_check_tells_of_the_training_file_that_llm_label_wrote(data_dir, capsys):
+    """Its origins.jsonl lies beside it, not in --dataset_dir."""
+    (data_dir / "llm").mkdir()
+    lines = (data_dir / "train.txt").read_text(encoding="utf-8").splitlines()
+    (data_dir / "llm" / "train.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows = [dict(zip(("text", "label"), line.rsplit("\t", 1)), origin="llm:m") for line in lines[:4]]
+    content = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (data_dir / "llm" / ORIGINS_FILE).write_text(content, encoding="utf-8")
+    check.main(["--dataset_dir", str(data_dir), "--train_path", str(data_dir / "llm" / "train.txt")])
+    assert "train.txt: labels that no person has given: 4 from llm:m" in capsys.readouterr().out
+    check.main(["--train_path", str(data_dir / "llm" / "train.txt")])
+    assert "train.txt: labels that no person has given: 4 from llm:m" in capsys.readouterr().out
+    check.main(["--dataset_dir", str(data_dir)])
+    assert "no person has given" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("line", ["{", "[]", '{"text": "a"}'])
 def test_a_damaged_line_is_named(tmp_path, line):
     (tmp_path / ORIGINS_FILE).write_text(f"{line}\n", encoding="utf-8")

@@ -4,12 +4,14 @@ import json
 import re
 import string
 
+import numpy as np
 import pytest
 
+from core.ngram_student import ORDERS, NgramStudent
 from data import agreement, doccano
 from data.agreement_page import WORDS
 from tests.helpers import LABELS, write_data
-from utils import UsageError
+from utils import UsageError, write_json
 
 TEXTS = [f"第{place}个问题<b>" for place in range(30)]
 
@@ -77,6 +79,28 @@ def test_label_studio_and_the_models_opinion(tmp_path, exports, trained_once):
     assert target.with_suffix(".xml").read_text(encoding="utf-8").count("<Choice ") == 3
     with pytest.raises(UsageError, match="already has tasks.json tasks.xml; add --force"):
         run(tmp_path, exports, *more)
+
+
+@pytest.fixture
+def student(tmp_path):
+    """The folder of a student of n-grams, which answers the same to every text."""
+    folder, none = tmp_path / "student", np.zeros((1, len(LABELS) + 1), "float32")
+    folder.mkdir()
+    bias = np.array([0, 2, 0], "float32")
+    NgramStudent(np.zeros(64, "int32"), none, bias, ORDERS).save(folder)
+    write_json(folder / "id2label.json", dict(enumerate(LABELS)))
+    write_json(folder / "export.json", {"max_length": 32})
+    return folder
+
+
+def test_a_student_s_opinion(tmp_path, exports, student):
+    run(tmp_path, exports, "--export_model_dir", student)
+    rows = [json.loads(line) for line in (tmp_path / "out" / "to_adjudicate.jsonl").read_text("utf-8").splitlines()]
+    assert [row["label"] for row in rows] == [[LABELS[1]]] * 6 and {row["score"] for row in rows} == {"0.7870"}
+    (tmp_path / "texts.txt").write_text("头疼\n", encoding="utf-8")
+    flags = ["--text_file", tmp_path / "texts.txt", "--export_file", tmp_path / "tasks.jsonl"]
+    doccano.main([*map(str, flags), "--export_model_dir", str(student)])
+    assert json.loads((tmp_path / "tasks.jsonl").read_text("utf-8"))["label"] == [LABELS[1]]
 
 
 def test_refusals(tmp_path, exports):

@@ -130,3 +130,16 @@ def test_a_missing_tool_is_told_with_its_mending(tmp_path):
     with pytest.raises(UsageError, match="make the environment: python3 -m venv .*requirements-label-studio.txt"):
         LabelStudioSite(tmp_path, free_port(), Path(tmp_path / "venv" / "bin" / "python"))
     assert not list(tmp_path.iterdir())
+
+
+def test_labels_that_label_txt_lacks_are_told(tmp_path):
+    loop = make_loop(write_pool(tmp_path / "data"), tmp_path / "data" / "annotation")
+    first, second, third = loop.pool.texts[:3]
+    loop.record([(first, "a", "新类"), (second, "a", "新类"), (third, "a", truth(third))])
+    progress = loop.progress()
+    loop.journal.close()
+    assert progress["not_in_label_txt"] == {"新类": 2} and progress["done"] == 3 and len(loop.labelled()) == 1
+    assert "2 labels are not in label.txt (新类), no model learns them" in annotate.progress_line(progress)
+    flags = annotate.parse_flags(["--data_dir", str(tmp_path / "data")])
+    assert any("2 texts have labels that" in line and ": 新类;" in line for line in annotate.farewell(flags, progress))
+    assert "label.txt" not in annotate.progress_line({**progress, "not_in_label_txt": {}})

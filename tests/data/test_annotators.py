@@ -84,6 +84,42 @@ def test_label_studio_before_1_0_and_minimal(tmp_path):
     assert given(votes) == {("1", TEXT): "a", ("2", TEXT): "b"}
 
 
+def test_the_newest_label_of_a_person_counts_wherever_it_stands(tmp_path):
+    """JSON-MIN begins with the newest."""
+    given_when = ((1, "新", "03"), (1, "旧", "01"), (2, "新", "02"))
+    rows = [
+        {"text": TEXT, "id": 7, "intent": label, **MIN_KEYS, "annotator": who, "created_at": f"2026-{month}-01T00:00Z"}
+        for who, label, month in given_when
+    ]
+    votes, _ = read_votes([write(tmp_path / "min.json", rows, as_list=True)])
+    assert given(votes) == {("1", TEXT): "新", ("2", TEXT): "新"}
+    some = [annotation(who, label, created_at=f"2026-{month}-01T00:00Z") for who, label, month in given_when]
+    task = {"id": 7, "data": {"text": TEXT}, "annotations": some}
+    votes, _ = read_votes([write(tmp_path / "tasks.json", [task], as_list=True)])
+    assert given(votes) == {("1", TEXT): "新", ("2", TEXT): "新"}
+
+
+def test_files_of_one_name_are_not_taken_for_one_person(tmp_path):
+    paths = []
+    for who, label in (("wang", "就医建议"), ("li", "费用")):
+        (tmp_path / who).mkdir()
+        paths.append(write(tmp_path / who / "doccano.jsonl", [{"text": TEXT, "label": [label]}]))
+    third = write(tmp_path / "third.jsonl", [{"text": TEXT, "label": ["费用"]}])
+    with pytest.raises(UsageError, match="li.doccano.jsonl:1: another label than in .*wang.*both .* called doccano"):
+        read_votes([*paths, third])
+    write(paths[1], [{"text": TEXT, "label": ["就医建议"]}, {"text": OTHER, "label": ["费用"]}])
+    votes, _ = read_votes([*paths, third])  # one person's in two parts
+    assert given(votes) == {("doccano", TEXT): "就医建议", ("doccano", OTHER): "费用", ("third", TEXT): "费用"}
+
+
+def test_a_shared_project_s_file_is_nobody_s(tmp_path):
+    paths = [write(tmp_path / f"{name}.jsonl", [{"text": TEXT, "label": ["费用"]}]) for name in ("all", "alice")]
+    with pytest.raises(UsageError, match="doccano calls a file all that does not say who gave which label"):
+        read_votes(paths)
+    tasks = [{"id": 7, "data": {"text": TEXT}, "annotations": [annotation(1, "a"), annotation(2, "b")]}]
+    assert len(read_votes([write(tmp_path / "all.json", tasks, as_list=True)])[0]) == 2
+
+
 @pytest.mark.parametrize(
     "name, values, message",
     [

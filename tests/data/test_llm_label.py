@@ -27,10 +27,13 @@ class Model:
 
     Attributes:
         faults (list): what the next requests get instead: a status, "cut", "slow", "prose" or "drop".
+        refused (dict): a word -> the status that requests with it get, or "empty": an answer without choices.
+        usage (dict | None): what an answer says that it took.
     """
 
     def __init__(self):
-        self.faults, self.bodies, self.keys, self.sizes = [], [], [], []
+        self.faults, self.bodies, self.keys, self.sizes, self.refused = [], [], [], [], {}
+        self.usage = {"prompt_tokens": 100, "completion_tokens": 10}
         self.retry_after = None
 
     def answer(self, texts):
@@ -51,6 +54,8 @@ class Handler(BaseHTTPRequestHandler):
         model.bodies.append(body)
         model.keys.append(self.headers.get("Authorization"))
         fault = model.faults.pop(0) if model.faults else None
+        asked = body["messages"][1]["content"]
+        fault = fault or next((said for word, said in model.refused.items() if word in asked), None)
         if isinstance(fault, int):
             content = json.dumps({"error": f"no for {self.headers.get('Authorization')}"}).encode()
             self.send_response(fault)
@@ -70,8 +75,8 @@ class Handler(BaseHTTPRequestHandler):
         model.sizes.append(len(texts))
         said = model.answer(texts)
         said = {"prose": f"好的：\n```json\n{said}\n```", "nonsense": "我不知道"}.get(fault, said)
-        usage = {"prompt_tokens": 100, "completion_tokens": 10}
-        content = json.dumps({"choices": [{"message": {"content": said}}], "usage": usage}).encode()
+        choices = [] if fault == "empty" else [{"message": {"content": said}}]
+        content = json.dumps({"choices": choices, "usage": model.usage}).encode()
         if fault == "cut":
             content = content[: len(content) // 2]
         self.send_response(200)
@@ -220,6 +225,84 @@ def test_refusals_end_it_at_once_and_tell_no_secret(folder, model, capsys):
         run(folder, model, "--concurrency", "1", "--retries", "2")
 
 
+@pytest.mark.parametrize("said", [400, "empty"])
+def test_a_text_that_is_refused_is_for_people_and_holds_nothing_up(folder, model, capsys, said):
+    model.refused = {"data3": said}
+    more = ("--min_accuracy", "0.85", "--concurrency", "1")
+    assert run(folder, model, *more) == 0
+    told = capsys.readouterr().out
+    assert "1 texts got no answer, such as: " in told and "they are for people" in told and KEY not in told
+    assert "data3疼" in read_lines(folder / "llm" / "to_annotate.txt")
+    assert len(read_lines(folder / "llm" / "labelled.txt")) == 23
+    requests = len(model.bodies)
+    spent = sum(json.loads(line)["tokens"][0] for line in everything(folder)["answers.jsonl"].splitlines() if line)
+    assert spent == 100 * (requests - 2 * (said == 400))  # an empty answer has its price, too
+    assert run(folder, model, *more) == 0 and len(model.bodies) == requests
+
+
+@pytest.mark.parametrize("said", [400, "empty"])
+def test_a_refusal_at_the_very_beginning_is_not_met_again(folder, model, capsys, said):
+    model.refused = {'"text": "dev0': said}
+    more = ("--min_accuracy", "0.85", "--concurrency", "1", "--retries", "1")
+    with pytest.raises(UsageError, match="--base_url: it"):
+        run(folder, model, *more)
+    assert run(folder, model, *more) == 0
+    assert read_json(folder / "llm" / "agreement.json")["without_answer"] == 1
+    assert "1 texts got no answer" in capsys.readouterr().out
+
+
+def test_an_endpoint_that_begins_to_refuse_all_ends_it(folder, model, monkeypatch):
+    monkeypatch.setattr(llm_label, "MOST_FAILURES", 3)
+    more = ("--min_accuracy", "0.85", "--concurrency", "1")
+    model.faults = [None] * 3 + [400] * 50
+    with pytest.raises(UsageError, match=r"it answers 400: .* \(3 times in a row\); the same command goes on"):
+        run(folder, model, *more)
+    assert len(model.bodies) == 6 and KEY not in everything(folder)["answers.jsonl"]
+    model.faults = []
+    assert run(folder, model, *more) == 0
+    assert read_json(folder / "llm" / "agreement.json")["without_answer"] == 0
+
+
+def test_texts_of_test_txt_are_never_asked_about(folder, model):
+    lines = [f"{text}\t{LABELS[truth_of(text)]}\n" for text in read_lines(folder / "data.txt")[:6]]
+    (folder / "test.txt").write_text("".join(lines), encoding="utf-8")
+    assert run(folder, model, "--min_accuracy", "0.85") == 0
+    train = read_lines(folder / "llm" / "train.txt")
+    asked = "".join(body["messages"][1]["content"] for body in model.bodies)
+    for line in lines:
+        assert line.strip() not in train and f'"{line.split()[0]}"' not in asked
+
+
+def test_limits_of_tokens_need_an_endpoint_that_counts_them(folder, model):
+    model.usage = None
+    for limit in (("--max_tokens", "150"), ("--max_cost", "1", "--prices", "1", "1")):
+        model.bodies.clear()
+        with pytest.raises(UsageError, match="does not say how many tokens .* use --max_requests"):
+            run(folder, model, "--concurrency", "1", *limit)
+        assert len(model.bodies) == 1
+    assert run(folder, model, "--min_accuracy", "0.85", "--max_requests", "100") == 0
+
+
+def test_the_key(folder, model, monkeypatch):
+    monkeypatch.setenv("LLM_API_KEY", f" {KEY}\n")
+    assert run(folder, model, "--min_accuracy", "0.85") == 0 and set(model.keys) == {f"Bearer {KEY}"}
+    monkeypatch.setenv("OTHER_KEY", "sk-…")
+    with pytest.raises(UsageError, match="OTHER_KEY: not a key, which has ASCII characters alone"):
+        run(folder, model, "--api_key_env", "OTHER_KEY")
+    monkeypatch.delenv("OTHER_KEY")
+    model.faults = [401]
+    with pytest.raises(UsageError, match="no key was sent: its variable is empty or not set"):
+        run(folder, model, "--api_key_env", "OTHER_KEY", "--temperature", "0.5", "--concurrency", "1")
+
+
+def test_this_machine_is_asked_without_a_proxy(folder, model, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert run(folder, model, "--min_accuracy", "0.85", "--retries", "0") == 0
+
+
 def test_votes_are_shares(folder, model, monkeypatch):
     answers = iter([(0, 0.9), (1, 0.8), (0, 0.6)] * 1000)
     flags = ("--votes", "3", "--temperature", "0.7", "--min_accuracy", "0.85")
@@ -238,6 +321,10 @@ def test_votes_are_shares(folder, model, monkeypatch):
         ("--votes 3", "all answers are the same at --temperature 0"),
         ("--max_cost 1", "--max_cost needs --prices"),
         ("--texts_per_request 0", "--texts_per_request"),
+        ("--requests_per_minute -5", "--requests_per_minute -5: give 0 or more"),
+        ("--temperature -1", "--temperature -1: give 0 or more"),
+        ("--timeout 0", "--timeout 0: give seconds, more than 0"),
+        ("--timeout nan", "--timeout nan: give seconds"),
     ],
 )
 def test_flags_that_are_refused(flags, message):

@@ -23,6 +23,7 @@ def test_from_no_label_to_suggestions_and_on_after_a_restart(tmp_path):
     run_steps(loop)
     assert loop.fitted.keys() == loop.labelled().keys() and loop.accuracy > 0.8
     assert [one[0] for one in loop.suggest(["球员夺得冠军", "银行调低利率"])] == LABELS
+    assert loop.suggest(["", " \n", "球员夺得冠军"])[:2] == [None, None]
     version, history = loop.version, loop.history
     loop.stop()
     loop.journal.close()
