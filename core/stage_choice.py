@@ -13,9 +13,10 @@ from core.calibration import GRID, MIN_SAMPLES, cross_fit, fit_temperature, prom
 
 FOLDS, REPEATS = 5, 20
 
-# Of the points of accuracy that may be lost, what the choice on the other parts may lose: the first of these with
-# which the parts that had no share in it lose no more than is allowed, in the mean of REPEATS ways to cut dev.
-SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
+# Of the points of accuracy that may be lost, what the choice on the other parts may lose, and of the texts that it
+# then may answer, how many the student does: the first of these with which the parts that had no share in it lose no
+# more than is allowed, in the mean of REPEATS ways to cut dev.
+SHARES = (*((share, 1.0) for share in (1.0, 0.75, 0.5, 0.25, 0.0)), *((0.0, part / 10) for part in range(9, 0, -1)))
 
 # The student's logits count so many times as much as the model's at most, in so many steps.
 WEIGHTS = np.arange(1, 21) / 10
@@ -36,7 +37,7 @@ def log_softmax(logits, temperature):
     return rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))
 
 
-def pick_threshold(confidence, gain, allowed):
+def pick_threshold(confidence, gain, allowed, part=1.0):
     """The lowest threshold at which the student may be expected to lose no more right answers than allowed.
 
     Single texts are noise: of 2,000, a loss of 0.2 points is 4 answers. So what a text costs is first made never less
@@ -47,6 +48,7 @@ def pick_threshold(confidence, gain, allowed):
         confidence (np.ndarray): the student's, float64 [samples].
         gain (np.ndarray): 1 where it alone is right, -1 where the model alone is, else 0 [samples].
         allowed (float): right answers that may be lost.
+        part (float): of the texts that may be answered then, the surest ones that are, from 0 to 1.
 
     Returns:
         float | None: a multiple of 1 / GRID; None where not even the surest text may be answered.
@@ -59,21 +61,23 @@ def pick_threshold(confidence, gain, allowed):
     steps, lost = steps[order], np.cumsum(costs[order])
     last = np.flatnonzero(np.append(steps[1:] != steps[:-1], True))
     fits = lost[last] <= allowed + 1e-9
+    fits &= last + 1 <= part * (last[fits][-1] + 1) + 1e-9 if fits.any() else fits
     return float(steps[last[fits][-1]]) / GRID if fits.any() else None
 
 
-def stages_out_of_fold(confidence, gain, allowed, seed):
+def stages_out_of_fold(confidence, gain, allowed, part, seed):
     """Which samples the student answers, each by a threshold that was chosen on the other parts: bool [samples].
 
     Args:
         confidence, gain (np.ndarray): as of pick_threshold.
         allowed (float): right answers that may be lost a sample.
+        part (float): as of pick_threshold.
         seed (int): of the parts.
     """
     folds, is_first = folds_of(len(gain), seed), np.zeros(len(gain), bool)
     for fold in range(FOLDS):
         own, others = folds == fold, folds != fold
-        limit = pick_threshold(confidence[others], gain[others], allowed * others.sum())
+        limit = pick_threshold(confidence[others], gain[others], allowed * others.sum(), part)
         if limit is not None:
             is_first[own] = np.rint(confidence[own] * 1e6) >= limit * 1e6 - 1e-3
     return is_first
@@ -109,13 +113,13 @@ def cascade_facts(student, model, truth, paths, loss, seed, calibrate=True, is_u
     if is_unread is not None:
         confidence = np.where(is_unread, 0.0, confidence)
     chosen = None
-    for share in SHARES:
+    for share, part in SHARES:
         allowed = share * loss / 100
-        ways = [stages_out_of_fold(confidence, gain, allowed, seed + repeat) for repeat in range(REPEATS)]
+        ways = [stages_out_of_fold(confidence, gain, allowed, part, seed + repeat) for repeat in range(REPEATS)]
         answered = np.mean(ways, axis=0)  # how often the student answered each sample
         lost = -100 * (answered * gain).mean()
         if lost <= loss + 1e-9 and answered.any():
-            chosen = pick_threshold(confidence, gain, allowed * len(truth))
+            chosen = pick_threshold(confidence, gain, allowed * len(truth), part)
             break
     if chosen is None:
         return {"why": f"at no threshold the two together lose {loss:g} points or less against the model alone"}

@@ -29,6 +29,9 @@ def test_the_lowest_threshold_that_loses_no_more():
     # What is won on the surest texts does not excuse what is lost on the others.
     assert pick_threshold(confidence, np.array([1, 1, 0, 0, -1]), allowed=0) == 0.7
     assert pick_threshold(-np.sort(-confidence), np.array([-1, -1, 0, 0, 0]), allowed=0) is None
+    # Of the three that cost nothing, the surest two thirds, or third; fewer than one are none.
+    costs = np.array([0, 0, 0, -1, -1])
+    assert [pick_threshold(confidence, costs, 0, part) for part in (1, 0.7, 0.4, 0.1)] == [0.8, 0.9, 0.99, None]
     # The same confidence is answered together.
     assert pick_threshold(np.full(5, 0.8), np.array([0, 0, -1, 0, 0]), allowed=0) is None
 
@@ -61,6 +64,19 @@ def test_a_cascade_keeps_its_promise_on_other_samples():
     arguments = student[half[0]], model[half[0]], truth[half[0]], PATHS
     assert cascade_facts(*arguments, 5.0, seed=0)["share"] > cascade_facts(*arguments, 0.2, seed=0)["share"]
     assert cascade_facts(*arguments, 0.2, seed=3) == cascade_facts(*arguments, 0.2, seed=3)
+
+
+def test_where_all_that_seems_to_cost_nothing_costs_too_much():
+    """A student that is as good as the model on its surest half, by luck up to four fifths: the half is kept."""
+    found = []
+    for seed in range(3):
+        random = np.random.RandomState(seed)
+        truth, sure = random.randint(0, 4, 1500), np.linspace(4, 0.2, 1500)
+        wrong = random.rand(1500) < np.where(np.arange(1500) < 750, 0.0, 0.03)
+        student = sure[:, None] * np.eye(4)[(truth + wrong) % 4]
+        model = 5 * np.eye(4)[(truth + (random.rand(1500) < 0.005)) % 4]
+        found.append(cascade_facts(student, model, truth, PATHS, 0.1, seed, calibrate=False))
+    assert all(0.1 < facts["share"] < 0.75 and facts["lost"] <= 0.1 for facts in found)
 
 
 def test_no_cascade():
