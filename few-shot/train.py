@@ -42,6 +42,7 @@ from core.arguments import (
 )
 from core.checkpoints import read_model_config, read_run_file, run_fingerprint, starting_weights
 from core.checks import dev_at_hand
+from core.cpu import end_one_of_several
 from core.label_paths import SEPARATOR, separator_problems, stored_separator
 from core.run_flags import StoppingArguments
 from utils import UsageError, exit_on_usage_error, read_examples, read_json, read_label_words, read_texts
@@ -388,3 +389,4 @@ def read_data(data_dir, args, trained_words=None, calibrates=False):
 if __name__ == "__main__":
     with exit_on_usage_error():
         main(sys.argv[1:])
+    end_one_of_several()

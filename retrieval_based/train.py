@@ -21,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 from core.any_file import read_any_examples
 from core.arguments import at_least, boolean, parse_argv
+from core.cpu import end_one_of_several
 from retrieval_based.checkpoints import check_resumable
 from retrieval_based.data import read_corpus
 from retrieval_based.search import add_corpus_flags, corpus_problems
@@ -100,3 +101,4 @@ def main(argv=None):
 if __name__ == "__main__":
     with exit_on_usage_error():
         main()
+    end_one_of_several()

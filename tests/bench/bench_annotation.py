@@ -14,6 +14,7 @@ Finished runs are kept in --work_dir, and so are the vectors; the same command g
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -114,7 +115,7 @@ def train(data, name, rows, seed, args):
     source = args.data_dir.absolute()
     paths = ["--data_dir", folder, "--dev_path", source / "dev.txt", "--label_path", source / "label.txt"]
     paths += ["--output_dir", folder / "output", "--model_name_or_path", args.encoder.absolute(), "--seed", seed]
-    command = [sys.executable, ROOT / "train.py", *TRAIN_FLAGS, *paths]
+    command = [sys.executable, ROOT / "train.py", *TRAIN_FLAGS, *shlex.split(args.train_flags), *paths]
     with (folder / "train.log").open("ab") as log:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         code = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, stdout=log, stderr=log).returncode
@@ -144,6 +145,7 @@ def parse_flags(argv):
     add("--queue", type=int, default=10)
     add("--most", type=int, default=2000, help="labels at which a simulation ends (default: %(default)s)")
     add("--train_sizes", type=int, nargs="*", default=[], help="labels that train.py gets, chosen and random ones")
+    add("--train_flags", default="", help="more flags of train.py, in one string; with them, use another --work_dir")
     return parser.parse_args(argv)
 
 
