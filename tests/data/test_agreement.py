@@ -61,6 +61,13 @@ def test_there_and_back_again(tmp_path, exports, capsys):
     assert (folder / "dev.txt").read_text(encoding="utf-8").splitlines() == [f"{TEXTS[5]}\t{LABELS[1]}"]
 
 
+def test_the_page_in_a_browser(tmp_path, exports, rendered):
+    run(tmp_path, exports)
+    seen = rendered(tmp_path / "out" / "agreement.html")
+    assert "Cohen's kappa" in seen and "alice, bob" in seen and "第0个问题&lt;b&gt;" in seen
+    assert seen.count("<table") >= 4 and "<b>" not in seen
+
+
 def test_label_studio_and_the_models_opinion(tmp_path, exports, trained_once):
     target = tmp_path / "tasks.json"
     more = (
