@@ -5,7 +5,7 @@ import collections
 import numpy as np
 
 from analysis.monitor_words import WORDS
-from analysis.monitoring import as_json, shares
+from analysis.monitoring import as_json, as_line, shares
 from analysis.report import chart, escape, new_figure, show_legend, table, to_svg, write_page
 from core.hashed_ngrams import ngrams_of
 from utils import shortened, staged_files, write_json
@@ -135,7 +135,7 @@ def page_parts(outcome, reference, log, chosen, flags):
         values = {"shown": min(SHOWN_TEXTS, len(chosen)), "total": len(chosen)}
         path = flags.report_dir / "to_label.txt"
         yield f"<h2>{escape(words['to_label'])}</h2><p>{say(words, 'to_label_how', path=path, **values)}</p>"
-        answers = dict(zip((" ".join(text.split()) for text in log.texts), zip(log.labels, log.confidence)))
+        answers = dict(zip(map(as_line, log.texts), zip(log.labels, log.confidence)))
         rows = []
         for text in chosen[:SHOWN_TEXTS]:
             label, confidence = answers[text]

@@ -158,6 +158,11 @@ def add_features(flags, reference, log):
 # ------------------------------------------------------------------------------------------------------ texts to label
 
 
+def as_line(text):
+    """A text on one line: line breaks and tabs would cut it in the file to label."""
+    return " ".join(text.split())
+
+
 def worth_labelling(reference, log, number, seed):
     """Texts of the log that are most worth a label, the first one the most; none where the log has no texts.
 
@@ -170,9 +175,8 @@ def worth_labelling(reference, log, number, seed):
     """
     if log.texts is None:
         return []
-    # A text a line: line breaks and tabs would cut it in the file.
-    known = {" ".join(text.split()) for text in reference.texts or ()}
-    places = {" ".join(text.split()): place for place, text in enumerate(log.texts)}
+    known = set(map(as_line, reference.texts or ()))
+    places = {as_line(text): place for place, text in enumerate(log.texts)}
     places = {text: place for text, place in places.items() if text and text not in known}
     texts, places = list(places), np.array(list(places.values()), dtype=np.int64)
     if not texts:

@@ -228,8 +228,9 @@ def unread_of_dev(run):
     """
     student = NgramStudent.read(student_folder(run.args.output_dir, NGRAM))
     characters = read_characters(run.data.dev[0], run.max_length)
-    least = math.floor(1e4 * np.quantile(student.known(characters), RARE)) / 1e4
-    return unread(characters, student, run.max_length, least), {"least_known": least}
+    known = student.known(characters)
+    least = math.floor(1e4 * np.quantile(known, RARE)) / 1e4
+    return unread(characters, known, run.max_length, least), {"least_known": least}
 
 
 def put_beside(folder, export, stages):

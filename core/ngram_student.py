@@ -1,7 +1,7 @@
 """A linear classifier on hashed character n-grams, run with numpy alone; core/ngram_learner.py trains it.
 
-A text is normalised (see normalised), put between a beginning and an end, and read as all
-its n-grams of 1 to ORDERS characters. Each is hashed into one of a number of buckets, a power of two; a bucket that
+A text is normalised (see normalised), put between a beginning and an end, and read as all its n-grams of 1 to ORDERS
+characters. Each is hashed into one of a number of buckets, a power of two; a bucket that
 training knows has a row of the table. The logits are
 
     bias + sum of the rows / length, the root of the sum of (how often an n-gram is in the text · its idf)²
@@ -163,36 +163,36 @@ class NgramStudent:
         np.savez(Path(folder) / STUDENT_FILE, reading=READING, **parts)
 
     def logits(self, characters):
-        """float32 [texts, classes]; each text's are the same whatever texts are beside it.
+        """float32 [texts, classes]; each text's are the same whatever texts are beside it."""
+        return self.logits_and_known(characters)[0]
+
+    def known(self, characters):
+        """How many of each text's n-grams training knows: float64 [texts], from 0 to 1."""
+        return self.logits_and_known(characters)[1]
+
+    def logits_and_known(self, characters):
+        """What logits and known give, of one reading of the texts.
 
         Args:
             characters (list[np.ndarray]): as read_characters gives them.
         """
         sizes = np.fromiter(map(len, characters), np.int64, len(characters))
         if sizes.sum() <= BLOCK:
-            return self._logits(characters, sizes)
+            return self._read(characters, sizes)
         blocks = np.cumsum(sizes) // BLOCK
         ends = [0, *(np.flatnonzero(blocks[1:] != blocks[:-1]) + 1), len(sizes)]
-        return np.concatenate([self._logits(characters[a:b], sizes[a:b]) for a, b in zip(ends, ends[1:])])
+        parts = [self._read(characters[a:b], sizes[a:b]) for a, b in zip(ends, ends[1:])]
+        return tuple(map(np.concatenate, zip(*parts)))
 
-    def known(self, characters):
-        """How many of each text's n-grams training knows: float64 [texts], from 0 to 1."""
-        sizes = np.fromiter(map(len, characters), np.int64, len(characters))
+    def _read(self, characters, sizes):
         if not len(sizes):
-            return np.empty(0)
-        found, is_whole = ngram_buckets(np.concatenate(characters), sizes, self.orders, len(self.rows))
-        starts = np.cumsum(sizes) - sizes
-        counts = [np.add.reduceat(one.sum(axis=0), starts) for one in ((self.rows[found] > 0) & is_whole, is_whole)]
-        return counts[0] / counts[1]
-
-    def _logits(self, characters, sizes):
-        if not len(sizes):
-            return np.empty((0, len(self.bias)), "float32")
+            return np.empty((0, len(self.bias)), "float32"), np.empty(0)
         found, is_whole = ngram_buckets(np.concatenate(characters), sizes, self.orders, len(self.rows))
         rows = self.rows[found] * is_whole
-        known = self.table[rows.T].sum(axis=1)
-        sums = np.add.reduceat(known[:, :-1], np.cumsum(sizes) - sizes, axis=0)
-        return self.bias + sums / self._lengths(rows, sizes)[:, None]
+        starts = np.cumsum(sizes) - sizes
+        sums = np.add.reduceat(self.table[rows.T].sum(axis=1)[:, :-1], starts, axis=0)
+        counts = [np.add.reduceat(one.sum(axis=0), starts) for one in (rows > 0, is_whole)]
+        return self.bias + sums / self._lengths(rows, sizes)[:, None], counts[0] / counts[1]
 
     def _lengths(self, rows, sizes):
         """The lengths of the texts' rows of n-grams times idf: float32 [texts]; rows: of the table [orders, chars]."""
@@ -204,16 +204,16 @@ class NgramStudent:
         return np.sqrt(np.maximum(squares, 1e-12)).astype(np.float32)
 
 
-def unread(characters, student, max_length, least_known):
+def unread(characters, known, max_length, least_known):
     """Which texts tell a student too little: bool [texts].
 
     Args:
         characters (list[np.ndarray]): as read_characters gives them.
-        student (NgramStudent): the classifier.
+        known (np.ndarray): how many of their n-grams the student knows, as NgramStudent.known tells it.
         max_length (int): tokens, as read_characters took it; a text that fills them was probably cut.
         least_known (float): the part of a text's n-grams that training must know, from 0 to 1.
     """
     is_cut = np.fromiter(
         (len(codes) >= max_length * CHARACTERS_A_TOKEN for codes in characters), bool, len(characters)
     )
-    return is_cut | (student.known(characters) < least_known)
+    return is_cut | (known < least_known)

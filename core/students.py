@@ -144,14 +144,15 @@ class NgramPredictor(Answers):
         """float32 [texts, classes]."""
         return self.student.logits([feature[CHARACTERS] for feature in features])
 
-    def unread(self, features, least_known):
-        """Which texts tell the student too little, so that its confidence says nothing: bool [texts].
+    def rows_and_unread(self, features, least_known):
+        """The probabilities as `rows` gives them, and which texts tell the student too little: bool [texts].
 
-        Those that it reads the beginning of only, and those of which it knows a smaller part than least_known of the
-        n-grams, such as texts in another script.
+        Its confidence says nothing of those that it reads the beginning of only, and of those of which it knows a
+        smaller part than least_known of the n-grams, such as texts in another script.
         """
         characters = [feature[CHARACTERS] for feature in features]
-        return unread(characters, self.student, self.max_length, least_known)
+        logits, known = self.student.logits_and_known(characters)
+        return softmax(logits), unread(characters, known, self.max_length, least_known)
 
     def clone(self):
         """One for another thread; nothing of it changes."""
@@ -208,10 +209,11 @@ class CascadePredictor(StagedPredictor):
 
     def first_stage(self, features):
         """The student's probabilities, float64 [texts, classes], and which texts it leaves to the model, bool."""
-        rows = self.student.rows(features)
-        is_open = np.rint(rows.max(axis=1) * 1e6) < self.facts["threshold"] * 1e6 - 1e-3
         if self.reads_characters:
-            is_open |= self.student.unread(features, self.facts.get("least_known", 0.0))
+            rows, is_open = self.student.rows_and_unread(features, self.facts.get("least_known", 0.0))
+        else:
+            rows, is_open = self.student.rows(features), False
+        is_open = is_open | (np.rint(rows.max(axis=1) * 1e6) < self.facts["threshold"] * 1e6 - 1e-3)
         return rows, is_open | np.fromiter(("windows" in feature for feature in features), bool)
 
     def rows(self, features):

@@ -99,8 +99,9 @@ def test_texts_that_tell_too_little():
     shares = student.known([known, foreign])
     least = (1 + shares[1]) / 2
     cut = read_characters(["头" * 99], 8)[0]
-    assert unread([known, foreign, cut], student, 8, least).tolist() == [False, True, True]
-    assert unread([], student, 8, least).shape == (0,)
+    texts = [known, foreign, cut]
+    assert unread(texts, student.known(texts), 8, least).tolist() == [False, True, True]
+    assert unread([], student.known([]), 8, least).shape == (0,)
 
 
 def test_logits_are_those_of_the_definition_and_of_each_text_alone(monkeypatch):
