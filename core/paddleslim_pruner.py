@@ -14,6 +14,7 @@ import tempfile
 
 import numpy as np
 import paddle
+from paddle.jit.dy2static.program_translator import ProgramTranslator
 from paddle.nn import functional as F
 from paddlenlp.trainer import trainer_compress
 from paddlenlp.utils.log import logger
@@ -67,7 +68,7 @@ def narrow_models(trainer, widths):
         # It looks at dev and saves at multiples of save_steps alone: a shorter run saved nothing, and then failed.
         args.save_steps = max(1, min(args.save_steps, math.ceil(steps)))
         models = []
-        with mended(trainer.model, models):
+        with mended(trainer.model, models), forgotten_traces():
             worker.compress(custom_evaluate=dev_accuracy)
     return models
 
@@ -139,6 +140,19 @@ def mended(full, models):
     finally:
         for (owner, name), function in kept.items():
             setattr(owner, name, function)
+
+
+@contextlib.contextmanager
+def forgotten_traces():
+    """Let Paddle forget which parameters PaddleSlim's traces have met.
+
+    Paddle notes them under the program's address and takes the note away in its own traces alone. A later program at
+    the address of one that is gone got them too: its export ended with a KeyError for a parameter of another model.
+    """
+    try:
+        yield
+    finally:  # no trace is under way, so all notes are left from earlier ones
+        ProgramTranslator.get_instance()._params_recorder.params_dict.clear()
 
 
 @paddle.no_grad()
@@ -226,7 +240,8 @@ def size_of(model, tokens):
         return sum(parameter.size for parameter in model.parameters()), None
     model.eval()
     try:
-        program = dygraph2program(model, [[1, tokens]], dtypes=["int64"])
+        with forgotten_traces():
+            program = dygraph2program(model, [[1, tokens]], dtypes=["int64"])
     finally:
         paddle.disable_static()  # which it leaves on when the trace fails
     flops = 0

@@ -1,6 +1,7 @@
 """--pruner paddleslim: each fault of the library that is mended; what comes out is tested beside ours in
 test_compress.py. The size of a model against its formula, and that nothing else needs the package."""
 
+import copy
 import importlib.metadata
 import subprocess
 import sys
@@ -9,10 +10,12 @@ from fractions import Fraction
 import numpy as np
 import paddle
 import pytest
+from paddle.jit.dy2static import program_translator
 from paddlenlp.trainer import trainer_compress
 
 import train
 from core import paddleslim_pruner, pipeline
+from core.export import write_graph
 from tests.helpers import ROOT, compress_flags, not_installed, train_flags
 from utils import UsageError
 
@@ -121,6 +124,20 @@ def test_a_width_that_is_never_right_is_saved_all_the_same(trainer):
     assert 0 < paddleslim_pruner.dev_accuracy(trainer, Zero(), wrong) < 1e-6
     right = [{**wrong[0], "labels": paddle.to_tensor([[0]])}]
     assert paddleslim_pruner.dev_accuracy(trainer, Zero(), [*right, *wrong]) == 0.5
+
+
+def test_no_trace_leaves_its_parameters_to_a_later_export(trainer, tmp_path, monkeypatch):
+    """Paddle knows programs by their addresses, and a later one may be at the address of one that is gone."""
+    monkeypatch.setattr(program_translator, "_program_hash", lambda program: 0)
+    notes = program_translator.ProgramTranslator.get_instance()._params_recorder.params_dict
+    model = copy.deepcopy(trainer.model)
+    model.eval()
+    paddleslim_pruner.size_of(trainer.model, 8)
+    assert not notes
+    narrow = paddleslim_pruner.narrow_models(trainer, [Fraction(1, 2)])
+    assert narrow and not notes
+    write_graph(model, [paddle.static.InputSpec([None, None], "int64", "input_ids")], tmp_path / "graph")
+    assert list((tmp_path / "graph").glob("*.pdmodel"))
 
 
 def test_train_and_compress_in_one_run_learns(data_dir, tiny_model, tmp_path):
