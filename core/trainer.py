@@ -32,6 +32,7 @@ from core.checkpoints import (
     what_is_incomplete,
 )
 from core.checks import check_batch
+from core.divergence import StopWhenDiverged
 from core.endings import DISK_ERRORS
 from core.locks import locked_folder
 from core.ngram_layer import logits_given
@@ -177,6 +178,7 @@ class ClassificationTrainer(Trainer):
         self.data_sizes = None
         self.resumed_from = None
         self.add_callback(RunCallback(self))
+        self.add_callback(StopWhenDiverged(self))
         if recipe is not None and recipe.flags.ema_decay:
             self.averages = WeightAverages(recipe.flags.ema_decay)
             self.add_callback(self.averages)
