@@ -20,7 +20,6 @@ from paddlenlp.transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PretrainedModel,
-    PretrainedTokenizer,
 )
 from paddlenlp.utils.log import logger
 
@@ -162,22 +161,13 @@ def _load_local(name):
         raise UsageError(f"{name}/config.json: cannot be read ({in_short(error)}); save the model again") from error
     class_name = tokenizer_class_name(name, family)
     try:
-        tokenizer = takes_all_options(_class_of(class_name).from_pretrained(path))
+        tokenizer = _class_of(class_name).from_pretrained(path)
     except Exception as error:
         raise UsageError(
             f"{name}: no usable tokenizer ({in_short(error)}); copy vocab.txt and tokenizer_config.json beside the "
             "weights"
         ) from error
     return config, tokenizer
-
-
-def takes_all_options(tokenizer):
-    """Undo what DistilBERT's and MPNet's tokenizers have in the place of the call of all others: it takes no
-    max_length, and passes its options on in a wrong order."""
-    own = type(tokenizer)
-    if "max_length" not in inspect.signature(own.__call__).parameters:
-        tokenizer.__class__ = type(own)(own.__name__, (own,), {"__call__": PretrainedTokenizer.__call__})
-    return tokenizer
 
 
 def _class_of(name):
