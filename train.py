@@ -77,7 +77,7 @@ from core.recipe_flags import (
     wants_ngrams,
 )
 from core.run_flags import DATA_DIR, MAX_LENGTH, DataArguments, ModelArguments
-from core.stage_flags import StageArguments, needs_dev, stage_problems
+from core.stage_flags import StageArguments, needs_dev, stage_problems, stages
 from core.unlabelled import PRETRAINED, Unlabelled, prepare_unlabelled, stages_for_fingerprint
 from utils import UsageError, exit_on_usage_error, read_labels
 
@@ -252,6 +252,8 @@ def prepare(argv, flags, light, defaults):
     except (ValueError, AssertionError) as error:
         raise UsageError(str(error) or "the library refuses a flag without saying why; see --help") from None
     args.device, args.do_export = set_device(args.device, args.fp16), light.do_export
+    if stages(stage_flags) and (args.resume_from_checkpoint or "").lower() == "true":
+        args.resume_from_checkpoint = None  # each stage finds its own; output_dir itself has none until the last one
     if args.should_log and (args.do_train or args.do_compress):
         dev = data.dev if uses_dev(light) else None
         for warning in data_warnings(data.labels, data.train, dev, data_flags.train_path, data_flags.dev_path):
