@@ -68,7 +68,7 @@ bench-serving: $(VENV)/.installed-bench $(TRITON)
 bench-confidence: $(VENV)/.installed-bench
 	$(PYTHON) tests/bench/bench_confidence.py --export_dir $(EXPORT) --data_dir $(DATA)
 
-# The runtime without Paddle beside the full stack, on all texts of ../shared.
+# The runtime without Paddle beside the full stack, on all texts of ../shared and 5,000 random strings.
 bench-runtime: $(VENV)/.installed-bench
 	$(PYTHON) tests/bench/bench_runtime.py --export_dir $(EXPORT) --data_dir ../shared
 
