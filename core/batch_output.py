@@ -1,6 +1,7 @@
 """Files of predictions: the input's columns, and what was found beside them, as CSV, TSV, JSON lines or Parquet."""
 
 import csv
+import functools
 import io
 import json
 import operator
@@ -21,6 +22,9 @@ BOM = b"\xef\xbb\xbf"
 # Which window of a long text decided: its number from 1, of how many, and the characters of the text, from 0, that it
 # was made of; nothing where the text was read as a whole.
 WINDOW_NAMES = ("window", "window_of", "window_start", "window_end")
+# The labels among which the right one is, as often as --conformal says, the most probable one first: a list, and in a
+# table of texts a JSON list.
+SET_NAME = "label_set"
 # Before the names of what was found, where an input has such columns itself.
 PREFIX = "predicted_"
 
@@ -39,13 +43,13 @@ def kind_of(path, flag="--output"):
     return kind
 
 
-def added_names(top_k, is_limited, has_windows=False):
+def added_names(top_k, is_limited, has_windows=False, has_sets=False):
     """The names of what is found: label and score; with a min_confidence the most probable label too; top_k pairs;
-    of a model that reads long texts in windows, which of them decided."""
+    with a conformal the set of labels; of a model that reads long texts in windows, which of them decided."""
     names = ["label", "score", *(["guess", "guess_score"] if is_limited else [])]
     for place in range(1, top_k + 1 if top_k > 1 else 1):
         names += [f"label_{place}", f"score_{place}"]
-    return [*names, *(WINDOW_NAMES if has_windows else ())]
+    return [*names, *([SET_NAME] if has_sets else []), *(WINDOW_NAMES if has_windows else ())]
 
 
 def is_score(name):
@@ -58,10 +62,17 @@ def is_of_window(name):
     return name.endswith(WINDOW_NAMES)
 
 
+def is_set(name):
+    """Whether a column of added_names, whatever stands before the name, has lists of labels."""
+    return name.endswith(SET_NAME)
+
+
 def arrow_type(name):
     """The pyarrow.DataType of a column of added_names."""
     import pyarrow
 
+    if is_set(name):
+        return pyarrow.list_(pyarrow.string())
     return pyarrow.float64() if is_score(name) else pyarrow.int32() if is_of_window(name) else pyarrow.string()
 
 
@@ -69,13 +80,13 @@ def answer_columns(found, names):
     """The values of the new columns.
 
     Args:
-        found (tuple): see core.batch_answers.Answerer.__call__.
+        found (tuple): see core.batch_answers.Answerer.__call__; the sets may be left out.
         names (tuple): see core.batch_answers.Answerer.names.
 
     Returns:
-        list[list]: in the order of added_names: labels, probabilities, and of windows int or None.
+        list[list]: in the order of added_names: labels, probabilities, list[str] of sets, and of windows int or None.
     """
-    best, scores, places, confidences, windows = found
+    best, scores, places, confidences, windows, *more = found
     labels, all_names, _ = names
     columns, units, ids = [], scores / 1e6, best.tolist()
     if places is not None:
@@ -84,6 +95,8 @@ def answer_columns(found, names):
     columns += [[labels[row[0]] for row in ids], units[:, 0].tolist()]
     for place in range(best.shape[1] if best.shape[1] > 1 else 0):
         columns += [[labels[row[place]] for row in ids], units[:, place].tolist()]
+    for sets in (one for one in more if one is not None):
+        columns.append([[labels[place] for place in row if place >= 0] for row in sets.tolist()])
     if windows is not None:
         several = windows["of"] > 1
         for field, is_known in zip(("number", "of", "start", "end"), (several, several, *[windows["end"] >= 0] * 2)):
@@ -280,6 +293,8 @@ def _cell_writer(name):
     """A function from a value of a new column to what a table of texts has of it."""
     if is_score(name):
         return "{:.6f}".format
+    if is_set(name):
+        return functools.partial(json.dumps, ensure_ascii=False)
     return (lambda value: "" if value is None else str(value)) if is_of_window(name) else str
 
 

@@ -178,6 +178,8 @@ class LabelPaths:
         """
         import numpy as np
 
+        from core.millionths import reaches
+
         chosen = np.full(len(probabilities), -1, np.int64)
         confidence = np.zeros(len(probabilities))
         open_rows, end = np.arange(len(probabilities)), len(self.names)
@@ -188,7 +190,7 @@ class LabelPaths:
             best = values.argmax(axis=1)
             confidence[open_rows] = values[np.arange(len(values)), best]
             limit = np.inf if limits[level] is None else limits[level]
-            is_sure = np.rint(confidence[open_rows] * 1e6) >= limit * 1e6 - 1e-3
+            is_sure = reaches(confidence[open_rows], limit)
             chosen[open_rows[is_sure]] = end + best[is_sure]
             open_rows = open_rows[~is_sure]
         return chosen, confidence
