@@ -12,7 +12,7 @@ from typing import Optional
 
 from core.columns import HEADER_LABELS, name_score
 from core.dialects import Rejected
-from core.folders import folder_table, is_folder_a_label
+from core.folders import folder_tables
 from core.label_names import given_names, integer, names_beside
 from core.table_columns import (
     NO_LABEL,
@@ -321,12 +321,9 @@ class Samples:
 
 def _tables(sources, reading):
     """(part, Table) of files; texts in one folder a label are one table."""
-    if is_folder_a_label([source for _, source in sources]):
-        groups = collections.defaultdict(list)
-        for part, source in sources:
-            groups[part].append(source)
-        for part, group in groups.items():
-            yield part, folder_table(group, reading)
+    folders = folder_tables(sources, reading)
+    if folders:
+        yield from folders
         return
     for part, source in sources:
         yield part, open_table(source, reading)

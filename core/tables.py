@@ -53,6 +53,8 @@ class Reading:
     separator: Optional[str] = None
     header: Optional[bool] = None
     sheet: Optional[str] = None
+    # One of core.folders.FOLDER_LABELS.
+    folder_labels: str = "first"
 
 
 DEFAULT = Reading()
