@@ -13,6 +13,7 @@ from typing import Optional
 from core.columns import HEADER_LABELS, name_score
 from core.dialects import Rejected
 from core.folders import folder_tables
+from core.footers import Footers
 from core.label_names import given_names, integer, names_beside
 from core.table_columns import (
     NO_LABEL,
@@ -24,6 +25,7 @@ from core.table_columns import (
     names_of,
     refuse_bytes,
 )
+from core.table_outline import ROWS_SHOWN, column_lines
 from core.tables import Reading, Table, open_table
 from core.text_cleaning import clean_text, one_line
 from utils import UsageError, shortened
@@ -36,7 +38,7 @@ HIDDEN_LABELS = {"-1", "-100"}
 NO_VALUES = {"nan", "NaN", "NULL", "null", "\\N", "<NA>", "#N/A", "NaT"}
 CLEANING = {"html": clean_text, "none": one_line}
 # Names of a class in one cell that are more than one.
-LIST_STARTS, ROWS_SHOWN, CELL_SHOWN = ("[", "("), 3, 36
+LIST_STARTS = ("[", "(")
 
 
 @dataclass
@@ -63,12 +65,14 @@ class Opened:
         part (str | None): train, dev or test, where that is given.
         roles (core.table_columns.Roles | None): of its columns.
         sample (list[tuple[int, list[str]]]): rows of it.
+        footers (core.footers.Footers | None): tells its totals and notes; None where its columns are not known.
     """
 
     table: Table
     part: Optional[str]
     roles: Optional[Roles] = None
     sample: list = field(default_factory=list)
+    footers: Optional[Footers] = None
 
     def shape(self):
         """What tables that are read alike have in common."""
@@ -169,6 +173,8 @@ class Samples:
                 texts = [places[index] for index in roles.texts]
                 one.roles = Roles(texts, None if roles.label is None else places[roles.label])
                 refuse_bytes(one.table, one.roles)
+                one.footers = Footers(one.table, one.roles, one.sample, wishes.trust_columns)
+                one.sample = one.footers.samples_of(one.sample) or one.sample
                 self._hide(one)
 
     def _hide(self, one):
@@ -273,7 +279,7 @@ class Samples:
         def is_row(fields):
             return len(fields) == table.width and fields[roles.label] in ready
 
-        for number, row in table.rows(is_row if roles.label is not None else None):
+        for number, row in one.footers.left_out(table.rows(is_row if roles.label is not None else None)):
             if table.undecoded:
                 refuse_bytes(table, roles)
             if row.__class__ is not list:
@@ -311,12 +317,16 @@ class Samples:
             shown.add((one.shape(), one.part))
             more = f" (and {count - 1} more files like it)" if count > 1 else ""
             yield f"{one.table.name}: {one.table.kind}{more}" + (f" -> {one.part}" if one.part else "")
-            yield from _column_lines(one)
+            yield from column_lines(one.table, [row for _, row in one.sample], one.roles)
             if one.roles:
                 yield f"  the first {ROWS_SHOWN} samples, as they are written:"
                 for _, _, text, label in _some(self._rows_of(one, set()), ROWS_SHOWN):
                     yield f"    {shortened(text, 60)}" + (f"\t{label}" if label is not None else "")
         yield from (f"note: {note}" for note in self.notes)
+
+
+def _listed(names):
+    return shortened(" ".join(names), 120)
 
 
 def _tables(sources, reading):
@@ -403,35 +413,3 @@ def _some(rows, count):
             count -= 1
             if not count:
                 return
-
-
-def _listed(names):
-    return shortened(" ".join(names), 120)
-
-
-def _column_lines(one):
-    """A table of the columns of a table: what each is used for, and what is in it."""
-    rows = [row for _, row in one.sample]
-    lines = [("column", "use", "filled", "different", "such as")]
-    for index, name in enumerate(names_of(one.table)):
-        cells = [row[index] for row in rows]
-        filled = [cell for cell in cells if cell.strip()]
-        use = "?" if one.roles is None else "-"
-        if one.roles:
-            use = "label" if index == one.roles.label else "text" if index in one.roles.texts else "-"
-        example = " | ".join(shortened(one_line(cell), CELL_SHOWN) for cell in cells[:ROWS_SHOWN])
-        lines.append((name, use, f"{len(filled) / len(cells):.0%}", f"{len(set(filled)):,}", example))
-    widths = [max(_width(line[index]) for line in lines) for index in range(4)]
-    for line in lines:
-        yield "  " + "  ".join([*(_padded(cell, width) for cell, width in zip(line, widths)), line[4]]).rstrip()
-    if len(rows) > ROWS_SHOWN:
-        yield f"  (of {len(rows):,} rows that were looked at)"
-
-
-def _width(text):
-    """Columns of a terminal that a text takes."""
-    return sum(2 if character >= "\u2e80" else 1 for character in text)
-
-
-def _padded(text, width):
-    return text + " " * (width - _width(text))

@@ -117,7 +117,7 @@ def test_parts_above_and_inside_the_folders_of_labels(tmp_path):
         zoo.write(tmp_path / "a" / part / label / f"{number}.txt", text)
         zoo.write(tmp_path / "b" / label / part / f"{number}.txt", text)
     for folder in ("a", "b"):
-        assert {path for path in Layout(find_sources([tmp_path / folder])).paths} == {(name,) for name in zoo.NAMES}
+        assert set(Layout(find_sources([tmp_path / folder])).paths) == {(name,) for name in zoo.NAMES}
 
 
 def test_folders_with_many_files_beside_them_are_no_labels(tmp_path):
