@@ -26,7 +26,7 @@ from core.table_columns import (
     refuse_bytes,
 )
 from core.table_outline import ROWS_SHOWN, column_lines
-from core.tables import Reading, Table, open_table
+from core.tables import Reading, Table, open_tables
 from core.text_cleaning import clean_text, one_line
 from utils import UsageError, shortened
 
@@ -313,6 +313,8 @@ class Samples:
         for one in self.opened:
             count = sum(other.shape() == one.shape() and other.part == one.part for other in self.opened)
             if (one.shape(), one.part) in shown:
+                if "; not read: " in one.table.kind:
+                    yield f"{one.table.name}: {one.table.kind}"
                 continue
             shown.add((one.shape(), one.part))
             more = f" (and {count - 1} more files like it)" if count > 1 else ""
@@ -336,7 +338,7 @@ def _tables(sources, reading):
         yield from folders
         return
     for part, source in sources:
-        yield part, open_table(source, reading)
+        yield from ((part, table) for table in open_tables(source, reading))
 
 
 def _without_report(table, rows, known):

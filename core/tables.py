@@ -9,11 +9,11 @@ import functools
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Optional, Union
 
-from core.binary_tables import EXCEL, PARQUET, excel_table, parquet_table
+from core.binary_tables import EXCEL, PARQUET, excel_table, parquet_table, sheets_wished
 from core.columns import (
     HEADER_LABELS,
     HEADER_OTHERS,
@@ -52,7 +52,7 @@ class Reading:
     encoding: Optional[str] = None
     separator: Optional[str] = None
     header: Optional[bool] = None
-    sheet: Optional[str] = None
+    sheet: Union[str, Sequence[str], None] = None
     # One of core.folders.FOLDER_LABELS.
     folder_labels: str = "first"
 
@@ -66,7 +66,8 @@ def add_reading_flags(add):
     add("--encoding", metavar="NAME", help="of what is not UTF-8, such as gb18030 or euc-kr; default: to be found")
     separator = "what stands between columns: characters, or tab, comma, semicolon, none; default: to be found"
     add("--separator", help=separator)
-    add("--sheet", help="of a spreadsheet with several")
+    sheet = "of spreadsheets with several: one or more names, or FILE=SHEET where each file has its own"
+    add("--sheet", nargs="+", metavar="SHEET", help=sheet)
     add("--join", default=" ", help="what is put between joined columns (default: a space)")
 
 
@@ -109,6 +110,18 @@ class Table:
             if place > SAMPLE_READ:
                 break
         return found
+
+
+def open_tables(source, reading=DEFAULT):
+    """The tables of a file: of a spreadsheet of which several sheets are wished one for each, else one.
+
+    Raises:
+        UsageError: as open_table.
+    """
+    wished = sheets_wished(source, reading)
+    if len(wished) < 2 or not source.head(4).startswith((EXCEL, ZIP)):
+        return [open_table(source, reading)]
+    return [Table(f"{source.name}:{sheet}", *excel_table(source, reading, sheet)) for sheet in dict.fromkeys(wished)]
 
 
 def open_table(source, reading=DEFAULT):
