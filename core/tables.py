@@ -24,10 +24,20 @@ from core.columns import (
     name_score,
     names_row,
 )
-from core.dialects import SAMPLE_READ, Rejected, find_dialect, is_sampled, read_rows, separator_of
+from core.dialects import (
+    MAX_CELL_LINES,
+    SAMPLE_READ,
+    Dialect,
+    Rejected,
+    find_dialect,
+    is_sampled,
+    read_rows,
+    separator_of,
+)
 from core.encodings import shown_name, utf16_variant
-from core.json_tables import flat, json_rows, record_names, to_text
+from core.json_tables import flat, json_rows, record_names, refused, to_text
 from core.lines import chunks_of, unclear_encoding
+from core.other_kinds import refuse_other_kinds
 from core.sources import ZIP, refuse_no_table
 from utils import UsageError, shortened
 
@@ -149,6 +159,7 @@ def open_table(source, reading=DEFAULT):
     filled = [line for line in lines if line.strip()]
     if len(CONTROL.findall("".join(filled))) > MOST_CONTROL * sum(map(len, filled)):
         raise UsageError(f"{source.name}: a binary file, not one of texts; give a table, such as CSV or .xlsx")
+    refuse_other_kinds(source.name, filled)
     kind = _json_kind(filled, head)
     words = [shown_name(name) for name in encodings] or ["UTF-8"]
     if kind == "whole":
@@ -268,6 +279,8 @@ def _json_lines(source, table, reading, is_row=None, skim=False, whole=False):
                 yield number, Rejected("not a JSON object", shortened(line, 1000))
             elif number in unreadable:
                 yield number, Rejected("not in a known encoding", shortened(line, 1000))
+            elif why := refused(value):
+                yield number, why
             elif whole:
                 yield number, value
             else:
@@ -289,6 +302,8 @@ def _text_table(source, lines, words, reading):
         return table
     is_csv = source.parts[-1].lower().endswith(".csv")
     dialect, width = find_dialect(lines, separator, any(word.startswith("UTF-16") for word in words), is_csv)
+    if is_csv and width == 1 and separator is None:
+        _refuse_open_quote(source, lines)
     if separator and not dialect.separator:
         raise UsageError(f"{source.name}: no line has {separator!r}; correct --separator, or leave it out")
     sample = [row for _, row in read_rows([(1, lines)], dialect) if isinstance(row, list)]
@@ -313,6 +328,16 @@ def _text_table(source, lines, words, reading):
     header = sample[0] if has_header and reading.header is not False and sample else None
     table.rows = functools.partial(_fields, source, table, reading, dialect, bool(mark), header)
     return table
+
+
+def _refuse_open_quote(source, lines):
+    """Raise UsageError where a file is no table for a quote that is open over many lines."""
+    for number, row in read_rows([(1, lines)], Dialect(",", True)):
+        if isinstance(row, Rejected) and len(lines) - number > MAX_CELL_LINES:
+            raise UsageError(
+                f"{source.name}:{number}: a quote is not closed within {MAX_CELL_LINES} lines; close it, or take the "
+                "row out: all lines behind it are one cell as it stands"
+            )
 
 
 def _is_title(row):
