@@ -205,8 +205,10 @@ class _Feed:
         line = self.waiting[self.position + self.taken]
         self.taken += 1
         self.size += len(line)
-        if self.taken > MAX_CELL_LINES or self.size > MAX_CELL:
+        if self.taken > MAX_CELL_LINES:
             raise _TooLong("it is not closed within 500 lines")
+        if self.size > MAX_CELL:
+            raise _TooLong(f"more than {MAX_CELL:,} characters")
         return line + "\n"
 
     def ahead(self):
@@ -283,6 +285,8 @@ def _rows_one_by_one(feed, end, options, is_row):
                 return
         except csv.Error as error:
             problem = f"a quote that is not closed, or not doubled inside quotes ({error})"
+            if feed.size > MAX_CELL:
+                problem = f"{'a quote that is not closed, or ' * (feed.taken > 1)}{error}"
         number, line = feed.number, feed.lines()[:1]
         feed.accept(1)
         yield number, Rejected(problem, shortened("".join(line), 1000))
