@@ -10,8 +10,12 @@ import os
 from dataclasses import dataclass
 from typing import Optional
 
+from core.checkpoints import NGRAM
+
 # Texts of a slice, and batches at least: of fewer more would be padded.
 SLICE_TEXTS, SLICE_BATCHES = 256, 8
+# Of the student of n-grams, which gets them in the order of the file.
+NGRAM_TEXTS = 2048
 # Of so many texts it is looked at whether the vocabulary can read them.
 LOOK = 2048
 
@@ -54,22 +58,29 @@ class Slices:
         job (Job): what is asked.
 
     Attributes:
-        places (list[list[int]]): which texts a slice has; the slices of the longest texts come first, for what is
-            begun last decides when all is done.
+        places (list[list[int] | slice]): which texts a slice has; the slices of the longest texts come first, for
+            what is begun last decides when all is done.
         left (int): slices that have no answer yet.
         found (tuple): see Answerer.__call__; whole when none is left.
     """
 
     def __init__(self, texts, job):
         size = job.slice_texts or max(SLICE_TEXTS, SLICE_BATCHES * job.batch_size)
-        order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
-        # In a slice they stay in the order of the file.
-        self.places = [sorted(order[start : start + size]) for start in range(0, len(order), size)] or [[]]
+        if job.format == NGRAM:  # which pads nothing
+            size = job.slice_texts or NGRAM_TEXTS
+            self.places = [slice(start, start + size) for start in range(0, len(texts), size)] or [slice(0)]
+        else:
+            order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+            # In a slice they stay in the order of the file.
+            self.places = [sorted(order[start : start + size]) for start in range(0, len(order), size)] or [[]]
         self.texts, self.left, self.found = texts, len(self.places), None
 
     def of(self, number):
         """The texts of a slice: list[str]."""
-        return [self.texts[place] for place in self.places[number]]
+        places = self.places[number]
+        if isinstance(places, list):
+            return [self.texts[place] for place in places]
+        return self.texts[places.start : places.stop]
 
     def put(self, number, found):
         """Take the answers to a slice."""

@@ -1,9 +1,9 @@
 """Files of predictions: the input's columns, and what was found beside them, as CSV, TSV, JSON lines or Parquet."""
 
 import csv
-import functools
 import io
 import json
+import math
 import operator
 import re
 import shutil
@@ -13,10 +13,13 @@ from core.arguments import require_packages
 from core.binary_tables import BATCH_ROWS, TABLE_PACKAGES
 from core.label_paths import UNKNOWN
 from core.samples import can_be_written
+from core.text_cleaning import SOME
 from utils import UsageError
 
 # The ending of a file -> what it is.
 KINDS = {".csv": "csv", ".tsv": "tsv", ".txt": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+# What stands between the fields of these.
+SEPARATORS = {"csv": ",", "tsv": "\t"}
 # Without it, Excel takes UTF-8 for the machine's own encoding; pandas and this repository's readers leave it out.
 BOM = b"\xef\xbb\xbf"
 # Which window of a long text decided: its number from 1, of how many, and the characters of the text, from 0, that it
@@ -25,6 +28,14 @@ WINDOW_NAMES = ("window", "window_of", "window_start", "window_end")
 # The labels among which the right one is, as often as --conformal says, the most probable one first: a list, and in a
 # table of texts a JSON list.
 SET_NAME = "label_set"
+
+
+def _as_text(value):
+    """A value that JSON has no word for: bytes as the text that they are, others as they are printed."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+AS_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_as_text)
 # Before the names of what was found, where an input has such columns itself.
 PREFIX = "predicted_"
 
@@ -88,13 +99,12 @@ def answer_columns(found, names):
     """
     best, scores, places, confidences, windows, *more = found
     labels, all_names, _ = names
-    columns, units, ids = [], scores / 1e6, best.tolist()
+    columns, units = [], scores / 1e6
     if places is not None:
         answers = [UNKNOWN if place < 0 else all_names[place] for place in places.tolist()]
         columns += [answers, (confidences / 1e6).tolist()]
-    columns += [[labels[row[0]] for row in ids], units[:, 0].tolist()]
-    for place in range(best.shape[1] if best.shape[1] > 1 else 0):
-        columns += [[labels[row[place]] for row in ids], units[:, place].tolist()]
+    for place in (0, *range(best.shape[1] if best.shape[1] > 1 else 0)):
+        columns += [list(map(labels.__getitem__, best[:, place].tolist())), units[:, place].tolist()]
     for sets in (one for one in more if one is not None):
         columns.append([[labels[place] for place in row if place >= 0] for row in sets.tolist()])
     if windows is not None:
@@ -158,25 +168,18 @@ class Output:
 
     def problem(self, row):
         """Why a row (core.batch_input.Row) cannot be written as this kind, or None."""
-        return self.problems([row])[0]
-
-    def problems(self, rows):
-        """The same of many rows: list[str | None]."""
         if self.kind == "jsonl":
-            added = set(self.added)
-            taken = (row.record.keys() & added if isinstance(row.record, dict) else () for row in rows)
-            return [f"a field {min(names)} as what is added; add --prefix" if names else None for names in taken]
-        if can_be_written("".join(["".join(row.cells) for row in rows])):  # as nearly always
-            return [None] * len(rows)
+            taken = row.record.keys() & set(self.added) if isinstance(row.record, dict) else ()
+            return f"a field {min(taken)} as what is added; add --prefix" if taken else None
         why = "half a character (a surrogate), which only .jsonl can hold"
-        return [None if can_be_written("".join(row.cells)) else why for row in rows]
+        return None if can_be_written("".join(row.cells)) else why
 
     def write(self, path, rows, values, arrow=None):
         """Write one part.
 
         Args:
             path (Path): its file.
-            rows (list[core.batch_input.Row]): of it.
+            rows (core.batch_input.Part): of it.
             values (list[list]): of answer_columns.
             arrow (pyarrow.Table | None): the rows as a Parquet input has them.
         """
@@ -184,14 +187,31 @@ class Output:
             self._write_parquet(path, rows, values, arrow)
             return
         if self.kind == "jsonl":
-            records = (row.record or dict(zip(self.names, row.cells)) for row in rows)
+            pairs = zip(rows.records, rows.cells)
+            records = (record or dict(zip(self.names, cells)) for record, cells in pairs)
             records = arrow.to_pylist() if arrow is not None else records
             found = (dict(zip(self.added, one)) for one in zip(*values))
             path.write_bytes(b"".join(_json_line({**record, **new}) for record, new in zip(records, found)))
             return
-        columns = [map(_cell_writer(name), column) for name, column in zip(self.added, values)]
-        lines = map(operator.add, (row.cells for row in rows), map(list, zip(*columns)))
-        path.write_bytes(_csv_lines(lines) if self.kind == "csv" else "".join(map(_tsv_line, lines)).encode())
+        columns = [_cells(name, column) for name, column in zip(self.added, values)]
+        with path.open("wb") as file:
+            for start in range(0, len(rows.cells), SOME):
+                some = slice(start, start + SOME)
+                file.write(self._lines(rows.cells[some], [column[some] for column in columns]))
+
+    def _lines(self, cells, columns):
+        """The lines of some rows, bytes; where nothing in them must stand in quotes, they are only joined.
+
+        Args:
+            cells (list[list[str]]): of the input.
+            columns (list[list[str]]): what is new.
+        """
+        mark = SEPARATORS[self.kind]
+        whole = "".join(["".join(map("".join, cells)), *map("".join, map(set, columns))])
+        if not any(map(whole.__contains__, (mark, '"', "\n", "\r"))):
+            return "\n".join([*map(mark.join, zip(map(mark.join, cells), *columns)), ""]).encode("utf-8")
+        lines = map(operator.add, cells, map(list, zip(*columns)))
+        return _csv_lines(lines) if self.kind == "csv" else "".join(map(_tsv_line, lines)).encode("utf-8")
 
     def _write_parquet(self, path, rows, values, arrow):
         import pyarrow
@@ -200,7 +220,7 @@ class Output:
         if arrow is not None:
             columns = list(arrow.columns)
         else:
-            cells = zip(*(row.cells for row in rows)) if rows else ([] for _ in self.names)
+            cells = zip(*rows.cells) if rows.cells else ([] for _ in self.names)
             columns = [pyarrow.array(list(column), pyarrow.string()) for column in cells]
         found = [pyarrow.array(column, kind.type) for column, kind in zip(values, list(self.schema)[-len(values) :])]
         parquet.write_table(pyarrow.Table.from_arrays([*columns, *found], schema=self.schema), path)
@@ -245,15 +265,15 @@ class ArrowRows:
         self.batches, self.name, self.batch, self.first = iter(()), None, None, 1
 
     def take(self, rows):
-        """The rows of a part, list[core.batch_input.Row]: pyarrow.Table."""
+        """The rows of a core.batch_input.Part: pyarrow.Table."""
         import pyarrow
 
         pieces, start = [], 0
-        while start < len(rows):
-            self._go_to(rows[start])
+        while start < len(rows.texts):
+            self._go_to(rows.wheres[start], rows.numbers[start])
             end, places = start, []
-            while end < len(rows) and rows[end].where == self.name:
-                place = rows[end].number - self.first
+            while end < len(rows.texts) and rows.wheres[end] == self.name:
+                place = rows.numbers[end] - self.first
                 if place >= len(self.batch):
                     break
                 places.append(place)
@@ -262,12 +282,12 @@ class ArrowRows:
             start = end
         return pyarrow.Table.from_batches([_with_schema(piece, self.schema) for piece in pieces], self.schema)
 
-    def _go_to(self, row):
-        """Read on until the batch that has a row."""
-        if self.name != row.where:
-            source = next(source for source in self.sources if source.name == row.where)
-            self.name, self.batches, self.first, self.batch = row.where, self._read(source), 1, ()
-        while row.number - self.first >= len(self.batch):
+    def _go_to(self, where, number):
+        """Read on until the batch that has a row of a file."""
+        if self.name != where:
+            source = next(source for source in self.sources if source.name == where)
+            self.name, self.batches, self.first, self.batch = where, self._read(source), 1, ()
+        while number - self.first >= len(self.batch):
             self.first += len(self.batch)
             self.batch = next(self.batches)
 
@@ -289,13 +309,28 @@ def _with_schema(batch, schema):
     return type(batch).from_arrays([batch.column(name) for name in schema.names], schema=schema)
 
 
-def _cell_writer(name):
-    """A function from a value of a new column to what a table of texts has of it."""
+def _cells(name, column):
+    """What a table of texts has of a new column: list[str]."""
     if is_score(name):
-        return "{:.6f}".format
+        return scores_written(column)
     if is_set(name):
-        return functools.partial(json.dumps, ensure_ascii=False)
-    return (lambda value: "" if value is None else str(value)) if is_of_window(name) else str
+        return [json.dumps(value, ensure_ascii=False) for value in column]
+    if is_of_window(name):
+        return ["" if value is None else str(value) for value in column]
+    return column
+
+
+def scores_written(scores):
+    """["{:.6f}".format(score) for score in scores] of whole millionths from 0 to 1, in a third of the time."""
+    import numpy as np
+
+    millionths = np.rint(np.array(scores, "float64") * 1e6).astype("int32")
+    digits = np.empty((len(millionths), 8), "uint8")
+    digits[:, 1] = ord(".")
+    for place in (7, 6, 5, 4, 3, 2, 0):
+        digits[:, place] = millionths % 10 + ord("0")
+        millionths //= 10
+    return digits.view("S8").ravel().astype("U8").tolist()
 
 
 def _csv_lines(rows):
@@ -319,8 +354,17 @@ def _tsv_line(cells):
 def _json_line(record):
     """A record as a line; what JSON has no word for as a text, and numbers that are none as null."""
     try:
-        return json.dumps(record, ensure_ascii=False, allow_nan=False, default=str).encode("utf-8") + b"\n"
+        return AS_JSON.encode(record).encode("utf-8") + b"\n"
     except UnicodeEncodeError:  # half a character
-        return json.dumps(record, default=str).encode() + b"\n"
+        return json.dumps(record, default=_as_text).encode() + b"\n"
     except ValueError:
-        return _json_line({name: None if value != value else value for name, value in record.items()})
+        return _json_line(_with_null(record))
+
+
+def _with_null(value):
+    """A value with null for numbers that are none, or infinite, wherever they are."""
+    if isinstance(value, dict):
+        return {name: _with_null(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_null(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,6 +11,7 @@ import gc
 import hashlib
 import importlib.metadata
 import json
+import operator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -23,7 +24,7 @@ from core.confidence import share_problem
 from core.label_paths import UNKNOWN, confidence_problem
 from core.progress import progress_bar
 from core.samples import Wishes
-from core.table_columns import Unsure
+from core.table_columns import Unsure, names_of
 from utils import UsageError, report_of_counts, shortened
 
 # Rows of a part. More are faster by nothing, and are more to do again.
@@ -125,6 +126,10 @@ class Prediction:
         self.wanted, self.say, self.path = wanted, say, Path(wanted.output)
         self.kind = kind_of(self.path, wanted.flag)
         self.parts = Parts(self.path, wanted.overwrite, wanted.flag)
+        if "-" in wanted.inputs:
+            raise UsageError(
+                "-: the standard input can be read once, but files are read again; save it as a file first"
+            )
         for pattern in map(Path, wanted.inputs):
             target, inside = self.path.resolve(), pattern.resolve()
             if target == inside or (pattern.is_dir() and target.is_relative_to(inside)):
@@ -136,6 +141,12 @@ class Prediction:
         except Unsure as error:
             say("\n".join(getattr(error, "seen", ())))
             raise
+        for path in (self.parts.output, self.parts.rejected, self.parts.report):
+            if path.exists() and any(path.samefile(source) for source in self.input.paths()):
+                raise UsageError(
+                    f"{path}: is written, and among what is read; leave it out there, or choose another place"
+                )
+        self._check_bytes()
         self.is_limited = wanted.min_confidence is not None
         top_k = min(wanted.top_k, len(wanted.labels))
         added = added_names(top_k, self.is_limited, wanted.has_windows, wanted.conformal is not None)
@@ -192,6 +203,7 @@ class Prediction:
             if self.parts.done:
                 self.say(f"{self.parts.folder}: {len(self.parts.done):,} parts are done; going on from there")
             count = self._predict(make_workers, output, arrow, total)
+            self._check_bytes()
             if self.input.stamps() != stamps:
                 raise UsageError(
                     f"{' '.join(self.wanted.inputs)}: changed while it was read, so the parts in {self.parts.folder} "
@@ -205,13 +217,27 @@ class Prediction:
             self.parts.close()
         return summary
 
+    def _check_bytes(self):
+        """Refuse columns with bytes that are no text, as far as rows were read, where they would be lost."""
+        if self.kind == "parquet":
+            return
+        for one in self.input.opened:
+            if names := [names_of(one.table)[index] for index in sorted(one.table.undecoded)]:
+                raise UsageError(
+                    f"{one.table.name}: {' '.join(names)}: bytes that are no text, which only .parquet can hold; "
+                    "write that, or leave the column out of the input"
+                )
+
     def _arrow(self):
         """The reader of a Parquet input's own values, where these are written; else None."""
         is_parquet = all(one.table.kind.startswith("Parquet") for one in self.input.opened)
         if not is_parquet or self.kind not in ("parquet", "jsonl"):
             return None
         rows = ArrowRows(self.input.sources, self.input.columns)
-        return rows if rows.schema is not None else None
+        if rows.schema is None:
+            self.say("note: a column has another type in other files, so all columns are written as text")
+            return None
+        return rows
 
     def _predict(self, make_workers, output, arrow, total):
         """Predict the parts that are missing; how many there are in all."""
@@ -226,17 +252,16 @@ class Prediction:
                     self._keep(index, under_way.pop(index), found, output, workers.names)
                     bar.update(done[index]["rows"])
 
-                rows = self.input.rows(records=self.kind == "jsonl")
-                for number, part in enumerate(parts_of(rows, self.wanted.part_rows)):
+                blocks = self.input.blocks(records=self.kind == "jsonl")
+                for number, part in enumerate(parts_of(blocks, self.wanted.part_rows, output.problem)):
                     if number in done:
                         continue
                     workers = workers or make_workers()
-                    kept, rejected = divided(part, output)
-                    table = arrow.take(kept) if arrow and kept else None
+                    table = arrow.take(part) if arrow and part.texts else None
                     while workers.is_full:
                         finish()
-                    under_way[number] = kept, rejected, table
-                    workers.submit(number, [row.text for row in kept])
+                    under_way[number] = part, table
+                    workers.submit(number, part.texts)
                 while under_way:
                     finish()
         finally:
@@ -246,16 +271,16 @@ class Prediction:
 
     def _keep(self, number, part, found, output, names):
         """Write one part and what is counted of it."""
-        kept, rejected, table = part
-        if table is None and output.kind == "parquet" and not kept:
+        part, table = part
+        if table is None and output.kind == "parquet" and not part.texts:
             table = output.schema.empty_table().select(self.input.names)
         columns = answer_columns(found, names)
-        counts = counted(kept, columns[2 if self.is_limited else 0], columns[0], names[2])
+        counts = counted(part.truths, columns[2 if self.is_limited else 0], columns[0], names[2])
         if self.wanted.conformal is not None:
             place = next(place for place, name in enumerate(self.added) if is_set(name))
-            counts.update(counted_sets(kept, columns[place], set(names[0])))
-        counts["rows"], counts["rejected"] = len(kept) + len(rejected), rejected
-        self.parts.add(number, lambda path: output.write(path, kept, columns, table), counts)
+            counts.update(counted_sets(part.truths, columns[place], set(names[0])))
+        counts["rows"], counts["rejected"] = len(part), part.rejected
+        self.parts.add(number, lambda path: output.write(path, part, columns, table), counts)
 
 
 @contextlib.contextmanager
@@ -269,52 +294,39 @@ def rare_looks():
         gc.set_threshold(*before)
 
 
-def divided(part, output):
-    """The rows of a part that are predicted (list[Row]), and what is told of the others (list[list[str]])."""
-    usable = [row for row in part if not row.reason]
-    problems = output.problems(usable)
-    kept = [row for row, problem in zip(usable, problems) if problem is None]
-    if len(kept) == len(part):
-        return kept, []
-    of_usable, rejected = iter(problems), []
-    for row in part:
-        if reason := row.reason or next(of_usable):
-            content = row.content or shortened("\t".join(row.cells or ()), 1000)
-            rejected.append([row.where, str(row.number), reason, content])
-    return kept, rejected
+def counted(truths, guesses, answers, depth):
+    """What is counted of a part's rows: dict of JSON values.
 
-
-def counted(rows, guesses, answers, depth):
-    """What is counted of a part's rows: dict of JSON values."""
-    pairs, answered, answered_right, odd, unlabelled = collections.Counter(), 0, 0, collections.Counter(), 0
-    for row, guess, answer in zip(rows, guesses, answers):
-        answered += answer != UNKNOWN
-        if row.truth.__class__ is str:
-            pairs[row.truth, guess] += 1
-            answered_right += answer == row.truth
-        elif row.truth is not None:
-            odd[row.truth.reason] += 1
-        else:
-            unlabelled += 1
+    Args:
+        truths (list[str | None | core.dialects.Rejected]): their labels.
+        guesses, answers (list[str]): what is most probable, and what is sure enough.
+        depth (int): levels of the labels.
+    """
+    answered, unlabelled = len(answers) - answers.count(UNKNOWN), truths.count(None)
+    pairs, answered_right, odd = collections.Counter(), 0, collections.Counter()
+    if unlabelled < len(truths):
+        pairs = collections.Counter(pair for pair in zip(truths, guesses) if pair[0].__class__ is str)
+        answered_right = sum(map(operator.eq, truths, answers))
+        odd = collections.Counter(one.reason for one in truths if one is not None and one.__class__ is not str)
     return {
         "pairs": [[truth, guess, count] for (truth, guess), count in pairs.items()],
         "answered": answered,
         "answered_right": answered_right if depth == 1 else None,
         "odd_labels": dict(odd),
         "unlabelled": unlabelled,
-        "predicted": len(rows),
+        "predicted": len(truths),
     }
 
 
-def counted_sets(rows, sets, known):
+def counted_sets(truths, sets, known):
     """What is counted of a part's conformal sets: dict of JSON values.
 
     Args:
-        rows (list[core.batch_input.Row]): of the part.
+        truths (list[str | None | core.dialects.Rejected]): the labels of its rows.
         sets (list[list[str]]): the labels of each.
         known (set[str]): the model's labels; a row with another one cannot be right.
     """
-    pairs = [(row.truth, labels) for row, labels in zip(rows, sets) if isinstance(row.truth, str)]
+    pairs = [(truth, labels) for truth, labels in zip(truths, sets) if isinstance(truth, str)]
     judged = [truth in labels for truth, labels in pairs if truth in known]
     sizes = [len(labels) for labels in sets]
     single = sizes.count(1)

@@ -10,7 +10,7 @@ import uuid
 
 from core.arguments import require_packages
 from core.columns import looks_like_header, names_row
-from core.dialects import is_sampled
+from core.dialects import is_sampled, one_by_one
 from core.json_tables import flat, to_text
 from utils import UsageError
 
@@ -22,8 +22,7 @@ BATCH_ROWS = 4096
 
 
 def parquet_table(source):
-    """What core.tables.Table needs of a Parquet file, but for its name: kind, names, width, rows, names of labels, and
-    the numbers of columns with bytes that are not UTF-8, as far as rows were read.
+    """What core.tables.Table needs of a Parquet file, but for its name: dict.
 
     Raises:
         UsageError: damaged.
@@ -45,8 +44,17 @@ def parquet_table(source):
         if found:
             label_names[index] = {str(number): label for number, label in enumerate(found)}
     undecoded = set()
-    rows = functools.partial(_parquet_rows, source, names, undecoded)
-    return "Parquet", names, len(names), rows, label_names, undecoded
+    blocks = functools.partial(_parquet_blocks, source, names, undecoded)
+    rows = functools.partial(one_by_one, blocks)
+    return {
+        "kind": "Parquet",
+        "names": names,
+        "width": len(names),
+        "rows": rows,
+        "label_names": label_names,
+        "undecoded": undecoded,
+        "blocks": blocks,
+    }
 
 
 def _class_names(schema, name):
@@ -59,7 +67,7 @@ def _class_names(schema, name):
         return None
 
 
-def _parquet_rows(source, names, undecoded, is_row=None, skim=False):
+def _parquet_blocks(source, names, undecoded, is_row=None, skim=False):
     from pyarrow import parquet
 
     number = 1
@@ -82,7 +90,7 @@ def _parquet_rows(source, names, undecoded, is_row=None, skim=False):
                 ):
                     undecoded.add(index)
                 columns.append([value if value.__class__ is str else to_text(_plain(value)) for value in values])
-            yield from zip(numbers, map(list, zip(*columns)))
+            yield numbers, list(map(list, zip(*columns)))
 
 
 def _is_utf8(value):

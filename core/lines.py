@@ -67,7 +67,9 @@ def split_lines(text):
     """Lines of a text or of bytes, whatever ends them; what follows the last end is a line too, empty or not."""
     if isinstance(text, bytes):
         return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.split("\n")
 
 
 def _wide_blocks(file, encoding, on_bad_line):

@@ -9,6 +9,7 @@ training knows has a row of the table. The logits are
 which is a linear classifier on tf-idf rows of length 1. All texts of a call are read at once.
 """
 
+import itertools
 import re
 import unicodedata
 from pathlib import Path
@@ -66,7 +67,23 @@ def normalised_beginning(text, most):
     return found[:most]
 
 
-def read_characters(texts, max_length):
+def normalised_beginnings(texts, most):
+    """[normalised_beginning(text, most) for text in texts], where most of it is done on all texts as one, a line each,
+    and the rest only on those that have what is rare."""
+    joined = "\n".join(texts)
+    if len(max(texts, key=len)) > 4 * most or joined.count("\n") != len(texts) - 1:
+        return [normalised_beginning(text, most) for text in texts]
+    # Not of all as one: a text that is in this form already, as most are, is only looked at.
+    joined = "\n".join(map(unicodedata.normalize, itertools.repeat("NFKC"), texts))
+    joined = joined.lower().replace("\ufffd", "")  # a line's end is a word's, as the end of a text is
+    lines = joined.split("\n")
+    if " " in joined or not "".join(lines).isprintable():
+        is_plain = [line.isprintable() and " " not in line for line in lines]
+        lines = [line if plain else normalised(text) for line, plain, text in zip(lines, is_plain, texts)]
+    return lines if len(max(lines, key=len)) <= most else [line[:most] for line in lines]
+
+
+def joined_characters(texts, max_length):
     """The code points of texts between BEGIN and END.
 
     Args:
@@ -74,19 +91,24 @@ def read_characters(texts, max_length):
         max_length (int): tokens, of which each has CHARACTERS_A_TOKEN.
 
     Returns:
-        list[np.ndarray]: uint32 [characters + 2] each, BEGIN and END among the limit.
+        tuple[np.ndarray, np.ndarray]: uint32 [characters], of all texts, one behind the other; int64 [texts],
+        characters of each, BEGIN and END among the limit.
     """
-    most = max_length * CHARACTERS_A_TOKEN - 2
-    parts = [normalised_beginning(text, most) for text in texts]
-    joined = np.frombuffer("".join(parts).encode("utf-32-le", "surrogatepass"), "<u4")
-    sizes = np.fromiter(map(len, parts), np.int64, len(parts))
-    ends = np.cumsum(sizes + 2)
-    codes = np.empty(int(ends[-1]) if len(parts) else 0, np.uint32)
-    is_text = np.ones(len(codes), bool)
-    is_text[ends - 1] = is_text[ends - sizes - 2] = False
-    codes[is_text] = joined
-    codes[ends - 1], codes[ends - sizes - 2] = END, BEGIN
-    return np.split(codes, ends[:-1]) if len(parts) else []
+    if not texts:
+        return np.empty(0, np.uint32), np.empty(0, np.int64)
+    lines = normalised_beginnings(texts, max_length * CHARACTERS_A_TOKEN - 2)
+    joined = "\n\n".join(lines).join("\n\n")  # no line has one in it
+    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), "<u4").copy()
+    begins, ends = np.flatnonzero(codes == 10).reshape(-1, 2).T
+    codes[begins], codes[ends] = BEGIN, END
+    return codes, ends - begins + 1
+
+
+def read_characters(texts, max_length):
+    """The same, list[np.ndarray]: uint32 [characters] of each text."""
+    codes, sizes = joined_characters(texts, max_length)
+    ends = np.cumsum(sizes).tolist()
+    return [codes[start:end] for start, end in zip([0, *ends], ends)]
 
 
 def shorten_characters(codes, max_length):
@@ -164,7 +186,11 @@ class NgramStudent:
 
     def logits(self, characters):
         """float32 [texts, classes]; each text's are the same whatever texts are beside it."""
-        return self.logits_and_known(characters)[0]
+        return self.joined_logits(*_joined(characters))
+
+    def joined_logits(self, codes, sizes):
+        """The same of texts as joined_characters gives them."""
+        return self._parts(codes, sizes, False)[0]
 
     def known(self, characters):
         """How many of each text's n-grams training knows: float64 [texts], from 0 to 1."""
@@ -176,32 +202,54 @@ class NgramStudent:
         Args:
             characters (list[np.ndarray]): as read_characters gives them.
         """
-        sizes = np.fromiter(map(len, characters), np.int64, len(characters))
-        if sizes.sum() <= BLOCK:
-            return self._read(characters, sizes)
-        blocks = np.cumsum(sizes) // BLOCK
-        ends = [0, *(np.flatnonzero(blocks[1:] != blocks[:-1]) + 1), len(sizes)]
-        parts = [self._read(characters[a:b], sizes[a:b]) for a, b in zip(ends, ends[1:])]
-        return tuple(map(np.concatenate, zip(*parts)))
+        return self._parts(*_joined(characters), True)
 
-    def _read(self, characters, sizes):
+    def _parts(self, codes, sizes, is_known_wanted):
+        """Logits, and what is known of each text or None; of about BLOCK characters at a time."""
         if not len(sizes):
             return np.empty((0, len(self.bias)), "float32"), np.empty(0)
-        found, is_whole = ngram_buckets(np.concatenate(characters), sizes, self.orders, len(self.rows))
-        rows = self.rows[found] * is_whole
+        if len(codes) <= BLOCK:
+            return self._read(codes, sizes, is_known_wanted)
+        ends = np.cumsum(sizes)
+        blocks = ends // BLOCK
+        cuts = [0, *(np.flatnonzero(blocks[1:] != blocks[:-1]) + 1).tolist(), len(sizes)]
+        parts = []
+        for first, end in zip(cuts, cuts[1:]):
+            some = codes[ends[first] - sizes[first] : ends[end - 1]]
+            parts.append(self._read(some, sizes[first:end], is_known_wanted))
+        logits, known = zip(*parts)
+        return np.concatenate(logits), np.concatenate(known) if is_known_wanted else None
+
+    def _read(self, codes, sizes, is_known_wanted):
+        found, is_whole = ngram_buckets(codes, sizes, self.orders, len(self.rows))
+        rows = self.rows[found]
+        rows *= is_whole
+        sums = self.table.take(rows[0], axis=0)
+        for one in rows[1:]:
+            sums += self.table.take(one, axis=0)
         starts = np.cumsum(sizes) - sizes
-        sums = np.add.reduceat(self.table[rows.T].sum(axis=1)[:, :-1], starts, axis=0)
-        counts = [np.add.reduceat(one.sum(axis=0), starts) for one in (rows > 0, is_whole)]
-        return self.bias + sums / self._lengths(rows, sizes)[:, None], counts[0] / counts[1]
+        sums, known = np.add.reduceat(sums[:, :-1], starts, axis=0), None
+        if is_known_wanted:
+            counts = [np.add.reduceat(one.sum(axis=0), starts) for one in (rows > 0, is_whole)]
+            known = counts[0] / counts[1]
+        return self.bias + sums / self._lengths(rows, sizes)[:, None], known
 
     def _lengths(self, rows, sizes):
         """The lengths of the texts' rows of n-grams times idf: float32 [texts]; rows: of the table [orders, chars]."""
-        places = np.repeat(np.arange(len(sizes)) * len(self.table), sizes) + rows
-        places = np.sort(places[rows > 0])
+        kind = np.int32 if len(sizes) * len(self.table) < 2**31 else np.int64  # of which the smaller is sorted sooner
+        places = np.repeat(np.arange(len(sizes), dtype=kind) * kind(len(self.table)), sizes) + rows
+        places = places[rows > 0]
+        places.sort()
         begins = np.flatnonzero(np.append(True, places[1:] != places[:-1])) if len(places) else places
         counts, (texts, own) = np.diff(np.append(begins, len(places))), np.divmod(places[begins], len(self.table))
         squares = np.bincount(texts, counts.astype(np.float64) ** 2 * self.table[own, -1], len(sizes))
         return np.sqrt(np.maximum(squares, 1e-12)).astype(np.float32)
+
+
+def _joined(characters):
+    """Texts of read_characters as joined_characters gives them."""
+    sizes = np.fromiter(map(len, characters), np.int64, len(characters))
+    return np.concatenate(characters) if characters else np.empty(0, np.uint32), sizes
 
 
 def unread(characters, known, max_length, least_known):

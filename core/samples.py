@@ -320,7 +320,11 @@ class Samples:
     # -------------------------------------------------------------------------------------------------- description
 
     def description(self):
-        """What was seen, as lines: the files, their columns and uses, three samples."""
+        """What was seen, as lines that a terminal can show: the files, their columns and uses, three samples."""
+        for line in self._described():
+            yield line.encode("utf-8", "backslashreplace").decode("utf-8")  # half a character
+
+    def _described(self):
         shown = set()
         for one in self.opened:
             count = sum(other.shape() == one.shape() and other.part == one.part for other in self.opened)

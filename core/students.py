@@ -25,6 +25,7 @@ from core.ngram_student import (
     CHARACTERS,
     STUDENT_FILE,
     NgramStudent,
+    joined_characters,
     read_characters,
     unread,
 )
@@ -154,6 +155,10 @@ class NgramPredictor(Answers):
         characters = [feature[CHARACTERS] for feature in features]
         logits, known = self.student.logits_and_known(characters)
         return softmax(logits), unread(characters, known, self.max_length, least_known)
+
+    def _read(self, texts):
+        """What probabilities and windows are; as one array, without a feature for each text."""
+        return softmax(self.student.joined_logits(*joined_characters(texts, self.max_length))), None
 
     def clone(self):
         """One for another thread; nothing of it changes."""

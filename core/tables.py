@@ -31,6 +31,8 @@ from core.dialects import (
     Rejected,
     find_dialect,
     is_sampled,
+    one_by_one,
+    read_blocks,
     read_rows,
     separator_of,
 )
@@ -98,6 +100,8 @@ class Table:
         undecoded (set[int]): numbers of columns with bytes that are not UTF-8, as far as rows were read.
         records (Callable | None): of JSON: records() yields what rows() does, with the values as the file has them in
             the place of the texts.
+        blocks (Callable | None): the rows, many at once where that is sooner done: blocks(is_row=None, skim=False)
+            yields what core.dialects.read_blocks does.
     """
 
     name: str
@@ -109,6 +113,7 @@ class Table:
     undecoded: set = field(default_factory=set)
     encodings: collections.Counter = field(default_factory=collections.Counter)
     records: Optional[Callable] = None
+    blocks: Optional[Callable] = None
 
     def sample(self):
         """Rows that can be used, with their numbers: the first ones, and some of those behind, where labels differ."""
@@ -150,7 +155,7 @@ def open_table(source, reading=DEFAULT):
     head = source.head(SAMPLE_BYTES + 1)
     refuse_no_table(source, head)
     if head.startswith(PARQUET):
-        return Table(source.name, *parquet_table(source))
+        return Table(source.name, **parquet_table(source))
     if head.startswith((EXCEL, ZIP)):
         return Table(source.name, *excel_table(source, reading))
     lines, encodings = _first_lines(source, head, reading.encoding)
@@ -326,7 +331,8 @@ def _text_table(source, lines, words, reading):
     has = f"{'' if has_header else 'no '}column names in the first line, " if width > 1 else ""
     table = Table(source.name, f"{dialect}, {has}{encoding}", names, width, None)
     header = sample[0] if has_header and reading.header is not False and sample else None
-    table.rows = functools.partial(_fields, source, table, reading, dialect, bool(mark), header)
+    table.blocks = functools.partial(_field_blocks, source, table, reading, dialect, bool(mark), header)
+    table.rows = functools.partial(one_by_one, table.blocks)
     return table
 
 
@@ -361,34 +367,47 @@ def _one_more(source, names, rows, dialect):
     )
 
 
-def _fields(source, table, reading, dialect, to_skip, header, is_row=None, skim=False):
+def _field_blocks(source, table, reading, dialect, to_skip, header, is_row=None, skim=False):
     """The rows of a file of separated fields, but for the first `to_skip` that are not blank, and the `header`.
 
-    What stands above the header is told as rows that cannot be used.
+    What stands above the header is told as rows that cannot be used. Yields what core.dialects.read_blocks does.
     """
     unreadable, width, is_markdown = set(), table.width, dialect.separator == "|"
-    for number, row in read_rows(_chunks(source, table, reading, unreadable), dialect, is_row, skim):
-        if row.__class__ is list:
-            if to_skip and row != [""]:
-                to_skip -= 1
-                continue
-            if header is not None and row != [""]:
-                if row == header:
-                    header = None
+
+    def checked(rows):
+        nonlocal to_skip, header
+        for number, row in rows:
+            if row.__class__ is list:
+                if to_skip and row != [""]:
+                    to_skip -= 1
                     continue
-                yield number, Rejected("above the names of the columns", shortened(dialect.separator.join(row), 1000))
-                continue
-            if len(row) != width and any(row[width:]) or len(row) < width:
-                content = dialect.separator.join(row)
-                reason = f"{len(row)} field{'s' * (len(row) != 1)}, not {width}" if content.strip() else "blank line"
-                row = Rejected(reason, shortened(content, 1000))
-            elif is_markdown and all(set(cell.strip()) <= set(":-") for cell in row):
-                row = Rejected("the rule of a Markdown table", "|".join(row))
-            else:
-                del row[width:]
-                if unreadable and _is_unreadable(number, row, unreadable):
-                    row = Rejected("not in a known encoding", shortened(dialect.separator.join(row), 1000))
-        yield number, row
+                if header is not None and row != [""]:
+                    if row == header:
+                        header = None
+                        continue
+                    content = shortened(dialect.separator.join(row), 1000)
+                    yield number, Rejected("above the names of the columns", content)
+                    continue
+                if len(row) != width and any(row[width:]) or len(row) < width:
+                    content = dialect.separator.join(row)
+                    reason = (
+                        f"{len(row)} field{'s' * (len(row) != 1)}, not {width}" if content.strip() else "blank line"
+                    )
+                    row = Rejected(reason, shortened(content, 1000))
+                elif is_markdown and all(set(cell.strip()) <= set(":-") for cell in row):
+                    row = Rejected("the rule of a Markdown table", "|".join(row))
+                else:
+                    del row[width:]
+                    if unreadable and _is_unreadable(number, row, unreadable):
+                        row = Rejected("not in a known encoding", shortened(dialect.separator.join(row), 1000))
+            yield number, row
+
+    for numbers, rows in read_blocks(_chunks(source, table, reading, unreadable), dialect, is_row, skim):
+        is_odd = numbers is None or to_skip or header is not None or unreadable or is_markdown
+        if is_odd or set(map(len, rows)) != {width}:
+            yield None, checked(rows if numbers is None else zip(numbers, rows))
+        else:
+            yield numbers, rows
 
 
 def _is_unreadable(number, row, unreadable):

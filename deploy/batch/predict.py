@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 from core.arguments import at_least, parse_argv
 from core.batch_run import PART_ROWS, Prediction, Wanted, cleaning_for, confidence, share
-from core.checkpoints import EXPORT_FILE, STUDENT_FORMATS
+from core.checkpoints import EXPORT_FILE, NGRAM, STUDENT_FORMATS
 from core.encodings import codec_of
 from core.long_text_flags import reads_windows
 from core.samples import CLEANING, Wishes
@@ -122,7 +122,8 @@ def main(argv=None):
         found = available_formats(flags.model_dir)
         format = "onnx" if "onnx" in found else next(iter(found), "paddle")
     workers = flags.workers or 1
-    threads = flags.threads or max(1, usable_cores() // workers)
+    # The student of n-grams is much Python, of which a process runs one thread at a time: two get in each other's way.
+    threads = flags.threads or (1 if format == NGRAM else max(1, usable_cores() // workers))
     # In one process on CPU cores, texts are shared out among threads, and not the work on one of them.
     is_shared = workers == 1 and flags.device == "cpu" and runs_onnx(flags.model_dir, format)
     one = 1 if is_shared else threads

@@ -29,7 +29,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
-from core.batch_answers import SLICE_TEXTS
+from core.batch_answers import NGRAM_TEXTS, SLICE_TEXTS
 from core.checkpoints import NGRAM, STUDENT_FORMATS
 from core.cpu import usable_cores
 from core.predictor import Predictor
@@ -58,8 +58,9 @@ def bare(folder, format, threads, texts, barrier, queue):
     """Texts a second, and seconds of the processor for each, of one process that runs the model and nothing else."""
     predictor = Predictor(folder, format, threads)
     if format in STUDENT_FORMATS:
-        run, texts = predictor.probabilities, sorted(texts, key=len)
-        batches = [texts[start : start + SLICE_TEXTS] for start in range(0, len(texts), SLICE_TEXTS)]
+        run, step = predictor.probabilities, NGRAM_TEXTS if format == NGRAM else SLICE_TEXTS
+        texts = texts if format == NGRAM else sorted(texts, key=len)
+        batches = [texts[start : start + step] for start in range(0, len(texts), step)]
     else:
         run, features = predictor.run_batch, sorted(predictor.encode(texts), key=lambda one: len(one["input_ids"]))
         step = predictor.batch_size

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from core.batch_answers import SLICE_TEXTS, Job, Slices
+from core.batch_answers import NGRAM_TEXTS, SLICE_TEXTS, Job, Slices
 
 
 @pytest.mark.parametrize("count", [0, 1, SLICE_TEXTS, 1000])
@@ -30,3 +30,13 @@ def test_large_batches_make_large_slices():
     assert len(Slices(texts, Job("", "onnx", batch_size=128)).places) == 5
     assert len(Slices(texts, Job("", "onnx", batch_size=1)).places) == 20
     assert len(Slices(texts, Job("", "onnx", slice_texts=5000)).places) == 1
+
+
+def test_ngrams_are_not_sorted():
+    texts = ["长" * (number % 7) for number in range(2 * NGRAM_TEXTS + 5)]
+    slices = Slices(texts, Job("", "ngram"))
+    assert [slices.of(number) for number in range(3)] == [texts[:2048], texts[2048:4096], texts[4096:]]
+    for number in (2, 0, 1):
+        slices.put(number, (np.array([len(text) for text in slices.of(number)], "int32"), None))
+    assert slices.found[0].tolist() == list(map(len, texts)) and not slices.left
+    assert Slices([], Job("", "ngram")).of(0) == []

@@ -1,8 +1,12 @@
 """batch_input.py: rows of several files, and parts that are the same however often they are read."""
 
+import csv
+
+import numpy as np
 import pytest
 
-from core.batch_input import Input, Row, parts_of
+from core.batch_input import Block, Input, Row, parts_of
+from core.batch_output import Output
 from core.samples import Wishes
 from utils import UsageError
 
@@ -37,8 +41,65 @@ def test_a_column_with_the_model_s_labels_is_the_truth(tmp_path):
     assert {row.truth for row in found.rows()} == {"乙"} and found.names == ["text", "column_2", "label"]
 
 
-def test_parts():
+ODD = [
+    "",
+    " ",
+    "x",
+    '"',
+    "a,b",
+    "<b>粗</b>",
+    "&amp;",
+    "\u3000头",
+    "头\u200b",
+    "a  b",
+    " 尾 ",
+    "两\n行",
+    "\ud800",
+    "id",
+    "text",
+    "甲",
+]
+
+
+@pytest.mark.parametrize("clean", ["html", "none"])
+@pytest.mark.parametrize("size", [1, 7, 100, 5000])
+def test_rows_that_are_read_together_are_those_that_are_read_alone(tmp_path, monkeypatch, clean, size):
+    """Whatever is in them, whatever the blocks: what a file has is read row by row as well, and must be the same."""
+    random = np.random.RandomState(0)
+    lines = [["id", "text", "label"]]
+    for number in range(2000):
+        text, label = f"第{number}条文本", "甲乙丙"[number % 3]
+        if random.rand() < 0.1:
+            text, label = random.choice(ODD), random.choice(["甲", "", "丁", " 乙 ", "[1, 2]"])
+        lines.append([str(number), text, label])
+    lines[500:500] = [["id", "text", "label"], ["1"], [], ["1", "2", "3", "4"], ["1", "头", "乙", ""]]
+    with (tmp_path / "x.csv").open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)
+    wishes = Wishes(known_labels=frozenset("甲乙丙"), clean=clean, trust_columns=True)
+    output = Output("csv", ["id", "text", "label"], ["predicted_label", "score"])
+
+    def parts():
+        found = list(parts_of(Input([str(tmp_path / "x.csv")], wishes).blocks(), 90, output.problem))
+        return [{**vars(part), "truths": list(map(str, part.truths))} for part in found]
+
+    monkeypatch.setattr("core.dialects.LINES_AT_ONCE", size)
+    together = parts()
+    monkeypatch.setattr("core.batch_input._Reader._block", lambda self, numbers, rows: None)
+    alone = parts()
+    for one, other in zip(together, alone):
+        for found in (one, other):
+            found["truths"] = [truth.partition("(")[0] for truth in found["truths"]]
+    assert together == alone and sum(len(part["rejected"]) for part in alone) > 20 and len(alone) == 23
+
+
+def test_parts(monkeypatch):
     rows = [Row("f", number, [size * "x"], "", None, None, "", None) for number, size in enumerate((1, 1, 1))]
-    assert [len(part) for part in parts_of(rows, 2)] == [2, 1]
+    assert [len(part) for part in parts_of([rows], 2)] == [2, 1]
     rows[0] = rows[0]._replace(cells=["x" * 4_000_000])
-    assert [len(part) for part in parts_of(rows, 2)] == [1, 2]
+    assert [len(part) for part in parts_of([rows], 2)] == [1, 2]
+    cells = [["x" * (1 + number % 9)] for number in range(50)]
+    block = Block("f", range(50), cells, [cell[0] for cell in cells], None, sum(len(cell[0]) for cell in cells))
+    assert [len(part) for part in parts_of([block, block], 30)] == [30, 30, 30, 10]
+    monkeypatch.setattr("core.batch_input.PART_CHARACTERS", 100)
+    some = [[part.texts for part in parts_of(blocks, 30)] for blocks in ([block, block], [[*block.rows()]] * 2)]
+    assert some[0] == some[1] and len(some[0]) == 5

@@ -1,6 +1,8 @@
 """batch_run.py: any file in, any out, nothing lost; an interrupted run ends as one that was not."""
 
 import csv
+import datetime
+import decimal
 import gc
 import gzip
 import json
@@ -222,6 +224,77 @@ def test_nothing_of_the_user_s_is_replaced(model, tmp_path):
     assert (tmp_path / "out.csv").read_text() == "mine"
     predict(model, [source], tmp_path / "out.csv", overwrite=True)
     assert len(read_csv(tmp_path / "out.csv")) == 41
+
+
+def test_what_is_written_is_not_read(model, tmp_path):
+    """A pattern that has met the last output, a link to it, and the standard input."""
+    source = write_csv(tmp_path / "in.csv", [["id", "text"], *(row[:2] for row in sample_rows(40))])
+    (tmp_path / "more").mkdir()
+    write_csv(tmp_path / "more" / "out.csv", [["id", "text"], *(row[:2] for row in sample_rows(40))])
+    (tmp_path / "link.csv").symlink_to(tmp_path / "more" / "out.csv")
+    for inputs in ([tmp_path / "more" / "*.csv"], [source, tmp_path / "link.csv"]):
+        with pytest.raises(UsageError, match="(is written, and among what is read|is what is read, or lies in it)"):
+            predict(model, inputs, tmp_path / "more" / "out.csv", overwrite=True)
+    assert len(read_csv(tmp_path / "more" / "out.csv")) == 41
+    with pytest.raises(UsageError, match="-: the standard input can be read once"):
+        predict(model, ["-"], tmp_path / "out.csv")
+
+
+def test_half_a_character_can_be_shown(model, tmp_path):
+    lines = [json.dumps({"id": number, "text": f"文本{number}\ud83d"}) for number in range(3)]
+    lines += [json.dumps({"id": number, "text": f"文本{number}"}) for number in range(30)]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    summary, said, _ = predict(model, [tmp_path / "in.jsonl"], tmp_path / "out.csv")
+    said.encode("utf-8")
+    assert (summary.predicted, summary.rejected) == (30, 3) and "文本0\\ud83d" in said
+
+
+def test_parquet_keeps_what_it_can_and_says_what_it_cannot(model, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    count = 25
+    table = pyarrow.table(
+        {
+            "text": [row[1] for row in sample_rows(count)],
+            "nested": pyarrow.array([{"a": number, "b": [number, None]} for number in range(count)]),
+            "day": [datetime.date(2026, 1, 1 + number) for number in range(count)],
+            "price": [decimal.Decimal("1.20") + number for number in range(count)],
+            "large": pyarrow.array([2**60 + number for number in range(count)]),
+            "kind": pyarrow.array([LABELS[number % 3] for number in range(count)]).dictionary_encode(),
+            "pairs": pyarrow.array([[("k", number)] for number in range(count)], pyarrow.map_("string", "int64")),
+            "bytes": [b"abc"] * count,
+        }
+    )
+    parquet.write_table(table, tmp_path / "in.parquet", row_group_size=7)
+    predict(model, [tmp_path / "in.parquet"], tmp_path / "out.parquet", wishes=Wishes(text_columns=["text"]))
+    found = parquet.read_table(tmp_path / "out.parquet")
+    assert found.select(table.column_names).equals(table) and found["label"].to_pylist()[0] == answer("第0条 a,b")
+    predict(model, [tmp_path / "in.parquet"], tmp_path / "lines.jsonl", wishes=Wishes(text_columns=["text"]))
+    line = json.loads((tmp_path / "lines.jsonl").read_text(encoding="utf-8").splitlines()[3])
+    assert (line["nested"], line["day"], line["price"]) == ({"a": 3, "b": [3, None]}, "2026-01-04", "4.20")
+    assert (line["large"], line["kind"], line["bytes"]) == (2**60 + 3, "甲", "abc")
+    # Bytes that are no text, seen at once or behind the rows that are looked at.
+    for place in (3, 6_001):
+        rows = {
+            "text": [row[1] for row in sample_rows(6_010)],
+            "photo": [b"\xff" if n == place else b"" for n in range(6_010)],
+        }
+        parquet.write_table(pyarrow.table(rows), tmp_path / "photo.parquet")
+        for ending in ("csv", "jsonl"):
+            with pytest.raises(UsageError, match="photo.parquet: photo: bytes that are no text, which only .parquet"):
+                predict(model, [tmp_path / "photo.parquet"], tmp_path / f"photo.{ending}", part_rows=5000)
+            assert not (tmp_path / f"photo.{ending}").exists()
+    predict(model, [tmp_path / "photo.parquet"], tmp_path / "photo.out.parquet", part_rows=5000)
+    assert parquet.read_table(tmp_path / "photo.out.parquet")["photo"].to_pylist() == rows["photo"]
+    # Files of which a column is of different types.
+    for name, values in (("1", [1] * 3), ("2", [1.5] * 3)):
+        parquet.write_table(
+            pyarrow.table({"text": ["头疼", "医保卡", "发烧"], "x": values}), tmp_path / f"t{name}.parquet"
+        )
+    _, said, _ = predict(model, [tmp_path / "t1.parquet", tmp_path / "t2.parquet"], tmp_path / "t.parquet")
+    assert parquet.read_table(tmp_path / "t.parquet")["x"].to_pylist() == ["1"] * 3 + ["1.5"] * 3
+    assert "note: a column has another type in other files, so all columns are written as text" in said
 
 
 def test_a_file_that_changes_meanwhile(model, tmp_path, monkeypatch):

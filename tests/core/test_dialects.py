@@ -130,3 +130,13 @@ def test_of_a_sample_only_some_rows_are_divided(monkeypatch, dialect):
 def test_blocks_of_lines():
     chunks = [(1, ["a,b", '"c']), (3, ['d",e']), (4, ["f,g"])]
     assert list(read_rows(chunks, Dialect(",", True))) == [(1, ["a", "b"]), (2, ["c\nd", "e"]), (4, ["f", "g"])]
+
+
+def test_a_row_that_is_too_large_is_told_as_such(monkeypatch):
+    monkeypatch.setattr("core.dialects.MAX_CELL", 50)
+    dialect = Dialect(",", True)
+    lines = ["1,头疼", "2," + "头" * 60, '3,"' + "疼" * 60 + '"', '4,"开', "x" * 30, "y" * 30, "5,发烧"]
+    found = dict(read_rows([(1, lines)], dialect))
+    assert found[1] == ["1", "头疼"] and found[7] == ["5", "发烧"]
+    assert [found[number].reason for number in (2, 3)] == ["more than 50 characters"] * 2
+    assert found[4].reason == "a quote that is not closed, or more than 50 characters"

@@ -14,8 +14,11 @@ from core.ngram_student import (
     ORDERS,
     STUDENT_FILE,
     NgramStudent,
+    joined_characters,
     ngram_buckets,
     normalised,
+    normalised_beginning,
+    normalised_beginnings,
     read_characters,
     shorten_characters,
     unread,
@@ -75,6 +78,43 @@ def test_characters():
 )
 def test_a_text_as_the_student_reads_it(text, read):
     assert normalised(text) == read
+
+
+ODD = [
+    " ",
+    "  ",
+    "\u3000",
+    "\u200b",
+    "\xad",
+    "\x00",
+    "\n",
+    "\t",
+    "Σ",
+    "İ",
+    "ﬁ",
+    "\u0301",
+    "\ufffd",
+    "\ud800",
+    "头",
+    "é",
+    "ΑΣ",
+]
+
+
+def test_texts_that_are_read_together_are_those_that_are_read_alone():
+    random, texts = np.random.RandomState(0), list(TEXTS)
+    for _ in range(300):
+        texts.append("".join(random.choice([*ODD, *"头疼挂什么科ab，。"], random.randint(0, 12))))
+    for some in (texts, [text for text in texts if "\n" not in text and len(text) < 99], texts[:1], ["", ""]):
+        found = normalised_beginnings(some, 30)
+        assert found == [normalised_beginning(text, 30) for text in some] == [normalised(text)[:30] for text in some]
+        codes, sizes = joined_characters(some, 8)
+        together = read_characters(some, 8)
+        assert sizes.tolist() == list(map(len, together)) and (codes == np.concatenate(together)).all()
+        for text, own in zip(some, together):
+            assert own.tolist() == [BEGIN, *map(ord, normalised(text)[:30]), END]
+        student = a_student()
+        assert (student.joined_logits(codes, sizes) == student.logits(together)).all()
 
 
 def test_white_space_before_a_text_cuts_nothing_off():

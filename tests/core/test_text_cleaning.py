@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.text_cleaning import clean_text, one_line
+from core.text_cleaning import clean_text, cleaned, one_line
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,16 @@ def test_clean_text(text, wanted):
 
 def test_one_line_keeps_the_rest():
     assert one_line(" <b>a</b>&amp;  b\r\n\tc\u2028d ") == "<b>a</b>&amp;  b c d"
+
+
+@pytest.mark.parametrize("clean", [clean_text, one_line])
+def test_texts_that_are_cleaned_together_are_those_that_are_cleaned_alone(clean):
+    odd = ["", " ", "a b", "a  b", " a", "a ", "<b>x</b>", "1 < 2", "R&D", "&lt;", "\u3000", "x\u200b", "a\nb"]
+    plain = [f"第{number}条" for number in range(300)]
+    assert cleaned(plain, clean) == plain and cleaned([], clean) == []
+    for one in odd:
+        for place in (0, 5, 127, 128, 299):
+            texts = [*plain[:place], one, *plain[place + 1 :]]
+            assert cleaned(texts, clean) == list(map(clean, texts))
+        for texts in ([one], [one, one], ["x", one], [one, "x"]):
+            assert cleaned(texts, clean) == list(map(clean, texts))
