@@ -33,19 +33,17 @@ TEXT = {
         "the teacher's layers {layers} and its classifier, trained further",
     ),
     "runs_ngram": (
-        '能读这个文件夹的：`core/predictor.py` 的 `Predictor(文件夹, format="ngram")`，`deploy/simple_serving`、'
-        "`deploy/batch` 和 `train.py --do_predict`（格式 `ngram`）；只需要 numpy。"
-        "其中没有计算图，Taskflow 和 Triton 不能用。",
-        'What reads this folder: `Predictor(folder, format="ngram")` of `core/predictor.py`, `deploy/simple_serving`, '
-        "`deploy/batch` and `train.py --do_predict` (format `ngram`), with numpy alone. "
-        "It has no graph: Taskflow and Triton cannot use it.",
+        '能读这个文件夹的：`core/predictor.py` 的 `Predictor(文件夹, format="ngram")`、`deploy/simple_serving` 和 '
+        "`deploy/batch`（格式 `ngram`）；只需要 numpy。其中没有计算图，Taskflow 和 Triton 不能用。",
+        'What reads this folder: `Predictor(folder, format="ngram")` of `core/predictor.py`, `deploy/simple_serving` '
+        "and `deploy/batch` (format `ngram`), with numpy alone. It has no graph: Taskflow and Triton cannot use it.",
     ),
     "runs_layers": (
-        "能读这个文件夹的：Taskflow、Triton、`core/predictor.py` 的 `Predictor(文件夹)`、`deploy/simple_serving`、"
-        "`deploy/batch` 和 `train.py --do_predict`；它同时是检查点，可以评估、继续训练或单独导出。",
+        "能读这个文件夹的：Taskflow、Triton、`core/predictor.py` 的 `Predictor(文件夹)`、`deploy/simple_serving` 和 "
+        "`deploy/batch`；它同时是检查点，可以评估、继续训练或单独导出。",
         "What reads this folder: Taskflow, Triton, `Predictor(folder)` of `core/predictor.py`, "
-        "`deploy/simple_serving`, `deploy/batch` and `train.py --do_predict`; it is a checkpoint too, to evaluate, "
-        "train on or export by itself.",
+        "`deploy/simple_serving` and `deploy/batch`; it is a checkpoint too, to evaluate, train on or export by "
+        "itself.",
     ),
     "student_weights": (
         "教师的权重是 `{digest}`，也写在同一文件夹 `export.json` 的 `weights` 中；"
