@@ -232,12 +232,10 @@ def _member_name(info):
 def refuse_no_table(source, head):
     """Raise UsageError where a file begins like something that no table is read from."""
     what = next((what for magic, what in NO_TABLE.items() if head.startswith(magic)), None)
-    if what is None and re.match(
-        rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|table|\?xml|meta)", head, re.IGNORECASE
-    ):
-        what = (
-            "a web page or XML (some programs call that .xls); open it in a spreadsheet, and save it as .xlsx or CSV"
-        )
+    if what is None and re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|table|meta)", head, re.IGNORECASE):
+        what = "a web page; give a file of texts and labels, such as CSV or .xlsx"
+    if what is None and re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!doctype)", head, re.IGNORECASE):
+        what = "XML; write its records as CSV, in pandas: pandas.read_xml(path).to_csv('texts.csv', index=False)"
     if what:
         raise UsageError(f"{source.name}: {what}")
 
