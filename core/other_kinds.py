@@ -52,6 +52,11 @@ def kind_of_lines(lines):
         return PYTHON
     if SQL.match(first) and any(map(ROWS_OF_SQL.fullmatch, lines)):
         return "statements of SQL; load them into a database, and export its table as CSV (sqlite3 -csv -header)"
+    if re.match(r"@relation\b", next((line for line in lines if line[:1] != "%"), ""), re.IGNORECASE):
+        return "ARFF of Weka; save it there as CSV"
+    if first.startswith("## intent:") or (any(line.startswith("nlu:") for line in lines) and _share(
+        lines, lambda line: re.match(r"- intent:|  examples:", line)) > 0):  # fmt: skip
+        return "examples of Rasa; write a line <text>, a tab, <intent> for each"
     if _share(lines, TIMES.match) >= SOME:
         return "subtitles with their times; give a table of texts and labels"
     if _share(lines, FEATURES.fullmatch) >= MOST:
@@ -88,6 +93,8 @@ def kind_of_records(records):
 
     if most(lambda record: "paragraphs" in record or {"context", "question", "answers"} <= record.keys()):
         return "questions with answers inside a text (as SQuAD), and no classification of texts"
+    if most(lambda record: {"cell_type", "source"} <= record.keys()):
+        return "a notebook of Jupyter; give the file of texts that it reads"
     if most(lambda record: {"chosen", "rejected"} <= record.keys()):
         return "answers of which one is preferred, and no classification of texts"
     talks = [

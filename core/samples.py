@@ -402,6 +402,8 @@ def label_of(raw, mapping, no_values=frozenset()):
                     return Rejected(f"{len(found)} labels", "")
                 label = one_line(str(found[0])) if found else ""
                 break
+    if label.startswith('{"') and label.endswith("}") and (mapping is None or label not in mapping):
+        return Rejected("an object, not a label", "")  # {"choices": …} of Label Studio
     if not label or label in no_values:
         return None
     label = label.removeprefix("__label__") or label
