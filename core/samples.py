@@ -226,7 +226,7 @@ class Samples:
                 self.notes.append(f"{one.table.name}: the file names its class ids: {_listed(self.order)}")
                 return
         alike = spellings(labels)
-        if len(labels) > len(alike) and alike.keys() <= {"true", "false"}:
+        if not known and len(labels) > len(alike) and alike.keys() <= {"true", "false"}:
             self.mapping = {label: lower for lower, same in alike.items() for label in same}
             self.notes.append(f"{_listed(sorted(labels))} are written as {_listed(alike)}")
             return

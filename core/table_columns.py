@@ -20,6 +20,7 @@ from core.columns import (
     Columns,
     name_score,
 )
+from core.label_in_line import label_in_line
 from core.other_kinds import A_PAIR, is_pair
 from core.sources import PART_WORDS
 from utils import UsageError, shortened
@@ -292,9 +293,10 @@ def _find_label(table, columns, roles):
     """The number of the label's column."""
     free = [column for column in columns if column.index not in roles.texts]
     if len(free) < 1 or table.width == 1:
+        hint = label_in_line(columns[0].cells, table.name) if table.width == 1 else None
         raise Unsure(
             f"{table.name}: no column of labels; name what stands between text and label with --separator, or, where "
-            f"the texts have none, add --label_column {NO_LABEL}"
+            f"the texts have none, add --label_column {NO_LABEL}{f'; {hint}' if hint else ''}"
         )
     likely = [column for column in free if column.may_be_label() and not column.tells_parts()]
     named = [column for column in likely if column.label_score]
