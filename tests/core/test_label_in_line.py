@@ -12,10 +12,14 @@ from tests.data import zoo
 @pytest.mark.parametrize(
     ("pattern", "where"),
     [
-        ("【{1}】{0}", "before '】'"), ("{1}：{0}：是的", "before '：'"), ("{1}: {0}: yes", "before ': '"),
-        ("{0}    {1}", "behind '    '"), ("{0}，完，{1}", "behind '，'"), ("{1} {0} ?", "before ' '"),
+        ("【{1}】{0}", "before '】'"),
+        ("{1}：{0}：是的", "before '：'"),
+        ("{1}: {0}: yes", "before ': '"),
+        ("{0}    {1}", "behind '    '"),
+        ("{0}，完，{1}", "behind '，'"),
+        ("{1} {0} ?", "before ' '"),
     ],
-)  # fmt: skip
+)
 def test_the_command_does_it(tmp_path, pattern, where):
     lines = [pattern.format(text, label) for text, label in zoo.SAMPLES]
     path = zoo.write(tmp_path / "我的 a.txt", "".join(f"{line}\n" for line in lines))

@@ -96,9 +96,7 @@ def test_xml_spreadsheet(tmp_path):
     )
     table = open_file(tmp_path / "a.xls", XML.format(first), header=True)
     assert table.names == ["内容", "类别", "分数"] and "(XML Spreadsheet 2003), sheet '数据'" in table.kind
-    assert list(table.rows()) == [
-        (3, ["甲 & 乙", "体育", "3"]), (4, ["丙", "体育", "4"]), (5, ["", "", "0.5"])
-    ]  # fmt: skip
+    assert list(table.rows()) == [(3, ["甲 & 乙", "体育", "3"]), (4, ["丙", "体育", "4"]), (5, ["", "", "0.5"])]
     text = XML.format(sheet("一月", [HEADER, *zoo.SAMPLES]) + sheet("二月", [HEADER, *zoo.SAMPLES[:9]]))
     table = open_file(tmp_path / "b.xls", text, sheet="一月")
     assert fields(table) == zoo.SAMPLES and table.kind.endswith("; not read: '二月' of 10 rows")
