@@ -133,26 +133,47 @@ def _word(name):
     return name if re.fullmatch(r"[\w.=-]+", name) else shlex.quote(name)
 
 
-def _choose(source, sheets, hidden, wished):
-    """The name of the sheet that is read, the first of those that are wished."""
-    filled = [name for name, sheet in sheets.items() if sheet.height > 1]
+def choose_sheet(source, heights, hidden, reading, sheet=None):
+    """Which sheet is read.
+
+    Args:
+        source (core.sources.Source): the file.
+        heights (dict[str, int]): name of a sheet -> its rows.
+        hidden (set[str]): the names of those that are not shown.
+        reading (core.tables.Reading): what the user says.
+        sheet (str | None): which one of several that the user names.
+
+    Returns:
+        tuple[str, str]: its name, and those that are not read, as the end of a kind.
+
+    Raises:
+        UsageError: there is no such sheet, none has rows, or several have.
+    """
+    wished = sheets_wished(source, reading)
+    filled = [name for name, height in heights.items() if height > 1]
     for name in wished:
-        if name not in sheets:
-            own = _word(f"{source.parts[-1]}={next(iter(sheets), name)}")
+        if name not in heights:
+            own = _word(f"{source.parts[-1]}={next(iter(heights), name)}")
             raise UsageError(
-                f"{source.name}: no sheet {name!r}; give --sheet one of: {' '.join(map(_word, sheets))}; where each "
+                f"{source.name}: no sheet {name!r}; give --sheet one of: {' '.join(map(_word, heights))}; where each "
                 f"file has its own, --sheet {own} …"
             )
-    if wished or len(filled) == 1:
-        return (wished or filled)[0]
-    if not filled:
+    if not wished and not filled:
         raise UsageError(f"{source.name}: no sheet with rows; give another file")
-    choices = [f"--sheet {_word(name)}{' (hidden)' * (name in hidden)}" for name in filled]
-    raise UsageError(
-        f"{source.name}: several sheets with rows; choose one: {' or '.join(choices)}; or read several: "
-        f"--sheet {' '.join(map(_word, filled))}; of several files, name each: "
-        f"--sheet {_word(f'{source.parts[-1]}={filled[0]}')} …"
-    )
+    if not wished and len(filled) > 1:
+        choices = [f"--sheet {_word(name)}{' (hidden)' * (name in hidden)}" for name in filled]
+        raise UsageError(
+            f"{source.name}: several sheets with rows; choose one: {' or '.join(choices)}; or read several: "
+            f"--sheet {' '.join(map(_word, filled))}; of several files, name each: "
+            f"--sheet {_word(f'{source.parts[-1]}={filled[0]}')} …"
+        )
+    chosen = sheet or (wished or filled)[0]
+    others = [
+        f"{name!r}{' (hidden)' * (name in hidden)} of {height:,} row{'s' * (height > 1)}"
+        for name, height in heights.items()
+        if height and name not in {chosen, *wished}
+    ]
+    return chosen, f"; not read: {', '.join(others)}" if others else ""
 
 
 def excel_table(source, reading, sheet=None):
@@ -176,9 +197,21 @@ def excel_table(source, reading, sheet=None):
             hidden = {sheet.name for sheet in book.sheets_metadata if sheet.visible != shown}
     except python_calamine.CalamineError as error:
         raise UsageError(f"{source.name}: not readable as a spreadsheet ({error}); save it again, as CSV") from None
-    wished = sheets_wished(source, reading)
-    chosen = _choose(source, sheets, hidden, [sheet] if sheet in sheets else wished)
-    rows = _sheet_rows(sheets[chosen])
+    heights = {name: one.height for name, one in sheets.items()}
+    chosen, others = choose_sheet(source, heights, hidden, reading, sheet)
+    return sheet_table(source, reading, f"spreadsheet, sheet {chosen!r}", _sheet_rows(sheets[chosen]), others)
+
+
+def sheet_table(source, reading, kind, rows, others=""):
+    """What core.tables.Table needs of the rows of a sheet, but for its name.
+
+    Args:
+        source (core.sources.Source): for messages.
+        reading (core.tables.Reading): what the user says of it.
+        kind (str): what it is.
+        rows (list[tuple[int, list[str]]]): of the sheet, with their numbers.
+        others (str): which sheets are not read, for the kind.
+    """
     width, titles = max((len(row) for _, row in rows), default=0), 0
     if width > 1 and len(rows) > 2 and sum(map(bool, rows[0][1])) == 1 < sum(map(bool, rows[1][1])):
         titles, rows = titles + 1, rows[1:]
@@ -192,13 +225,7 @@ def excel_table(source, reading, sheet=None):
         names, rows = [name.strip() for name in rows[0][1]], rows[1:]
     has = f"{'' if has_header else 'no '}column names in the first row"
     has += f" below {titles} of a title" if titles else ""
-    others = [name for name, sheet in sheets.items() if sheet.height and name not in {chosen, *wished}]
-    listed = ", ".join(
-        f"{name!r}{' (hidden)' * (name in hidden)} of {sheets[name].height:,} row{'s' * (sheets[name].height > 1)}"
-        for name in others
-    )
-    has += f"; not read: {listed}" if others else ""
-    return f"spreadsheet, sheet {chosen!r}, {has}", names, width, lambda is_row=None, skim=False: iter(rows)
+    return f"{kind}, {has}{others}", names, width, lambda is_row=None, skim=False: iter(rows)
 
 
 def _seekable(file):

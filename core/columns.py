@@ -35,6 +35,7 @@ HEADER_OTHERS = set("id idx index uid uuid no number date time user author url s
 NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?%?")
 DATE = re.compile(r"(?:\d{2,4}[-/.年]){1,2}\d{1,2}.{0,16}|\d{1,2}:\d{2}.*|(?:https?|ftp)://\S+")
 ODD_TEXT, MOST_ODD = re.compile("|".join(f"(?:{one.pattern})" for one in (ID, NUMBER, DATE))), 0.9
+FILE = re.compile(r"[^\s<>]{1,200}\.(?:txt|text|json|xml|html?|md|pdf|docx?|eml|csv|jpe?g|png|gif|wav|mp3|mp4|tiff?)")
 # A name of a column: longer ones, and those with marks inside, are texts.
 NAME = re.compile(r"[\w .()（）/#:-]{1,40}")
 SHORT_NAME = 12
@@ -118,6 +119,8 @@ class Columns:
         size = len(self.rows)
         if sum(ODD_TEXT.fullmatch(text) is not None for text, _ in self.rows) > MOST_ODD * size:
             return f"the texts are numbers of records, dates or addresses, such as {self.first[0][:40]!r}"
+        if sum(FILE.fullmatch(text) is not None for text, _ in self.rows) > MOST_ODD * size:
+            return f"the texts are names of files, such as {self.first[0][:40]!r}; put what these hold in their place"
         if sum(not any(map(str.isalnum, text)) for text, _ in self.rows) > 0.5 * size:
             return f"half of the texts or more, such as {self.first[0][:40]!r}, have no letter: lost in a conversion"
         if sum(text == label for text, label in self.rows) > MOST_ODD * size:

@@ -93,7 +93,7 @@ def find_dialect(lines, separator=None, is_excel=False, is_csv=False):
         elif len(mark) == 1:
             candidates = [Dialect(mark, True), Dialect(mark, True, True), Dialect(mark)]
         found = [(*_consistency(looked_at, dialect), dialect) for dialect in candidates]
-        if len(mark) == 1 and mark not in "\t " and any(f'{mark} "' in line for line in looked_at):
+        if len(mark) == 1 and mark not in "\t " and _has_quotes_behind_spaces(looked_at, Dialect(mark, True)):
             spaced = Dialect(mark, True, is_spaced=True)
             share, width = _consistency(looked_at, spaced)
             if width > 1 and share >= max(other[0] for other in found):
@@ -107,6 +107,15 @@ def find_dialect(lines, separator=None, is_excel=False, is_csv=False):
         if width == 1 and share >= MOST:
             return Dialect(",", True), 1
     return Dialect(""), 1
+
+
+def _has_quotes_behind_spaces(lines, dialect):
+    """Whether fields begin with spaces and a quote, or lines cannot be divided for these."""
+    lines = [line for line in lines if f'{dialect.separator} "' in line]
+    for _, row in read_rows([(1, lines)], dialect):
+        if isinstance(row, Rejected) or any(cell.lstrip(" ")[:1] == '"' != cell[:1] for cell in row):
+            return True
+    return False
 
 
 def _consistency(lines, dialect):

@@ -11,7 +11,7 @@ from core.sources import LABEL_FILES
 from utils import UsageError, shortened, split_label
 
 PAIR = re.compile(r"\s*([^=]+?)\s*=(?!=)\s*(.+)")
-SEVERAL = re.compile(r"[|,;，；、]")
+SEVERAL = re.compile(r"[|,;，；、#/]")
 # Those of them that no name of one class has inside.
 SURELY_SEVERAL = re.compile(r"[|;；]")
 INTEGER = re.compile(r"-?\d+(?:\.0+)?")

@@ -23,11 +23,21 @@ TAGGED = re.compile(r"\S{1,40}[ \t]+(?:\S{1,40}[ \t]+){0,8}(?:[BIESMLU][-_]\S{1,
 KEY = re.compile(r"\s*(?:- )?[A-Za-z_]\w*: \S.*|\s*- [A-Za-z_]\w*:\s*")
 # Names of columns that are two texts to be compared.
 PAIRS = (
-    {"sentence1", "sentence2"}, {"text_a", "text_b"}, {"texta", "textb"}, {"text1", "text2"}, {"s1", "s2"},
+    {"sentence1", "sentence2"},
+    {"text_a", "text_b"},
+    {"texta", "textb"},
+    {"text1", "text2"},
+    {"s1", "s2"},
     {"question1", "question2"},
-    {"premise", "hypothesis"}, {"query1", "query2"}, {"sentence_a", "sentence_b"}, {"句子1", "句子2"},
-    {"文本1", "文本2"}, {"query", "title"}, {"query", "doc"}, {"query", "passage"},
-)  # fmt: skip
+    {"premise", "hypothesis"},
+    {"query1", "query2"},
+    {"sentence_a", "sentence_b"},
+    {"句子1", "句子2"},
+    {"文本1", "文本2"},
+    {"query", "title"},
+    {"query", "doc"},
+    {"query", "passage"},
+)
 A_PAIR = "pairs of texts to be compared, as their names say, and no classification of one text"
 
 
@@ -52,6 +62,13 @@ def kind_of_lines(lines):
         return PYTHON
     if SQL.match(first) and any(map(ROWS_OF_SQL.fullmatch, lines)):
         return "statements of SQL; load them into a database, and export its table as CSV (sqlite3 -csv -header)"
+    if re.match(r"@relation\b", next((line for line in lines if line[:1] != "%"), ""), re.IGNORECASE):
+        return "ARFF of Weka; save it there as CSV"
+    if first.startswith("## intent:") or (
+        any(line.startswith("nlu:") for line in lines)
+        and _share(lines, lambda line: re.match(r"- intent:|  examples:", line)) > 0
+    ):
+        return "examples of Rasa; write a line <text>, a tab, <intent> for each"
     if _share(lines, TIMES.match) >= SOME:
         return "subtitles with their times; give a table of texts and labels"
     if _share(lines, FEATURES.fullmatch) >= MOST:
@@ -88,6 +105,8 @@ def kind_of_records(records):
 
     if most(lambda record: "paragraphs" in record or {"context", "question", "answers"} <= record.keys()):
         return "questions with answers inside a text (as SQuAD), and no classification of texts"
+    if most(lambda record: {"cell_type", "source"} <= record.keys()):
+        return "a notebook of Jupyter; give the file of texts that it reads"
     if most(lambda record: {"chosen", "rejected"} <= record.keys()):
         return "answers of which one is preferred, and no classification of texts"
     talks = [

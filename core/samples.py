@@ -226,7 +226,7 @@ class Samples:
                 self.notes.append(f"{one.table.name}: the file names its class ids: {_listed(self.order)}")
                 return
         alike = spellings(labels)
-        if len(labels) > len(alike) and alike.keys() <= {"true", "false"}:
+        if not known and len(labels) > len(alike) and alike.keys() <= {"true", "false"}:
             self.mapping = {label: lower for lower, same in alike.items() for label in same}
             self.notes.append(f"{_listed(sorted(labels))} are written as {_listed(alike)}")
             return
@@ -406,6 +406,8 @@ def label_of(raw, mapping, no_values=frozenset()):
                     return Rejected(f"{len(found)} labels", "")
                 label = one_line(str(found[0])) if found else ""
                 break
+    if label.startswith('{"') and label.endswith("}") and (mapping is None or label not in mapping):
+        return Rejected("an object, not a label", "")  # {"choices": …} of Label Studio
     if not label or label in no_values:
         return None
     label = label.removeprefix("__label__") or label

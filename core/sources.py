@@ -35,6 +35,11 @@ NO_TABLE = {
     **dict.fromkeys((b"\x89PNG", b"\xff\xd8\xff", b"GIF8"), "a picture; give a file of texts"),
     b"\x7fELF": "a program; give a file of texts",
 }
+# What a zip holds that is a document of an office, but no spreadsheet.
+NO_BOOK = {
+    "word/document.xml": "a Word document; copy its table to a spreadsheet, and save that",
+    "ppt/presentation.xml": "a presentation; give a table, such as CSV or .xlsx",
+}
 # The first word of a file's name that tells which part of the data it is.
 PART_WORDS = {
     **dict.fromkeys(("train", "training", "训练集", "训练"), "train"),
@@ -186,7 +191,12 @@ def _of_zip(plain, path, parts):
         infos = [info for info in archive.infolist() if not info.is_dir()]
     names = {info.filename for info in infos}
     if "[Content_Types].xml" in names or "mimetype" in names:
+        inside = next((what for name, what in NO_BOOK.items() if name in names), None)
+        if inside:
+            raise UsageError(f"{path}: {inside}")
         return [plain]
+    if any(name.endswith(".iwa") for name in names):
+        raise UsageError(f"{path}: a spreadsheet of Apple Numbers; export it as CSV or Excel")
     found = []
     for info in infos:
         member = tuple(re.split(r"[/\\]", _member_name(info)))
@@ -232,12 +242,10 @@ def _member_name(info):
 def refuse_no_table(source, head):
     """Raise UsageError where a file begins like something that no table is read from."""
     what = next((what for magic, what in NO_TABLE.items() if head.startswith(magic)), None)
-    if what is None and re.match(
-        rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|table|\?xml|meta)", head, re.IGNORECASE
-    ):
-        what = (
-            "a web page or XML (some programs call that .xls); open it in a spreadsheet, and save it as .xlsx or CSV"
-        )
+    if what is None and re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html|table|meta)", head, re.IGNORECASE):
+        what = "a web page; give a file of texts and labels, such as CSV or .xlsx"
+    if what is None and re.match(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!doctype)", head, re.IGNORECASE):
+        what = "XML; write its records as CSV, in pandas: pandas.read_xml(path).to_csv('texts.csv', index=False)"
     if what:
         raise UsageError(f"{source.name}: {what}")
 

@@ -20,6 +20,7 @@ from core.columns import (
     Columns,
     name_score,
 )
+from core.label_in_line import label_in_line
 from core.other_kinds import A_PAIR, is_pair
 from core.sources import PART_WORDS
 from utils import UsageError, shortened
@@ -84,6 +85,11 @@ class Column:
         """Whether this is inputs.text beside text."""
         return self.cells == other.cells and self.name.rpartition(".")[2] == other.name.rpartition(".")[2]
 
+    def tells_parts(self):
+        """Whether it says which rows are train, dev and test."""
+        parts = {PART_WORDS.get(value.lower()) for value in self.values}
+        return len(parts) > 1 and None not in parts
+
     def may_be_label(self):
         """Whether its values come again and again."""
         different = len(self.values)
@@ -140,8 +146,7 @@ def find_roles(table, rows, text_columns=None, label_column=None, trust=False):
     if not roles.texts:
         roles.texts = [_find_text(table, columns, roles)]
     for column in columns:
-        parts = {PART_WORDS.get(value.lower()) for value in column.values}
-        if len(parts) > 1 and None not in parts and column.index not in [*roles.texts, roles.label] and not trust:
+        if column.tells_parts() and column.index not in [*roles.texts, roles.label] and not trust:
             raise Unsure(
                 f"{table.name}: {column.name} says which rows are {' '.join(sorted(column.values))}; write these into "
                 f"files of their own, in pandas: for part, rows in table.groupby({column.name!r}): "
@@ -159,9 +164,21 @@ def find_roles(table, rows, text_columns=None, label_column=None, trust=False):
                 f"table[{name!r}].str.join(''), or ' ' for words with spaces between; or name "
                 f"it: --text_column {_word(table, columns[index])}"
             )
+        if cells and sum(cell[:1] == "{" and cell[-1:] == "}" and '": ' in cell for cell in cells) > 0.9 * len(cells):
+            raise Unsure(
+                f"{table.name}: {columns[index].name} holds objects of JSON, not texts; take the text out first, in "
+                f"pandas: table[{columns[index].name!r}].map(json.loads).str['text']; or name it: --text_column "
+                f"{_word(table, columns[index])}"
+            )
     if roles.label is not None and not trust:
         _refuse_objects(table, columns[roles.label])
         _suspect(table, columns, roles)
+    label = None if roles.label is None else columns[roles.label]
+    if label and label.share < 0.5 and label.cells and label.cells[0].strip():
+        roles.notes.append(
+            f"{label.name} is empty in {len(label.cells) - label.filled:,} of {len(label.cells):,} rows: texts "
+            f"without a label; where its cells were merged, fill them first, in pandas: table[{label.name!r}].ffill()"
+        )
     roles.notes += _unnamed(table, columns, roles)
     return roles
 
@@ -276,11 +293,12 @@ def _find_label(table, columns, roles):
     """The number of the label's column."""
     free = [column for column in columns if column.index not in roles.texts]
     if len(free) < 1 or table.width == 1:
+        hint = label_in_line(columns[0].cells, table.name) if table.width == 1 else None
         raise Unsure(
             f"{table.name}: no column of labels; name what stands between text and label with --separator, or, where "
-            f"the texts have none, add --label_column {NO_LABEL}"
+            f"the texts have none, add --label_column {NO_LABEL}{f'; {hint}' if hint else ''}"
         )
-    likely = [column for column in free if column.may_be_label()]
+    likely = [column for column in free if column.may_be_label() and not column.tells_parts()]
     named = [column for column in likely if column.label_score]
     # Flags such as multi_label have one value in a whole file.
     named = named or [
@@ -363,6 +381,8 @@ def _refuse_one_hot(table, columns):
 def _same(one, other):
     """Whether two columns say the same in other words: each value of one goes with one of the other."""
     pairs = {(a.strip(), b.strip()) for a, b in zip(one.cells, other.cells) if a.strip() and b.strip()}
+    if 4 * sum(bool(a.strip() and b.strip()) for a, b in zip(one.cells, other.cells)) < len(one.cells):
+        return False  # of a few cells one cannot tell
     is_one_to_one = len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) > 1
     return is_one_to_one and 2 * len(pairs) <= len(one.cells)  # not where each row has its own
 

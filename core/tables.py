@@ -10,10 +10,18 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Optional, Union
 
-from core.binary_tables import EXCEL, PARQUET, excel_table, parquet_table, sheets_wished
+from core.binary_tables import (
+    EXCEL,
+    PARQUET,
+    choose_sheet,
+    excel_table,
+    parquet_table,
+    sheet_table,
+    sheets_wished,
+)
 from core.columns import (
     HEADER_LABELS,
     HEADER_OTHERS,
@@ -39,6 +47,7 @@ from core.dialects import (
 from core.encodings import shown_name, utf16_variant
 from core.json_tables import flat, json_rows, record_names, refused, to_text
 from core.lines import chunks_of, unclear_encoding
+from core.markup_tables import charset_of, markup_kind, markup_sheets
 from core.other_kinds import refuse_other_kinds
 from core.sources import ZIP, refuse_no_table
 from utils import UsageError, shortened
@@ -133,10 +142,11 @@ def open_tables(source, reading=DEFAULT):
     Raises:
         UsageError: as open_table.
     """
-    wished = sheets_wished(source, reading)
-    if len(wished) < 2 or not source.head(4).startswith((EXCEL, ZIP)):
+    wished, head = dict.fromkeys(sheets_wished(source, reading)), source.head(4096)
+    read = excel_table if head.startswith((EXCEL, ZIP)) else _markup_table if markup_kind(head) else None
+    if len(wished) < 2 or not read:
         return [open_table(source, reading)]
-    return [Table(f"{source.name}:{sheet}", *excel_table(source, reading, sheet)) for sheet in dict.fromkeys(wished)]
+    return [Table(f"{source.name}:{sheet}", *read(source, reading, sheet)) for sheet in wished]
 
 
 def open_table(source, reading=DEFAULT):
@@ -153,6 +163,8 @@ def open_table(source, reading=DEFAULT):
         UsageError: it is empty, is no table, or cannot be read without the user's word.
     """
     head = source.head(SAMPLE_BYTES + 1)
+    if markup_kind(head):
+        return Table(source.name, *_markup_table(source, reading))
     refuse_no_table(source, head)
     if head.startswith(PARQUET):
         return Table(source.name, **parquet_table(source))
@@ -236,6 +248,16 @@ def _all_lines(source, reading):
     if unreadable:
         raise UsageError(f"{source.name}:{min(unreadable)}: not in a known encoding; name it with --encoding")
     return lines
+
+
+def _markup_table(source, reading, sheet=None):
+    """As core.binary_tables.excel_table, of HTML and XML Spreadsheet 2003."""
+    head = source.head(SAMPLE_BYTES)
+    kind, encoding = markup_kind(head), reading.encoding or charset_of(head)
+    text = "\n".join(_all_lines(source, replace(reading, encoding=encoding)))
+    sheets = markup_sheets(source.name, text, kind)
+    chosen, others = choose_sheet(source, {name: len(rows) for name, rows in sheets.items()}, (), reading, sheet)
+    return sheet_table(source, reading, f"spreadsheet ({kind}), sheet {chosen!r}", sheets[chosen], others)
 
 
 def _json_kind(lines, head):

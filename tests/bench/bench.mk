@@ -2,7 +2,7 @@
 
 .PHONY: bench-train bench-quality bench-models bench-data bench-analysis bench-serving bench-few-shot \
 	bench-recipes bench-retrieval bench-confidence bench-runtime bench-monitor bench-batch bench-ray bench-long \
-	bench-convert bench-annotation bench-languages
+	bench-convert bench-annotation bench-languages bench-readers
 
 # Speed of one epoch, side by side with PyTorch; DATA may be any data folder.
 DATA := ../shared/kuake_qic
@@ -85,6 +85,12 @@ bench-ray: $(VENV)/.installed-bench .venv-ray/.installed
 # Time and memory of data/convert.py on a million rows of each format; goes on where it was interrupted.
 bench-convert: $(VENV)/.installed-bench
 	$(PYTHON) tests/bench/bench_convert.py --data_dir $(DATA)
+
+# core/tables.py beside pandas, polars, pyarrow and openpyxl, in an environment of its own.
+bench-readers:
+	$(BASE_PYTHON) -m venv .venv-readers
+	.venv-readers/bin/python -m pip install -q pandas polars fastexcel openpyxl python-calamine pyarrow
+	.venv-readers/bin/python tests/bench/bench_readers.py --data_dir $(DATA)
 
 # Time and memory of the data tools on a million lines, on one core.
 bench-data: $(VENV)/.installed $(ENCODER)/config.json

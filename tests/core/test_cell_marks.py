@@ -12,9 +12,12 @@ HEADER = ["text", "label"]
 @pytest.mark.parametrize(
     ("label", "shown"),
     [
-        ('="{}"', '="…" around'), ("'{}", "an apostrophe before"), ("'{}'", "'…' around"), (' "{}" ', '"…" around'),
+        ('="{}"', '="…" around'),
+        ("'{}", "an apostrophe before"),
+        ("'{}'", "'…' around"),
+        (' "{}" ', '"…" around'),
     ],
-)  # fmt: skip
+)
 def test_labels(tmp_path, label, shown):
     rows = [[text, label.format(name)] for text, name in zoo.SAMPLES]
     good, unlabelled, out, samples = read(tmp_path, [HEADER, *rows, ["没有的", "财经"]])

@@ -112,3 +112,10 @@ def test_one_word_with_numbers_names_columns(names):
     body = [["ham" if n % 3 else "spam", f"第{n}条短信说了很多别的事情", ""] for n in range(30)]
     assert looks_like_header("", [names, *body])
     assert not looks_like_header("", [["v1", "v3", "v7"], ["v1", "v2", "v4"], *body])
+
+
+def test_texts_that_are_names_of_files():
+    rows = [(f"texts/{number}.txt", f"科室{number % 3}") for number in range(60)]
+    [(line, message)] = problems(rows)
+    assert line == 0 and message.startswith("the texts are names of files, such as 'texts/0.txt'; put what these hold")
+    assert problems([(f"请打开 readme{number}.txt 看看", label) for number, (_, label) in enumerate(rows)]) == []

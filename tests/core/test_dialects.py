@@ -53,6 +53,9 @@ def test_spaces_before_quotes():
     lines = [f"{row}, 好" if number % 3 else f'{row}, "好, 很好"' for number, row in enumerate(ROWS)]
     assert find_dialect(lines) == (dialect, 3)
     assert rows(['a, "b', 'c", d', '"e", f'], dialect) == [(1, ["a", "b\nc", "d"]), (3, ["e", "f"])]
+    # JSON inside a cell has such quotes, but no field begins with them.
+    lines = [f'"{{""id"": {number}, ""text"": ""好""}}",甲' for number in range(30)]
+    assert find_dialect(lines) == (QUOTED, 2)
     # Quotes of a text's own are left alone.
     lines = [f'第{number}次, "好"的,甲' for number in range(30)]
     assert find_dialect(lines) == (QUOTED, 3) and rows(lines)[0] == (1, ["第0次", ' "好"的', "甲"])

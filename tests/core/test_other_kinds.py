@@ -26,6 +26,9 @@ TEXTS = [text for text, _ in zoo.SAMPLES]
         ([f"{n % 2} 1:0.5 7:{n}" for n in range(30)], "LIBSVM"),
         ([f"{c} {'B-LOC' if n == 0 else 'O'}" for text in TEXTS for n, c in enumerate(text)], "CoNLL"),
         ([f"{c}\t{'B-LOC' if n == 0 else 'O'}" for text in TEXTS for n, c in enumerate(text)], "CoNLL"),
+        (["% SMS", "@relation sms", "@attribute text string", "@data", *(f"'{t}',甲" for t in TEXTS)], "ARFF"),
+        (["## intent:greet", "- 你好", "- 早上好"], "examples of Rasa"),
+        (['version: "3.1"', "nlu:", "- intent: greet", "  examples: |", "    - 你好"], "examples of Rasa"),
         ([line for text, label in zoo.SAMPLES for line in (f"- text: {text}", f"  label: {label}")], "YAML"),
     ],
 )
@@ -60,6 +63,7 @@ def records(**fields):
         ([{"title": "甲", "paragraphs": [{"context": text}]} for text in TEXTS], "SQuAD"),
         (records(context="甲", question="乙", answers={"text": ["丙"]}), "SQuAD"),
         (records(chosen="好", rejected="坏"), "preferred"),
+        ([{"cell_type": "code", "source": ["x"]}] * 3, "notebook"),
         ([{"messages": [{"role": "user", "content": text}]} for text in TEXTS], "record['messages'][-1]"),
         (records(label={"人名": {"张三": [[0, 1]]}}), "label holds places inside the texts"),
         (records(label=[[0, 2, "人名"], [3, 5, "地名"]]), "label holds places"),

@@ -369,3 +369,14 @@ def test_an_export_of_argilla(tmp_path):
         for text, label in zoo.SAMPLES
     ]
     assert rows_of(open_samples(zoo.write(tmp_path / "new.json", json.dumps(records)))) == (zoo.SAMPLES, [])
+
+
+def test_several_labels_as_annotation_tools_write_them(tmp_path):
+    """doccano joins them with #, Label Studio makes an object."""
+    rows = [["text", "label"], *zoo.SAMPLES]
+    with pytest.raises(Unsure, match="'体育#财经', are several in one"):
+        open_samples(zoo.write(tmp_path / "a.csv", zoo.table([*rows, ["两个", "体育#财经"]])))
+    path = zoo.write(tmp_path / "b.csv", zoo.table([*rows, ["两个", '{"choices": ["体育", "财经"]}']]))
+    assert rows_of(open_samples(path)) == (zoo.SAMPLES, [(62, "an object, not a label")])
+    path = zoo.write(tmp_path / "c.csv", zoo.table([["text", "label"], *((t, f"新闻#{n}") for t, n in zoo.SAMPLES)]))
+    assert len(rows_of(open_samples(path))[0]) == 60

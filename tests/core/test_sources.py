@@ -119,3 +119,17 @@ def test_a_stream_of_arrow_is_no_table(tmp_path):
     [source] = find_sources([tmp_path / "a.arrow"])
     with pytest.raises(UsageError, match="an Arrow file; save it as Parquet"):
         refuse_no_table(source, source.head(512))
+
+
+def test_documents_that_are_no_spreadsheets(tmp_path):
+    for name, member, message in (
+        ("a.docx", "word/document.xml", "a Word document; copy its table"),
+        ("a.pptx", "ppt/presentation.xml", "a presentation"),
+        ("a.numbers", "Index/Document.iwa", "a spreadsheet of Apple Numbers; export it as CSV"),
+    ):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member, "")
+            if not name.endswith("numbers"):
+                archive.writestr("[Content_Types].xml", "")
+        with pytest.raises(UsageError, match=f"{name}: {message}"):
+            find_sources([tmp_path / name])

@@ -168,3 +168,26 @@ def test_a_text_that_is_there_twice():
     assert find({"text": TEXTS, "inputs.text": TEXTS, "annotation": LABELS})[:2] == ([0], 2)
     with pytest.raises(Unsure, match="2 columns may be the text"):
         find({"title": TEXTS, "content": TEXTS, "label": LABELS})
+
+
+def test_labels_of_merged_cells():
+    """A CSV has what was merged in the first of the rows alone."""
+    labels = [LABELS[number // 30] if number % 30 == 0 else "" for number in range(120)]
+    texts, label, notes = find({"text": TEXTS, "label": labels})
+    assert (texts, label) == ([0], 1)
+    assert "label is empty in 116 of 120 rows" in notes[0] and "table['label'].ffill()" in notes[0]
+    assert find({"text": TEXTS, "label": ["", *LABELS[1:]]})[2] == []
+
+
+def test_texts_that_are_objects():
+    objects = [f'{{"text": "{text}", "id": {number}}}' for number, text in enumerate(TEXTS)]
+    with pytest.raises(Unsure, match="data holds objects of JSON, not texts; .*json.loads.*--text_column data"):
+        find({"data": objects, "label": LABELS})
+    assert find({"data": objects, "label": LABELS}, text_columns=["data"])[:2] == ([0], 1)
+
+
+def test_a_column_of_parts_is_no_label():
+    parts = [("TRAIN", "TRAIN", "VALIDATION", "TEST")[number % 4] for number in range(120)]
+    with pytest.raises(Unsure, match="1 says which rows are TEST TRAIN VALIDATION"):
+        find({"1": parts, "2": TEXTS, "3": LABELS})
+    assert find({"1": parts, "2": TEXTS, "3": LABELS}, trust=True)[:2] == ([1], 2)
