@@ -77,7 +77,7 @@ from core.recipe_flags import (
     wants_ngrams,
 )
 from core.run_flags import DATA_DIR, MAX_LENGTH, DataArguments, ModelArguments
-from core.stage_flags import StageArguments, needs_dev, stage_problems
+from core.stage_flags import StageArguments, needs_dev, stage_problems, stages
 from core.unlabelled import PRETRAINED, Unlabelled, prepare_unlabelled, stages_for_fingerprint
 from utils import UsageError, exit_on_usage_error, read_labels
 
@@ -252,6 +252,8 @@ def prepare(argv, flags, light, defaults):
     except (ValueError, AssertionError) as error:
         raise UsageError(str(error) or "the library refuses a flag without saying why; see --help") from None
     args.device, args.do_export = set_device(args.device, args.fp16), light.do_export
+    if stages(stage_flags) and (args.resume_from_checkpoint or "").lower() == "true":
+        args.resume_from_checkpoint = None  # each stage finds its own; output_dir itself has none until the last one
     if args.should_log and (args.do_train or args.do_compress):
         dev = data.dev if uses_dev(light) else None
         for warning in data_warnings(data.labels, data.train, dev, data_flags.train_path, data_flags.dev_path):
@@ -326,7 +328,8 @@ def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args, predic
     Raises:
         UsageError: naming all that is wrong.
     """
-    problems = training_problems(data_flags, args) + recipe_problems(recipe_flags, args)
+    encoder = model_flags.model_name_or_path
+    problems = training_problems(data_flags, args) + recipe_problems(recipe_flags, args, trained_ngrams(encoder))
     problems += stage_problems(stage_flags, args) + predict_problems(predict_flags or PredictArguments(), args)
     asked = (args.do_train, args.do_eval, args.do_export, args.do_compress, args.do_predict, model_flags.do_parity)
     if not (any(asked) or model_flags.save_safetensors):
@@ -350,7 +353,6 @@ def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args, predic
             if asked:
                 problems.append(f"{flag} works in one process only; run it without paddle.distributed.launch")
     problems += at_least(data_flags, max_length=3) + separator_problems(data_flags.label_separator)
-    encoder = model_flags.model_name_or_path
     ngrams = wants_ngrams(recipe_flags, trained_ngrams(encoder))
     problems += long_text_problems(data_flags, trained_long_text(encoder), args, ngrams, model_flags.pruner)
     if data_flags.log_level not in LEVELS:

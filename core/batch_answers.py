@@ -35,6 +35,7 @@ class Job:
         slice_texts (int | None): texts that are tokenised and sorted by length together; None: SLICE_TEXTS, or
             SLICE_BATCHES batches where these are more.
         has_windows (bool): whether it is asked which window of a long text decided.
+        conformal (float | None): see core.answers.Answers.label_sets.
     """
 
     folder: str
@@ -46,6 +47,7 @@ class Job:
     device: str = "cpu"
     slice_texts: Optional[int] = None
     has_windows: bool = False
+    conformal: Optional[float] = None
 
 
 class Slices:
@@ -99,7 +101,7 @@ class Answerer:
     """A model that answers the texts of a part.
 
     Raises:
-        UsageError: as Predictor; a min_confidence that this export has no threshold for.
+        UsageError: as Predictor; a min_confidence or a conformal that this export has no threshold for.
     """
 
     def __init__(self, job):
@@ -112,13 +114,17 @@ class Answerer:
             from core.cpu import prepare_paddle
 
             prepare_paddle()
-        self.job, self.least = job, None
+        self.job, self.least, self.least_of_set = job, None, None
         self.predictor = Predictor(job.folder, job.format, job.threads, job.batch_size, job.device)
         if job.min_confidence is not None:
             from core.confidence import limits
 
             self.least = limits(self.predictor.content, job.format, job.min_confidence)
             self.predictor.paths.check_answers()
+        if job.conformal is not None:
+            from core.confidence import least_probability
+
+            self.least_of_set = least_probability(self.predictor.content, job.format, job.conformal)
         # Of the staged ones, the model's. It is only looked at what `look` is given: else each worker would warn.
         self.watch, self.has_looked = getattr(getattr(self.predictor, "model", self.predictor), "watch", None), False
         if self.watch is not None:
@@ -143,7 +149,8 @@ class Answerer:
             probabilities in millionths, int32; of a min_confidence the places in LabelPaths.names of what is sure
             enough, -1 for unknown, and their confidences in millionths, int32 [texts]; else None twice; of
             has_windows which window decided, core.long_texts.WINDOW [texts], all zeros where a text was read as a
-            whole; else None.
+            whole; else None; of a conformal the class ids of each text's set, int32 [texts, most_labels], the most
+            probable one first and -1 behind the last one; else None.
         """
         slices = Slices(texts, self.job)
         for number in range(len(slices.places)):
@@ -155,21 +162,27 @@ class Answerer:
         import numpy as np
 
         from core.long_texts import WINDOW
+        from core.millionths import millionths
 
         rows, windows = self.predictor.read(texts)
         best = rows.argmax(axis=1)[:, None]
         if self.job.top_k > 1:
             best = (-rows).argsort(axis=1, kind="stable")[:, : self.job.top_k]
-        scores = np.rint(np.take_along_axis(rows, best, axis=1) * 1e6).astype("int32")
+        scores = millionths(np.take_along_axis(rows, best, axis=1)).astype("int32")
         chosen = confidence = None
         if self.least is not None:
             chosen, confidence = self.predictor.paths.choose(rows, self.least)
-            chosen, confidence = chosen.astype("int32"), np.rint(confidence * 1e6).astype("int32")
+            chosen, confidence = chosen.astype("int32"), millionths(confidence).astype("int32")
         if not self.job.has_windows:
             windows = None
         elif windows is None:
             windows = np.zeros(len(texts), WINDOW)
-        return best.astype("int32"), scores, chosen, confidence, windows
+        sets = None
+        if self.least_of_set is not None:
+            from core.confidence import conformal_order
+
+            sets = conformal_order(rows, self.least_of_set).astype("int32")
+        return best.astype("int32"), scores, chosen, confidence, windows, sets
 
     def clone(self):
         """One more on the same weights, for another thread."""

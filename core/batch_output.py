@@ -25,6 +25,9 @@ BOM = b"\xef\xbb\xbf"
 # Which window of a long text decided: its number from 1, of how many, and the characters of the text, from 0, that it
 # was made of; nothing where the text was read as a whole.
 WINDOW_NAMES = ("window", "window_of", "window_start", "window_end")
+# The labels among which the right one is, as often as --conformal says, the most probable one first: a list, and in a
+# table of texts a JSON list.
+SET_NAME = "label_set"
 
 
 def _as_text(value):
@@ -51,13 +54,13 @@ def kind_of(path, flag="--output"):
     return kind
 
 
-def added_names(top_k, is_limited, has_windows=False):
+def added_names(top_k, is_limited, has_windows=False, has_sets=False):
     """The names of what is found: label and score; with a min_confidence the most probable label too; top_k pairs;
-    of a model that reads long texts in windows, which of them decided."""
+    with a conformal the set of labels; of a model that reads long texts in windows, which of them decided."""
     names = ["label", "score", *(["guess", "guess_score"] if is_limited else [])]
     for place in range(1, top_k + 1 if top_k > 1 else 1):
         names += [f"label_{place}", f"score_{place}"]
-    return [*names, *(WINDOW_NAMES if has_windows else ())]
+    return [*names, *([SET_NAME] if has_sets else []), *(WINDOW_NAMES if has_windows else ())]
 
 
 def is_score(name):
@@ -70,10 +73,17 @@ def is_of_window(name):
     return name.endswith(WINDOW_NAMES)
 
 
+def is_set(name):
+    """Whether a column of added_names, whatever stands before the name, has lists of labels."""
+    return name.endswith(SET_NAME)
+
+
 def arrow_type(name):
     """The pyarrow.DataType of a column of added_names."""
     import pyarrow
 
+    if is_set(name):
+        return pyarrow.list_(pyarrow.string())
     return pyarrow.float64() if is_score(name) else pyarrow.int32() if is_of_window(name) else pyarrow.string()
 
 
@@ -81,13 +91,13 @@ def answer_columns(found, names):
     """The values of the new columns.
 
     Args:
-        found (tuple): see core.batch_answers.Answerer.__call__.
+        found (tuple): see core.batch_answers.Answerer.__call__; the sets may be left out.
         names (tuple): see core.batch_answers.Answerer.names.
 
     Returns:
-        list[list]: in the order of added_names: labels, probabilities, and of windows int or None.
+        list[list]: in the order of added_names: labels, probabilities, list[str] of sets, and of windows int or None.
     """
-    best, scores, places, confidences, windows = found
+    best, scores, places, confidences, windows, *more = found
     labels, all_names, _ = names
     columns, units = [], scores / 1e6
     if places is not None:
@@ -95,6 +105,8 @@ def answer_columns(found, names):
         columns += [answers, (confidences / 1e6).tolist()]
     for place in (0, *range(best.shape[1] if best.shape[1] > 1 else 0)):
         columns += [list(map(labels.__getitem__, best[:, place].tolist())), units[:, place].tolist()]
+    for sets in (one for one in more if one is not None):
+        columns.append([[labels[place] for place in row if place >= 0] for row in sets.tolist()])
     if windows is not None:
         several = windows["of"] > 1
         for field, is_known in zip(("number", "of", "start", "end"), (several, several, *[windows["end"] >= 0] * 2)):
@@ -303,6 +315,8 @@ def _cells(name, column):
         return scores_written(column)
     if is_of_window(name):
         return ["" if value is None else str(value) for value in column]
+    if is_set(name):
+        return [json.dumps(labels, ensure_ascii=False) for labels in column]
     return column
 
 

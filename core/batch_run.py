@@ -18,8 +18,9 @@ from typing import Optional
 
 from core.any_file import is_table
 from core.batch_input import Input, parts_of
-from core.batch_output import ArrowRows, Output, added_names, answer_columns, kind_of, name_added
+from core.batch_output import ArrowRows, Output, added_names, answer_columns, is_set, kind_of, name_added
 from core.batch_parts import Parts
+from core.confidence import share_problem
 from core.label_paths import UNKNOWN, confidence_problem
 from core.progress import progress_bar
 from core.samples import Wishes
@@ -32,6 +33,8 @@ PART_ROWS = 8192
 PACKAGES = ("onnxruntime", "tokenizers", "paddlepaddle", "paddlenlp", "pyarrow")
 # Labels that a model does not know, of which so many are named.
 NAMED = 5
+# What is counted of conformal sets, where there are such.
+SET_COUNTS = ("set_labels", "single_sets", "judged_sets", "right_sets")
 # New objects after which Python looks for circles among them: at 700, its default, a fifth of the time of reading rows
 # goes into that.
 OBJECTS_A_LOOK = 100_000
@@ -51,6 +54,7 @@ class Wanted:
         overwrite (bool): what is there may be replaced.
         part_rows (int): rows of a part.
         has_windows (bool): the model reads long texts in windows; which of them decided is told.
+        conformal (float | None): as of core.batch_answers.Job.
         flag (str): what the user chose the output with.
     """
 
@@ -65,6 +69,7 @@ class Wanted:
     part_rows: int = PART_ROWS
     flag: str = "--output"
     has_windows: bool = False
+    conformal: Optional[float] = None
 
 
 def cleaning_for(path):
@@ -86,6 +91,23 @@ def confidence(text):
         value = text
     if problem := confidence_problem(value):
         raise UsageError(f"--min_confidence {text}: {problem}")
+    return value
+
+
+def share(text):
+    """The conformal of a flag: a number as float, None as None.
+
+    Raises:
+        UsageError: it is not between 0 and 1.
+    """
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = None
+    if problem := share_problem(value):
+        raise UsageError(f"--conformal {text}: {problem}")
     return value
 
 
@@ -127,7 +149,7 @@ class Prediction:
         self._check_bytes()
         self.is_limited = wanted.min_confidence is not None
         top_k = min(wanted.top_k, len(wanted.labels))
-        added = added_names(top_k, self.is_limited, wanted.has_windows)
+        added = added_names(top_k, self.is_limited, wanted.has_windows, wanted.conformal is not None)
         self.added = name_added(self.input.names, added, wanted.prefix, self.kind)
         say("\n".join(self.input.samples.description()))
         if self.added != added:
@@ -138,7 +160,8 @@ class Prediction:
         """Predict what is not predicted yet, and write the files.
 
         Args:
-            job (core.batch_answers.Job): the model; its top_k, min_confidence and has_windows are those wanted.
+            job (core.batch_answers.Job): the model; its top_k, min_confidence, has_windows and conformal are those
+                wanted.
             make_workers (Callable[[], OneWorker | Processes]): starts them.
 
         Returns:
@@ -166,6 +189,8 @@ class Prediction:
             "--join": wishes.join,
             "--label_names": self.input.samples.mapping,
         }
+        if job.conformal is not None:  # a run without it goes on with what was begun before there was such a flag
+            options["--conformal"] = job.conformal
         facts = {
             "input": identity,
             "model": folder_digest(job.folder),
@@ -251,6 +276,9 @@ class Prediction:
             table = output.schema.empty_table().select(self.input.names)
         columns = answer_columns(found, names)
         counts = counted(part.truths, columns[2 if self.is_limited else 0], columns[0], names[2])
+        if self.wanted.conformal is not None:
+            place = next(place for place, name in enumerate(self.added) if is_set(name))
+            counts.update(counted_sets(part.truths, columns[place], set(names[0])))
         counts["rows"], counts["rejected"] = len(part), part.rejected
         self.parts.add(number, lambda path: output.write(path, part, columns, table), counts)
 
@@ -290,6 +318,21 @@ def counted(truths, guesses, answers, depth):
     }
 
 
+def counted_sets(truths, sets, known):
+    """What is counted of a part's conformal sets: dict of JSON values.
+
+    Args:
+        truths (list): as of counted.
+        sets (list[list[str]]): the labels of each.
+        known (set[str]): the model's labels; a row with another one cannot be right.
+    """
+    pairs = [(truth, labels) for truth, labels in zip(truths, sets) if isinstance(truth, str)]
+    judged = [truth in labels for truth, labels in pairs if truth in known]
+    sizes = [len(labels) for labels in sets]
+    single = sizes.count(1)
+    return {"set_labels": sum(sizes), "single_sets": single, "judged_sets": len(judged), "right_sets": sum(judged)}
+
+
 class Summary:
     """What came out of a run.
 
@@ -307,8 +350,9 @@ class Summary:
     def __init__(self, parts, labels, has_labels, is_limited):
         self.labels, self.has_labels, self.is_limited, self.files = labels, has_labels, is_limited, []
         self.rows = self.predicted = self.rejected = self.answered = self.unlabelled = 0
-        self.pairs, self.odd = collections.Counter(), collections.Counter()
+        self.pairs, self.odd, self.sets = collections.Counter(), collections.Counter(), collections.Counter()
         for counts in parts:
+            self.sets.update({name: counts[name] for name in SET_COUNTS if name in counts})
             for name in ("rows", "predicted", "rejected", "answered", "unlabelled"):
                 setattr(self, name, getattr(self, name) + counts[name])
             for truth, guess, count in counts["pairs"]:
@@ -341,8 +385,13 @@ class Summary:
         if self.is_limited and self.predicted:
             share = self.answered / self.predicted
             yield f"sure enough: {self.answered:,} ({share:.2%}); {self.predicted - self.answered:,} are {UNKNOWN}"
+        if self.sets["set_labels"]:
+            size, single = self.sets["set_labels"] / self.predicted, self.sets["single_sets"] / self.predicted
+            yield f"sets of labels (--conformal): {size:.2f} labels on average, one alone for {single:.2%}"
         if not self.has_labels:
             return
+        if judged := self.sets["judged_sets"]:
+            yield f"of {judged:,} rows with a label, {self.sets['right_sets'] / judged:.2%} have it in their set"
         report = self.report()
         if report:
             yield from report[1:4]

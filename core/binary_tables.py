@@ -4,6 +4,8 @@ import datetime
 import decimal
 import functools
 import json
+import re
+import shlex
 import uuid
 
 from core.arguments import require_packages
@@ -109,8 +111,52 @@ def _plain(value):
     return flat(value) if isinstance(value, dict) else value
 
 
-def excel_table(source, reading):
-    """The same of a spreadsheet: .xlsx, .xls, .xlsb or .ods.
+def sheets_wished(source, reading):
+    """The sheets of a spreadsheet that a user names: those for this file (FILE=SHEET), else those for all files.
+
+    Args:
+        source (core.sources.Source): the spreadsheet.
+        reading (core.tables.Reading): with `sheet`, a name or several.
+
+    Returns:
+        list[str]: empty where none is named.
+    """
+    words = [reading.sheet] if isinstance(reading.sheet, str) else list(reading.sheet or ())
+    files = {source.name, source.parts[-1], source.name.rpartition(":")[2]}
+    pairs = [word.partition("=") for word in words]
+    own = [sheet for file, _, sheet in pairs if sheet and file in files]
+    return own or words
+
+
+def _word(name):
+    """A name as a shell takes it."""
+    return name if re.fullmatch(r"[\w.=-]+", name) else shlex.quote(name)
+
+
+def _choose(source, sheets, hidden, wished):
+    """The name of the sheet that is read, the first of those that are wished."""
+    filled = [name for name, sheet in sheets.items() if sheet.height > 1]
+    for name in wished:
+        if name not in sheets:
+            own = _word(f"{source.parts[-1]}={next(iter(sheets), name)}")
+            raise UsageError(
+                f"{source.name}: no sheet {name!r}; give --sheet one of: {' '.join(map(_word, sheets))}; where each "
+                f"file has its own, --sheet {own} …"
+            )
+    if wished or len(filled) == 1:
+        return (wished or filled)[0]
+    if not filled:
+        raise UsageError(f"{source.name}: no sheet with rows; give another file")
+    choices = [f"--sheet {_word(name)}{' (hidden)' * (name in hidden)}" for name in filled]
+    raise UsageError(
+        f"{source.name}: several sheets with rows; choose one: {' or '.join(choices)}; or read several: "
+        f"--sheet {' '.join(map(_word, filled))}; of several files, name each: "
+        f"--sheet {_word(f'{source.parts[-1]}={filled[0]}')} …"
+    )
+
+
+def excel_table(source, reading, sheet=None):
+    """The same of a spreadsheet: .xlsx, .xls, .xlsb or .ods; `sheet`: which one of those that are wished.
 
     Raises:
         UsageError: the package that reads it is missing, the file is damaged or locked, no sheet or several have rows.
@@ -126,18 +172,13 @@ def excel_table(source, reading):
         with source.open() as file:
             book = python_calamine.CalamineWorkbook.from_filelike(_seekable(file))
             sheets = {name: book.get_sheet_by_name(name) for name in book.sheet_names}
+            shown = python_calamine.SheetVisibleEnum.Visible
+            hidden = {sheet.name for sheet in book.sheets_metadata if sheet.visible != shown}
     except python_calamine.CalamineError as error:
         raise UsageError(f"{source.name}: not readable as a spreadsheet ({error}); save it again, as CSV") from None
-    filled = [name for name, sheet in sheets.items() if sheet.height > 1]
-    if reading.sheet is not None:
-        if reading.sheet not in sheets:
-            raise UsageError(f"{source.name}: no sheet {reading.sheet!r}; give --sheet one of: {' '.join(sheets)}")
-        filled = [reading.sheet]
-    if len(filled) != 1:
-        if not filled:
-            raise UsageError(f"{source.name}: no sheet with rows; give another file")
-        raise UsageError(f"{source.name}: several sheets with rows; choose one: --sheet {' or --sheet '.join(filled)}")
-    rows = _sheet_rows(sheets[filled[0]])
+    wished = sheets_wished(source, reading)
+    chosen = _choose(source, sheets, hidden, [sheet] if sheet in sheets else wished)
+    rows = _sheet_rows(sheets[chosen])
     width, titles = max((len(row) for _, row in rows), default=0), 0
     if width > 1 and len(rows) > 2 and sum(map(bool, rows[0][1])) == 1 < sum(map(bool, rows[1][1])):
         titles, rows = titles + 1, rows[1:]
@@ -151,7 +192,13 @@ def excel_table(source, reading):
         names, rows = [name.strip() for name in rows[0][1]], rows[1:]
     has = f"{'' if has_header else 'no '}column names in the first row"
     has += f" below {titles} of a title" if titles else ""
-    return f"spreadsheet, sheet {filled[0]!r}, {has}", names, width, lambda is_row=None, skim=False: iter(rows)
+    others = [name for name, sheet in sheets.items() if sheet.height and name not in {chosen, *wished}]
+    listed = ", ".join(
+        f"{name!r}{' (hidden)' * (name in hidden)} of {sheets[name].height:,} row{'s' * (sheets[name].height > 1)}"
+        for name in others
+    )
+    has += f"; not read: {listed}" if others else ""
+    return f"spreadsheet, sheet {chosen!r}, {has}", names, width, lambda is_row=None, skim=False: iter(rows)
 
 
 def _seekable(file):

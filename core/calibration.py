@@ -16,6 +16,8 @@ from collections import namedtuple
 
 import numpy as np
 
+from core.millionths import millionths, reaches
+
 # How sure it is that an accuracy that is promised is reached.
 SURE = 0.95
 
@@ -173,7 +175,7 @@ def coverage_curve(confidence, right):
         of the confidence, a multiple of 1 / GRID; [n] each, from the most confident samples to all. Samples that no
         such threshold tells apart are answered together.
     """
-    steps = np.rint(np.asarray(confidence) * 1e6).astype(np.int64) // (1_000_000 // GRID)
+    steps = millionths(confidence).astype(np.int64) // (1_000_000 // GRID)
     order = np.argsort(-steps, kind="stable")
     steps, right = steps[order], np.asarray(right)[order]
     last = np.append(steps[1:] != steps[:-1], True)
@@ -217,11 +219,6 @@ def promise(curve, accuracy):
     return Promise(midway, number, number / int(answered[-1]), float(right[place]) / number)
 
 
-def millionths(probabilities):
-    """Probabilities as servers round them, and as they are compared: float64 of whole numbers."""
-    return np.rint(np.asarray(probabilities) * 1e6)
-
-
 def thresholds(logits, truth, paths, temperature):
     """What has to be reached so that answers are right as often as ACCURACIES say.
 
@@ -259,7 +256,7 @@ def thresholds(logits, truth, paths, temperature):
         for level in reversed(range(paths.depth)):
             if own := promised(level, open_rows, accuracy):
                 levels[level] = {**_facts(own), "share": round(own.answered / len(truth), 4)}
-                open_rows = open_rows[millionths(confidence[level, open_rows]) < own.threshold * 1e6 - 1e-3]
+                open_rows = open_rows[~reaches(confidence[level, open_rows], own.threshold)]
         for class_id in np.flatnonzero(counts >= samples_needed(accuracy)).tolist():
             if own := promised(-1, np.flatnonzero(best[-1] == class_id), accuracy):
                 labels[paths.labels[class_id]] = {**_facts(own), "samples": int(counts[class_id])}
@@ -297,7 +294,7 @@ def conformal_sets(logits, truth, temperature):
         for some, rows in _scaled(logits, temperature):
             probabilities = np.exp(rows)
             probabilities /= probabilities.sum(axis=1, keepdims=True)
-            sizes[some] = np.maximum((millionths(probabilities) >= least).sum(axis=1), 1)
+            sizes[some] = np.maximum(reaches(probabilities, least / 1e6).sum(axis=1), 1)
         found[f"{share:g}"] = {
             "least_probability": float(least) / 1e6,
             "samples": len(own),

@@ -2,6 +2,8 @@
 
 from core.calibration import SURE
 from core.card_words import Words
+from core.checkpoints import NGRAM
+from core.ngram_student import CHARACTERS_A_TOKEN
 
 # A table of more rows is read by nobody; analysis/evaluate.py writes all of them.
 MAX_LABELS = 200
@@ -44,14 +46,31 @@ def card_lines(card, language):
     words = Words(language)
     content = card.content
     parts = [[f"# {words('title')}"], [words("other")], [words("what", count=len(card.labels))]]
-    if content.get("weights"):
+    if card.student:
+        parts += student(card, words)
+    elif content.get("weights"):
         parts.append([words("weights", digest=content["weights"][:12])])
     if "width_mult" in content:
         parts.append([words("width", width=content["width_mult"], pruner=content.get("pruner", "builtin"))])
     parts += [[f"## {words('use')}"], [f"- {line}" for line in words("fill")]]
-    for section in (data, training, scores, classes, formats, probabilities, versions, licence):
+    for section in (data, training, scores, together, classes, formats, probabilities, versions, licence):
         parts += section(card, words)
     return [line for part in parts for line in ([*part, ""] if part else [])][:-1]
+
+
+def teacher_name(card):
+    """The model that a student was distilled from, or None; the others of base's names are those it came from."""
+    return next(iter(card.base.get("names", ())), card.base.get("name"))
+
+
+def student(card, words):
+    """What a student is, and what runs it."""
+    own, digest = card.student, (card.content.get("weights") or "")[:12]
+    name = teacher_name(card) or words("unknown")
+    joint = "、" if words.place == 0 else ", "
+    kind = words(f"student_{own['kind']}", layers=joint.join(map(str, own["layers"] or ())))
+    parts = [[words("student", kind=kind, name=name)], [words(f"runs_{own['kind']}")]]
+    return [*parts, [words("student_weights", digest=digest)]] if digest else parts
 
 
 def data(card, words):
@@ -63,7 +82,12 @@ def data(card, words):
         rows.append(
             [words(split), *([f"{known['samples']:,}", f"{present}/{len(card.labels)}"] if known else unknown)]
         )
-    return [[f"## {words('data')}"], table([words(name) for name in ("split", "samples", "labels_in")], rows)]
+    parts = [[f"## {words('data')}"], table([words(name) for name in ("split", "samples", "labels_in")], rows)]
+    if card.student:
+        texts = {name: f"{count:,}" for name, count in card.student["texts"].items()}
+        said = words("learnt_made", **texts) if card.student["kind"] == NGRAM else words("learnt", **texts)
+        parts.append([said])
+    return parts
 
 
 def training(card, words):
@@ -73,6 +97,10 @@ def training(card, words):
     if len(card.base.get("names", ())) > 1:
         names = " ← ".join(f"`{each}`" for each in card.base["names"])
         lines = [f"- {words('base')}`{name}`; {words('chain', names=names)}"]
+    if card.student:
+        teacher = teacher_name(card)
+        first = f"- {words('teacher')}{f'`{teacher}`' if teacher else words('unknown')}"
+        lines = [first, *(lines if name != teacher else [])]
     for title, flags in (("flags", card.flags), ("compression", card.compression)):
         if flags:
             lines.append(f"- {words(title)}" + " ".join(f"`--{flag} {value}`" for flag, value in flags))
@@ -87,7 +115,13 @@ def scores(card, words):
         return [*parts, [words("no_scores", why=words.reason(card.why_no_scores))]]
     names = ("accuracy", "macro_precision", "macro_recall", "macro_f1")
     rows = [[words(name), percent(found[name][0]), bounds(found[name])] for name in names]
-    parts.append(table([words(name) for name in ("metric", "value", "interval")], rows))
+    columns = ["metric", "value", "interval"]
+    if card.student:
+        teacher, columns = card.student["scores"], [*columns, "of_teacher", "interval"]
+        rows = [[*row, percent(teacher[name][0]), bounds(teacher[name])] for row, name in zip(rows, names)]
+    parts.append(table([words(name) for name in columns], rows))
+    if card.student:
+        parts.append([words("agreement", share=percent(card.student["agreement"]))])
     said = words("how", samples=f"{found['samples']:,}", common=percent(found["most_common"]))
     more = words("other_formats") if any(not exact(row) for row in card.rows) else ""
     parts.append([f"{said} {more}".rstrip()])
@@ -98,6 +132,29 @@ def scores(card, words):
     else:
         said = words("dev_unused") if card.trained else words("dev_unknown")
     return [*parts, [said], [words("no_test")]]
+
+
+def together(card, words):
+    """What a student and its teacher's export do together."""
+    found = (card.student or {}).get("stages")
+    if not found:
+        return []
+    rows, reasons = [], []
+    for format, kinds in found.items():
+        for kind, facts in kinds.items():
+            if kind not in ("cascade", "blend"):
+                continue
+            if "why" in facts:
+                why = words.reason(facts["why"])
+                reasons.append(f"- {words('not_together', format=f'{kind}:{format}', why=why)}")
+                continue
+            share = percent(facts["share"]) if "share" in facts else "-"
+            rows.append([f"`{kind}:{format}`", percent(facts["accuracy"]), percent(facts["model_accuracy"]), share])
+    parts = [[f"### {words('together')}"], [words("together_how")]]
+    if rows:
+        columns = ("format", "out_of_fold", "model_alone", "student_answers")
+        parts.append(table([words(name) for name in columns], rows))
+    return [*parts, reasons] if reasons else parts
 
 
 def classes(card, words):
@@ -136,7 +193,7 @@ def formats(card, words):
     parts, sizes = [[f"## {words('formats')}"]], card.content.get("files", {})
     rows = [row for row in card.rows if row["file"]]
     if not rows:
-        graphs = [name for name in sizes if name.endswith((".pdmodel", ".onnx"))]
+        graphs = [name for name in sizes if name.endswith((".pdmodel", ".onnx", ".npz"))]
         cells = [[f"`{name}`", megabytes(name, sizes)] for name in graphs]
         return [*parts, table([words("file"), words("size")], cells) if cells else [], [words("no_speed")]]
     cells = [
@@ -176,7 +233,8 @@ def probabilities(card, words):
         values = {f"error_{when}": percent(found[when]["calibration_error"]) for when in ("before", "after")}
         values.update({f"loss_{when}": f"{found[when]['log_loss']:.4f}" for when in ("before", "after")})
         known = {"temperature": f"{found['temperature']:.4g}", "samples": f"{found['samples']:,}"}
-        parts.append([words("calibrated", **known, **values)])
+        is_ngram = card.student and card.student["kind"] == NGRAM
+        parts.append([words("calibrated_file" if is_ngram else "calibrated", **known, **values)])
     if "thresholds" not in content:
         return parts
     cells = []
@@ -205,7 +263,9 @@ def versions(card, words):
     known = ", ".join(f"{name} {version}" for name, version in content.get("versions", {}).items())
     said = [known or words("unknown")]
     if "max_length" in content:
-        said.append(words("length", count=content["max_length"]))
+        is_ngram = content.get("kind") == NGRAM
+        count = content["max_length"] * CHARACTERS_A_TOKEN - 2 if is_ngram else content["max_length"]
+        said.append(words("length_ngram" if is_ngram else "length", count=count))
     return [[f"## {words('versions')}"], ["; ".join(said)]]
 
 

@@ -20,6 +20,67 @@ TEXT = {
         "`export.json` beside it differs, that "
         "is another model.",
     ),
+    "student": (
+        "这是一个学生模型：{kind}，由 `{name}`（教师）蒸馏而来，学的是教师对各条文本给出的概率。",
+        "It is a student: {kind}, distilled from `{name}` (the teacher), whose probabilities of each text it learnt.",
+    ),
+    "student_ngram": (
+        "字符 n-gram（1 到 3 个字符，散列）的线性分类器，不含神经网络",
+        "a linear classifier on hashed n-grams of 1 to 3 characters, without a neural network",
+    ),
+    "student_layers": (
+        "教师的第 {layers} 层和它的分类层，再训练过",
+        "the teacher's layers {layers} and its classifier, trained further",
+    ),
+    "runs_ngram": (
+        '能读这个文件夹的：`core/predictor.py` 的 `Predictor(文件夹, format="ngram")`，`deploy/simple_serving`、'
+        "`deploy/batch` 和 `train.py --do_predict`（格式 `ngram`）；只需要 numpy。"
+        "其中没有计算图，Taskflow 和 Triton 不能用。",
+        'What reads this folder: `Predictor(folder, format="ngram")` of `core/predictor.py`, `deploy/simple_serving`, '
+        "`deploy/batch` and `train.py --do_predict` (format `ngram`), with numpy alone. "
+        "It has no graph: Taskflow and Triton cannot use it.",
+    ),
+    "runs_layers": (
+        "能读这个文件夹的：Taskflow、Triton、`core/predictor.py` 的 `Predictor(文件夹)`、`deploy/simple_serving`、"
+        "`deploy/batch` 和 `train.py --do_predict`；它同时是检查点，可以评估、继续训练或单独导出。",
+        "What reads this folder: Taskflow, Triton, `Predictor(folder)` of `core/predictor.py`, "
+        "`deploy/simple_serving`, `deploy/batch` and `train.py --do_predict`; it is a checkpoint too, to evaluate, "
+        "train on or export by itself.",
+    ),
+    "student_weights": (
+        "教师的权重是 `{digest}`，也写在同一文件夹 `export.json` 的 `weights` 中；"
+        "重新训练教师后，这个学生就是旧模型的。",
+        "The teacher's weights are `{digest}`, which `weights` in the `export.json` beside it has too; once the "
+        "teacher is trained again, this is an older model's student.",
+    ),
+    "learnt_made": (
+        "学生从 {train} 条训练文本（不同的，不看标签）、{unlabelled} 条无标签文本和由这两者变出的 {made} 条文本学习，"
+        "答案都由教师给出；没有见过开发集。",
+        "The student learnt from {train} different training texts (without their labels), {unlabelled} unlabelled "
+        "ones and {made} that were made from both, all answered by the teacher; it has not seen dev.",
+    ),
+    "learnt": (
+        "学生从 {train} 条训练文本（不同的，不看标签）和 {unlabelled} 条无标签文本学习，答案都由教师给出。",
+        "The student learnt from {train} different training texts (without their labels) and {unlabelled} unlabelled "
+        "ones, all answered by the teacher.",
+    ),
+    "teacher": ("教师：", "Teacher: "),
+    "of_teacher": ("教师的值", "the teacher's"),
+    "agreement": (
+        "学生给开发集 {share} 的文本与教师相同的标签。",
+        "The student gives the teacher's label to {share} of dev's texts.",
+    ),
+    "together": ("与教师一起", "Together with the teacher"),
+    "together_how": (
+        "教师的导出文件夹中也有这个学生（`student/`）；`cascade` 让有把握的学生先答，`blend` 把两者的 logit 相加。"
+        "数字是在开发集上交叉拟合的。",
+        "The teacher's export folder holds this student too (`student/`): `cascade` lets it answer where it is sure "
+        "enough, `blend` adds both logits. The figures are cross-fitted on dev.",
+    ),
+    "not_together": ("没有 `{format}`：{why}。", "There is no `{format}`: {why}."),
+    "out_of_fold": ("准确率", "accuracy"),
+    "model_alone": ("教师单独", "the teacher alone"),
+    "student_answers": ("学生回答的", "the student answers"),
     "width": ("裁剪到宽度 {width}（{pruner}）。", "Pruned to the width {width} ({pruner})."),
     "use": ("1. 用途与限制（请填写）", "1. Intended use and limits (to be filled in)"),
     "fill": (
@@ -82,6 +143,7 @@ TEXT = {
             "rounds": "用哪一轮的伪标签由开发集决定",
             "widths": "裁剪训练中保留哪一次评估由开发集选出",
             "weights": "各部分的权重在开发集上拟合，因此上面的得分略偏高",
+            "teacher": "教师的训练用开发集选择过，学生的得分因此也略偏高",
         },
         {
             "best": "dev chose the epoch (the checkpoint), so that the scores above are a little too high",
@@ -90,6 +152,7 @@ TEXT = {
             "rounds": "dev decided which round of pseudo labels is used",
             "widths": "dev chose which evaluation of the pruning is kept",
             "weights": "the parts' weights were fitted on dev, so that the scores above are a little too high",
+            "teacher": "the teacher's training chose by it, so that its student's scores are a little too high too",
         },
     ),
     "dev_used": ("**开发集参与了什么：**{what}。", "**What dev had a part in:** {what}."),
@@ -157,6 +220,13 @@ TEXT = {
         "{loss_after} (each half with the "
         "temperature of the other).",
     ),
+    "calibrated_file": (
+        "文件中的 logit 已除以温度 {temperature}，它在开发集 {samples} 条文本上拟合。"
+        "校准误差 {error_before} → {error_after}，对数损失 {loss_before} → {loss_after}（每一半用另一半的温度）。",
+        "The logits of the file are divided by the temperature {temperature}, fitted on {samples} texts of dev. "
+        "Calibration error {error_before} -> {error_after}, log loss {loss_before} -> {loss_after} (each half with "
+        "the temperature of the other).",
+    ),
     "not_calibrated": ("概率没有用温度校准：{why}。", "The probabilities have no temperature: {why}."),
     "no_calibration": ("概率是否可信：未知。", "Whether the probabilities can be relied on is unknown."),
     "promised": ("要达到的准确率", "wanted accuracy"),
@@ -184,6 +254,7 @@ TEXT = {
     ),
     "versions": ("8. 版本", "8. Versions"),
     "length": ("每条文本保留 {count} 个 token。", "{count} tokens of a text are kept."),
+    "length_ngram": ("读每条文本的前 {count} 个字符。", "The first {count} characters of a text are read."),
     "licence": ("9. 许可证", "9. Licence"),
     "stated": (
         "起始模型 `{name}` 的许可证：{licence}（写在它的文件夹的 `{file}` 中）。",
@@ -224,6 +295,15 @@ REASONS = (
     ),
     (r"on the half of dev that it was not fitted on.*", "换一半开发集检验时，温度没有好处"),
     (r"a temperature is fitted in one process only.*", "多进程导出时不拟合温度"),
+    (r"dev has (\d+) samples, and a (?:threshold|weight) takes (\d+)", r"开发集有 \1 条，至少要 \2 条"),
+    (
+        r"at no threshold the two together lose (\S+) points or less against the model alone",
+        r"没有一个阈值能使两者一起比教师单独时最多低 \1 个百分点",
+    ),
+    (
+        r"on dev it is not surely more accurate: (\S+) against (\S+) of the model alone, by chance with p = (\S+)",
+        r"在开发集上不能肯定更准：\1，教师单独 \2，偶然如此的概率 p = \3",
+    ),
     (r"no dev data, or several processes", "没有开发集，或是多进程导出"),
 )
 

@@ -193,6 +193,16 @@ def _numbered(names, rows):
     return any(sum(NUMBER.fullmatch(cell) is None for cell in column) > 0.9 * len(column) > 1 for column in columns)
 
 
+def _one_word_numbered(names, rows):
+    """Whether names are one word with numbers that count up, v1 v2, as R and databases name columns."""
+    found = [re.fullmatch(r"([A-Za-z]{1,10}[ _.]?|列|字段)(\d{1,3})", name) for name in names]
+    if len(names) < 2 or not all(found) or len({match[1] for match in found}) > 1:
+        return False
+    numbers = [int(match[2]) for match in found]
+    counts_up = numbers == list(range(numbers[0], numbers[0] + len(numbers))) and numbers[0] in (0, 1)
+    return counts_up and not any(name in row for name in names for row in rows)
+
+
 def looks_like_header(where, rows):
     """Whether the first row of a table names its columns.
 
@@ -214,7 +224,7 @@ def looks_like_header(where, rows):
     known = HEADER_TEXTS, HEADER_LABELS, HEADER_OTHERS
     if not rows and len(set(filled)) == len(names):
         return bool(names) and all(name.lower() in set().union(*known) for name in names)
-    if names_row([names, *rows]) == 0 or _numbered(names, rows):
+    if names_row([names, *rows]) == 0 or _numbered(names, rows) or _one_word_numbered(filled, rows):
         return True
     if not rows or not filled or len(filled) + empty < len(names) - 1 or len(set(filled)) < len(filled):
         return False

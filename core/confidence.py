@@ -130,7 +130,9 @@ def conformal_order(probabilities, least):
     """
     import numpy as np
 
+    from core.millionths import reaches
+
     order = (-probabilities).argsort(axis=1, kind="stable")[:, : most_labels(least, probabilities.shape[1])]
-    is_outside = np.rint(np.take_along_axis(probabilities, order, axis=1) * 1e6) < least * 1e6 - 1e-3
+    is_outside = ~reaches(np.take_along_axis(probabilities, order, axis=1), least)
     is_outside[:, 0] = False
     return np.where(is_outside, -1, order)

@@ -37,14 +37,16 @@ class Dialect:
         separator (str): between fields; "" where a line is one field.
         is_quoted (bool): fields may be in quotes, with separators and line breaks inside.
         is_escaped (bool): a quote inside quotes is \", not "".
+        is_spaced (bool): spaces behind a separator belong to it, so that a quote behind them is one of a field.
     """
 
     separator: str
     is_quoted: bool = False
     is_escaped: bool = False
+    is_spaced: bool = False
 
     def __str__(self):
-        between = SHOWN.get(self.separator, repr(self.separator))
+        between = SHOWN.get(self.separator, repr(self.separator)) + " and spaces" * self.is_spaced
         quotes = ' in quotes (\\" inside)' if self.is_escaped else " in quotes" if self.is_quoted else ""
         return f"fields{quotes} between {between}" if self.separator else "one field a line"
 
@@ -91,6 +93,11 @@ def find_dialect(lines, separator=None, is_excel=False, is_csv=False):
         elif len(mark) == 1:
             candidates = [Dialect(mark, True), Dialect(mark, True, True), Dialect(mark)]
         found = [(*_consistency(looked_at, dialect), dialect) for dialect in candidates]
+        if len(mark) == 1 and mark not in "\t " and any(f'{mark} "' in line for line in looked_at):
+            spaced = Dialect(mark, True, is_spaced=True)
+            share, width = _consistency(looked_at, spaced)
+            if width > 1 and share >= max(other[0] for other in found):
+                found = [(share, width, spaced)]
         # The first of those that divide most lines alike, else the one that divides the most.
         share, width, dialect = next((one for one in found if one[0] >= MOST), max(found, key=lambda one: one[0]))
         if width > 1 and (share >= MOST or separator):
@@ -109,7 +116,8 @@ def _consistency(lines, dialect):
         rows.pop()  # cut
     total = sum(row != [""] for row in rows)
     widths = collections.Counter(len(row) for row in rows if isinstance(row, list) and row != [""])
-    quotes = sum(line.startswith('"') or f'{dialect.separator}"' in line for line in lines)
+    begin = re.compile(f'(?:^|{re.escape(dialect.separator)}){" *" * dialect.is_spaced}"')
+    quotes = sum(begin.search(line) is not None for line in lines)
     if not widths or 2 * (total - sum(widths.values())) > quotes:
         return 0.0, 1
     width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
@@ -231,7 +239,7 @@ class _Feed:
 
 def _quoted_blocks(feed, dialect, is_row, skim):
     quotes = {"doublequote": False, "escapechar": "\\"} if dialect.is_escaped else {}
-    options = {"delimiter": dialect.separator, "strict": True, **quotes}
+    options = {"delimiter": dialect.separator, "strict": True, "skipinitialspace": dialect.is_spaced, **quotes}
     csv.field_size_limit(2 * MAX_CELL)
     while lines := feed.ahead():
         first = feed.number
@@ -251,7 +259,9 @@ def _rows_of_lines(first, lines, options, skim):
     if len(max(lines, key=len)) > MAX_CELL:
         return None
     text = "".join(lines)
-    is_plain = "escapechar" not in options and '"' not in text and "\0" not in text  # which old csv modules refuse
+    is_plain = (
+        "escapechar" not in options and not options["skipinitialspace"] and '"' not in text and "\0" not in text
+    )  # which old csv modules refuse
     if skim and is_plain:
         found = [pair for numbers, some in _wanted(first, lines, skim) for pair in zip(numbers, some)]
         numbers, lines = [number for number, _ in found], [line for _, line in found]
@@ -296,8 +306,8 @@ def _swallows(lines, options, is_row):
     """Whether a line of a row, but for the last one, is a row of its own."""
     first = lines[0].split(options["delimiter"])
     # Where the last field of a row is what goes on in the next lines, the lines behind it tell.
-    is_last = first[-1].startswith('"') and "".join(first[:-1]).count('"') % 2 == 0
-    if not is_last and is_row([field.strip('"') for field in first]):
+    is_last = first[-1].lstrip(" ").startswith('"') and "".join(first[:-1]).count('"') % 2 == 0
+    if not is_last and is_row([field.strip(' "' if options["skipinitialspace"] else '"') for field in first]):
         return True
     for line in lines[1:-1]:
         try:

@@ -18,7 +18,7 @@ import numpy as np
 from paddlenlp.utils.log import logger
 from scipy.special import softmax
 
-from core.checkpoints import EXACT_FORMATS, EXPORT_FILE, NGRAM, PARITY_FILE, STAGED_MODELS
+from core.checkpoints import CARD_FILES, EXACT_FORMATS, EXPORT_FILE, NGRAM, PARITY_FILE, STAGED_MODELS
 from core.confidence import temperature_of
 from core.distill_flags import student_folder, student_layers
 from core.export import PARITY_TEXTS, file_sizes, graph_bytes, versions
@@ -28,9 +28,11 @@ from core.made_answers import checkpoint_answers, fast_answers, made_answers
 from core.made_texts import made_number, make_texts
 from core.ngram_learner import learn
 from core.ngram_student import STUDENT_FILE, NgramStudent, read_characters, unread
+from core.pipeline import model_dir
 from core.predictor import Predictor, available_formats
 from core.same_answers import dynamic_logits
 from core.stage_choice import blend_facts, cascade_facts
+from core.student_card import carry_cards, describe_student, ngram_rows
 from core.students import STAGES_FILE, STUDENT_FOLDER, model_key, student_key
 from core.sub_runs import digest
 from utils import format_table, read_json, replaced_folder, staged_files, write_json
@@ -55,6 +57,7 @@ def distill(trainer, run, facts, know):
     if student_layers(run.model_flags.student):
         teacher = trainer.predict(trainer.eval_dataset).predictions
         folder, formats, student, known = distill_layers(trainer, run, facts, know)
+        own = {"teacher": teacher, "student": student}
         rows = [
             row_of(f"student, {row['format']}", folder / row["file"], row["accuracy"])
             for row in formats
@@ -65,6 +68,8 @@ def distill(trainer, run, facts, know):
             student = Predictor(folder, student_format).logits(trainer.eval_dataset.features) * temperature_of(known)
     else:
         folder, teacher, student, known = distill_ngrams(trainer, run, facts, know)
+        own = {"teacher": teacher, "student": student}
+        formats = ngram_rows(folder, run.data.dev[0], truth, student)
         rows, student_format = [row_of(NGRAM, folder / STUDENT_FILE, accuracy(student, truth))], NGRAM
     rows.insert(0, row_of("model", None, accuracy(teacher, truth)))
     results = {"teacher_accuracy": accuracy(teacher, truth), f"{folder.name}_accuracy": accuracy(student, truth)}
@@ -76,6 +81,8 @@ def distill(trainer, run, facts, know):
         )
     else:
         found = choose_stages(export, trainer, run, teacher, student, known, student_format)
+    describe_student(folder, run, model_dir(run), own, formats, found, logger.warning)
+    if export is not None:
         put_beside(folder, export, found)
     logger.info(f"On {len(truth):,} samples of dev:")
     for line in [*format_table(rows + stage_rows(found)), *offers(export, found)]:
@@ -164,6 +171,7 @@ def write_ngram(folder, student, labels, content, logits, truth):
         metrics = {"samples": len(truth), "dev": [{"format": "ngram", "accuracy": accuracy(logits, truth)}]}
         whole = {**content, "versions": versions(), "files": file_sizes(stage), "metrics": metrics}
         write_json(stage / EXPORT_FILE, whole, ascii_only=True)
+        carry_cards(folder, stage)
 
 
 def is_student(folder):
@@ -236,12 +244,19 @@ def unread_of_dev(run):
 def put_beside(folder, export, stages):
     """Copy a student's export folder into that of its model, with what was chosen for both.
 
+    Model cards go along; one that was changed in the model's folder stays as it is there.
+
     Raises:
         UsageError: another folder of that name is there.
     """
     with replaced_folder(export / STUDENT_FOLDER, is_student, "--export_model_dir") as stage:
-        for name in (*read_json(folder / EXPORT_FILE)["files"], EXPORT_FILE):
-            shutil.copy2(folder / name, stage / name)
+        names = (*read_json(folder / EXPORT_FILE)["files"], EXPORT_FILE, *CARD_FILES)
+        for name in dict.fromkeys(name for name in names if name not in CARD_FILES or os.path.lexists(folder / name)):
+            shutil.copy2(folder / name, stage / name, follow_symlinks=False)
+        if kept := carry_cards(export / STUDENT_FOLDER, stage):
+            logger.warning(
+                f"{export / STUDENT_FOLDER}: {' and '.join(kept)} kept, being changed or no model card of ours"
+            )
         stages = {"student": student_key(folder), **stages}
         (stage / STAGES_FILE).write_text(json.dumps(stages, indent=2) + "\n", encoding="utf-8")
 

@@ -159,6 +159,7 @@ CANDIDATES = (
         ((0.75, "านรกอเงยลมวทสตดคปบ่้ัีิ"), (0.23, _span("ก", "ฺ") + _span("เ", "๎"))),
         "alphabet",
     ),
+    Candidate("CP1252", "cp1252", "English", ((0.7, "’“”‘–—…£"), (0.2, "éè€°½®™·•"), (0.09, "üöäñçáí¢§©")), "Latin"),
     Candidate("CP1252", "cp1252", "French", _alphabet("éèàêç", "ùâîôûëïüœæ", "ÉÈÀÇÊ", _MARKS), "Latin"),
     Candidate("CP1252", "cp1252", "German", _alphabet("üöäß", "éàè", "ÜÖÄ", _MARKS), "Latin"),
     Candidate("CP1252", "cp1252", "Spanish", _alphabet("ñáíóú", "éüçïàòè", "¿¡ÁÍÓÚÑ", _MARKS), "Latin"),

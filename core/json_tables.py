@@ -2,12 +2,16 @@
 
 import json
 
-from utils import UsageError
+from core.dialects import Rejected
+from core.other_kinds import PYTHON, refuse_other_records
+from utils import UsageError, shortened
 
 # Objects inside objects in which records are looked for.
 MAX_DEPTH = 3
 # Keys of annotation tools, whose exports data/doccano.py reads.
 ANNOTATED = ({"data", "annotations"}, {"data", "completions"}, {"annotation_id", "lead_time"})
+# Of an answer in an export of Argilla.
+ARGILLA = {"value", "user_id"}
 
 
 def to_text(value):
@@ -18,9 +22,22 @@ def to_text(value):
         return ""
     if isinstance(value, list) and len(value) == 1:
         return to_text(value[0])
+    if isinstance(value, dict) and value.keys() >= ARGILLA:
+        return to_text(value["value"])
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return json.dumps(value, ensure_ascii=False, default=str) if value != [] else ""
     return "" if value != value else str(value)  # NaN
+
+
+def refused(record):
+    """A Rejected for a record of Prodigy that nobody accepted; None for others.
+
+    The label that such a record has is what the text is not.
+    """
+    if "_task_hash" in record and record.get("answer") in ("reject", "ignore"):
+        content = json.dumps(record, ensure_ascii=False, default=str)
+        return Rejected(f"answer of Prodigy: {record['answer']}", shortened(content, 1000))
+    return None
 
 
 def flat(record):
@@ -54,6 +71,7 @@ def _names_of(values, where):
                     f"{where}: an export of an annotation tool; data/doccano.py reads it (--doccano_file)"
                 )
             names.update(dict.fromkeys(flat(value)))
+    refuse_other_records(where, values)
     if not names:
         width = max((len(value) for value in values if isinstance(value, list)), default=0)
         names = dict.fromkeys(map(str, range(1, width + 1)))
@@ -79,6 +97,8 @@ def json_rows(source, text):
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
+        if text.lstrip("\ufeff[ \n").startswith("{'"):
+            raise UsageError(f"{source.name}: {PYTHON}") from None
         raise UsageError(f"{source.name}: not readable as JSON ({error}); save it again, as JSON or CSV") from None
     records = _records(value, source.name)
     if records and not isinstance(records[0], (dict, list)):
@@ -88,6 +108,9 @@ def json_rows(source, text):
     def rows(is_row=None, skim=False, whole=False):
         for number, record in enumerate(records, 1):
             fields = flat(record) if isinstance(record, dict) else dict(zip(names, record))
+            if isinstance(record, dict) and (why := refused(record)):
+                yield number, why
+                continue
             if whole:
                 yield number, record if isinstance(record, dict) else fields
                 continue

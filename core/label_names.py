@@ -1,7 +1,9 @@
 """The names of class ids: class.txt and its like, id=name pairs, and which id each name has."""
 
+import collections
 import json
 import re
+import unicodedata
 from pathlib import Path
 
 from core.lines import read_chunks, unclear_encoding
@@ -9,6 +11,9 @@ from core.sources import LABEL_FILES
 from utils import UsageError, shortened, split_label
 
 PAIR = re.compile(r"\s*([^=]+?)\s*=(?!=)\s*(.+)")
+SEVERAL = re.compile(r"[|,;，；、]")
+# Those of them that no name of one class has inside.
+SURELY_SEVERAL = re.compile(r"[|;；]")
 INTEGER = re.compile(r"-?\d+(?:\.0+)?")
 
 
@@ -163,3 +168,33 @@ def _pairs(rows):
         if all(integer(row[here]) is not None for row in rows) and len({row[here] for row in rows}) == len(rows):
             return {row[here].strip(): row[there].strip() for row in rows}
     return None
+
+
+def several_in_one(labels):
+    """Labels that are more than one in a cell: their parts are labels themselves, or parts of others, too.
+
+    Args:
+        labels (set[str]): all of them.
+
+    Returns:
+        set[str]: some of these.
+    """
+    parts = {label: [part.strip() for part in SEVERAL.split(label)] for label in labels}
+    uses = collections.Counter(part for some in parts.values() for part in set(some))
+    return {
+        label
+        for label, some in parts.items()
+        if len(some) > 1
+        and (
+            all(part in labels for part in some)
+            or (SURELY_SEVERAL.search(label) and any(uses[part] > 1 for part in some))
+        )
+    }
+
+
+def spellings(labels):
+    """Labels that are the same but for case and width, together: dict[str, list[str]]."""
+    alike = collections.defaultdict(list)
+    for label in sorted(labels):
+        alike[unicodedata.normalize("NFKC", label).casefold()].append(label)
+    return dict(alike)

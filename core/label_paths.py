@@ -105,15 +105,14 @@ class LabelPaths:
         self.labels, self.separator = list(labels), separator
         paths = [parts_of(label, separator) for label in self.labels]
         self.depth = max(map(len, paths), default=1)
+        called = dict(zip(map(tuple, paths), self.labels))  # a parent is called as its own label, spaces and all
         self.levels = []
-        for depth in range(1, self.depth + 1):
-            places = {}
-            names = [
-                label if len(parts) <= depth else separator.join(parts[:depth])
-                for label, parts in zip(self.labels, paths)
-            ]
-            of_class = [places.setdefault(name, len(places)) for name in names]
-            self.levels.append(Level(list(places), of_class))
+        for depth in range(1, self.depth):
+            groups = [tuple(parts[:depth]) for parts in paths]
+            numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+            names = [called.get(group, separator.join(group)) for group in numbers]
+            self.levels.append(Level(names, [numbers[group] for group in groups]))
+        self.levels.append(Level(list(self.labels), list(range(len(self.labels)))))
         classes = {label: index for index, label in enumerate(self.labels)}
         self.names = [name for level in self.levels for name in level.names]
         self.class_ids = [classes.get(name) for name in self.names]
@@ -179,6 +178,8 @@ class LabelPaths:
         """
         import numpy as np
 
+        from core.millionths import reaches
+
         chosen = np.full(len(probabilities), -1, np.int64)
         confidence = np.zeros(len(probabilities))
         open_rows, end = np.arange(len(probabilities)), len(self.names)
@@ -189,7 +190,7 @@ class LabelPaths:
             best = values.argmax(axis=1)
             confidence[open_rows] = values[np.arange(len(values)), best]
             limit = np.inf if limits[level] is None else limits[level]
-            is_sure = np.rint(confidence[open_rows] * 1e6) >= limit * 1e6 - 1e-3
+            is_sure = reaches(confidence[open_rows], limit)
             chosen[open_rows[is_sure]] = end + best[is_sure]
             open_rows = open_rows[~is_sure]
         return chosen, confidence

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 
 from core.batches import LengthGroupedBatchSampler
+from core.divergence import Diverged
 from core.encoders import make_encoder, pad_batch
 from core.progress import progress_bar
 from core.trainer import adamw
@@ -192,6 +193,9 @@ def learn_masked_words(model, trained, held_out, train, start_from=None, before=
 
     Returns:
         tuple[dict, dict]: before and after, see measure.
+
+    Raises:
+        Diverged: nothing of the result may be used.
     """
     counts, started = count_tokens(trained, model.config.vocab_size), None
     if before is None:
@@ -207,6 +211,12 @@ def learn_masked_words(model, trained, held_out, train, start_from=None, before=
     report(told[1], before)
     train(started, before)
     after = measure(model, held_out, counts)
+    if not math.isfinite(after["perplexity"]):
+        raise Diverged(
+            "the masked-language training has diverged, its answers are no finite numbers any more, and nothing of it "
+            "is kept; give a smaller rate (train.py: --pretrain_learning_rate; data/build_encoder.py: "
+            "--mlm_learning_rate)"
+        )
     report(told[2], after)
     return before, after
 

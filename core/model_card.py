@@ -27,6 +27,7 @@ MARK = re.compile(r"<!-- model card; SHA-256 of all above: ([0-9a-f]{64}) -->\s*
 # In a fingerprint, but of no interest or no recipe: paths, digests, and what the library derives from other flags.
 NO_RECIPE = {
     *("model_name_or_path", MODEL_WEIGHTS, "data", "unlabelled_texts", "pretrain_texts", "label_words", "template"),
+    "texts",
     *(
         "sharding",
         "hybrid_parallel_topo_order",
@@ -63,6 +64,10 @@ class Card:
         scores (dict | None): see dev_scores.
         why_no_scores (str): the reason, in English.
         rows (list[dict]): of core.same_answers.verify_export; empty where nothing was compared.
+        student (dict | None): of core.student_card.describe_student, where the model is a student: kind (ngram or
+            layers), layers (list[int], from 1), texts (train, unlabelled and made, how many it learnt from), scores
+            (the teacher's, of dev_scores), agreement (with the teacher's labels, from 0 to 1), stages (format of the
+            teacher -> cascade and blend, as in stages.json).
     """
 
     labels: list
@@ -76,6 +81,7 @@ class Card:
     scores: "dict | None" = None
     why_no_scores: str = ""
     rows: list = dataclasses.field(default_factory=list)
+    student: "dict | None" = None
     machine: dict = dataclasses.field(default_factory=lambda: {"cpu": cpu_name(), "threads": threads()})
 
 

@@ -14,6 +14,7 @@ import tempfile
 
 import numpy as np
 import paddle
+from paddle.jit.dy2static.program_translator import ProgramTranslator
 from paddle.nn import functional as F
 from paddlenlp.trainer import trainer_compress
 from paddlenlp.utils.log import logger
@@ -67,7 +68,7 @@ def narrow_models(trainer, widths):
         # It looks at dev and saves at multiples of save_steps alone: a shorter run saved nothing, and then failed.
         args.save_steps = max(1, min(args.save_steps, math.ceil(steps)))
         models = []
-        with mended(trainer.model, models):
+        with mended(trainer.model, models), forgotten_traces():
             worker.compress(custom_evaluate=dev_accuracy)
     return models
 
@@ -141,6 +142,19 @@ def mended(full, models):
             setattr(owner, name, function)
 
 
+@contextlib.contextmanager
+def forgotten_traces():
+    """Let Paddle forget which parameters PaddleSlim's traces have met.
+
+    Paddle notes them under the program's address and takes the note away in its own traces alone. A later program at
+    the address of one that is gone got them too: its export ended with a KeyError for a parameter of another model.
+    """
+    try:
+        yield
+    finally:  # no trace is under way, so all notes are left from earlier ones
+        ProgramTranslator.get_instance()._params_recorder.params_dict.clear()
+
+
 @paddle.no_grad()
 def check_answers(full, supernet, batch):
     """Refuse a family of models whose answers PaddleNLP's forward for pruning changes before anything is pruned.
@@ -207,7 +221,8 @@ def full_size_state(narrow, full):
 
 
 def size_of(model, tokens):
-    """Parameters of a model, and where PaddleSlim can look at it, its work on one text: not with Paddle 3.
+    """Parameters of a model, and where PaddleSlim can look at it, its work on one text: not with Paddle 3, nor for
+    families that it cannot trace (ALBERT, RoBERTa, ERNIE-M) or whose shapes it does not know (RoFormer).
 
     Args:
         model (paddle.nn.Layer): takes input_ids, int64 [batch, tokens].
@@ -217,16 +232,21 @@ def size_of(model, tokens):
         tuple[int, int | None]: parameters; FLOPs, where a multiplication and its addition count as one, as in
             paddleslim.analysis.
     """
+    parameters = sum(parameter.size for parameter in model.parameters())
     try:
         if paddle_version().startswith("3."):
             raise ImportError("PaddleSlim 2.6.0 traces a model by what Paddle 3 has renamed")
         from paddleslim.analysis import model_size
         from paddleslim.core import GraphWrapper, dygraph2program
     except ImportError:
-        return sum(parameter.size for parameter in model.parameters()), None
+        return parameters, None
     model.eval()
     try:
-        program = dygraph2program(model, [[1, tokens]], dtypes=["int64"])
+        with forgotten_traces():
+            program = dygraph2program(model, [[1, tokens]], dtypes=["int64"])
+    except Exception as error:  # of many kinds: it runs the model's code where that was never meant to run
+        logger.debug(f"No FLOPs: PaddleSlim cannot trace {type(model).__name__} ({error})")
+        return parameters, None
     finally:
         paddle.disable_static()  # which it leaves on when the trace fails
     flops = 0
@@ -235,5 +255,8 @@ def size_of(model, tokens):
             # paddleslim.analysis.flops takes x.shape[0] * x.shape[1] * y.shape[1], which holds for two dimensions:
             # a Linear on [batch, tokens, hidden] came out `hidden` times too cheap.
             axis = -2 if operation.type() != "mul" and operation.attr("trans_x") else -1
-            flops += math.prod(operation.outputs("Out")[0].shape()) * operation.inputs("X")[0].shape()[axis]
+            sizes = (*operation.outputs("Out")[0].shape(), operation.inputs("X")[0].shape()[axis])
+            if min(sizes) < 0:
+                return parameters, None
+            flops += math.prod(sizes)
     return int(model_size(program)), int(flops)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Optional
 
 from core.arguments import at_least
-from core.batch_run import Prediction, Wanted, cleaning_for, confidence
+from core.batch_run import Prediction, Wanted, cleaning_for, confidence, share
 from core.checkpoints import EXPORT_FILE, weights_digest
 from core.encodings import codec_of
 from core.long_text_flags import reads_windows
@@ -32,6 +32,12 @@ class PredictArguments:
     min_confidence: Optional[str] = field(
         default=None,
         metadata={"help": "A number from 0 to 1, or accuracy:0.98: --do_predict calls what is less sure unknown."},
+    )
+    conformal: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "0.9 or 0.95: --do_predict gives each text a set of labels that holds the right one so often."
+        },
     )
     text_column: list[str] = field(
         default_factory=list,
@@ -71,10 +77,11 @@ def predict_problems(flags, args):
         problems.append(f"--encoding {flags.encoding}: not known; give one such as gb18030, big5, shift_jis or euc-kr")
     if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
         problems.append("--do_predict works in one process only; run it without paddle.distributed.launch")
-    try:
-        confidence(flags.min_confidence)
-    except UsageError as error:
-        problems.append(str(error))
+    for check, value in ((confidence, flags.min_confidence), (share, flags.conformal)):
+        try:
+            check(value)
+        except UsageError as error:
+            problems.append(str(error))
     return problems
 
 
@@ -122,7 +129,7 @@ def prepare_prediction(flags, test_path, labels, output_dir, has_windows=False):
     wishes = Wishes(reading, flags.text_column or None, flags.label_column, trust_columns=True)
     wishes.clean = cleaning_for(test_path)
     output, least = flags.predict_path or str(Path(output_dir, OUTPUT)), confidence(flags.min_confidence)
-    more = {"flag": "--predict_path", "has_windows": has_windows}
+    more = {"flag": "--predict_path", "has_windows": has_windows, "conformal": share(flags.conformal)}
     return Prediction(Wanted([test_path], output, labels, wishes, flags.top_k, least, **more))
 
 
@@ -141,6 +148,6 @@ def predict(prediction, folder, device):
     wanted = prediction.wanted
     format = "onnx" if "onnx" in available_formats(folder) else "paddle"
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    asked = {name: getattr(wanted, name) for name in ("top_k", "min_confidence", "has_windows")}
+    asked = {name: getattr(wanted, name) for name in ("top_k", "min_confidence", "has_windows", "conformal")}
     job = Job(str(folder), format, threads, device=device, **asked)
     return list(prediction.run(job, lambda: OneWorker(job)).lines())

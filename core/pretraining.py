@@ -11,6 +11,7 @@ from paddlenlp.transformers import BertForMaskedLM, ErnieForMaskedLM
 from paddlenlp.utils.log import logger
 
 from core.checkpoints import weights_digest
+from core.divergence import Diverged
 from core.loading import lacks_head, load_config_and_tokenizer, load_weights, max_positions, note_missing_weights
 from core.masked_words import (
     MaskedTexts,
@@ -41,7 +42,7 @@ def pretrain(run):
         str: the folder of the trained encoder, which has its head for masked words too.
 
     Raises:
-        UsageError: see is_pretrained and load_masked; too few texts have tokens of the vocabulary.
+        UsageError: see is_pretrained, load_masked and learn_masked_words; too few texts have tokens of the vocabulary.
         KeyboardInterrupt: with a message that says how to continue.
     """
     output_dir, facts = Path(run.args.output_dir), run.unlabelled.pretraining
@@ -50,10 +51,19 @@ def pretrain(run):
         logger.info(f"{folder} holds the result of this masked-language training already, and is used")
     else:
         with saying_how_to_continue(output_dir):
-            _train(run, facts, output_dir)
+            try:
+                _train(run, facts, output_dir)
+            except Diverged:  # there is nothing to continue from, and another rate may be tried here
+                forget(output_dir)
+                raise
+    forget(output_dir)
+    return str(folder)
+
+
+def forget(output_dir):
+    """Delete what a masked-language training keeps while it is not finished."""
     for name in (STATE_FILE, PRETRAINING_FILE):
         (output_dir / name).unlink(missing_ok=True)
-    return str(folder)
 
 
 def _train(run, facts, output_dir):

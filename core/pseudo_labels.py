@@ -85,10 +85,24 @@ def train_rounds(run, name):
         train_unless_finished(runs[-1], name)
         given.append(answers(runs[-1], texts))
         entries.append(round_entry(number, taken, labels, given, truth))
-    kept = len(runs) - 1 if entries[-1]["dev_accuracy"] >= entries[0]["dev_accuracy"] else 0
+    kept = len(runs) - 1 if is_no_worse(given, truth, run.args.metric_for_best_model) else 0
     write_rounds(run, entries, kept, taken, texts)
     adopt(run, Path(runs[kept].args.output_dir))
     return pipeline.prepare(run, run.args.output_dir)
+
+
+def is_no_worse(given, truth, metric):
+    """Whether the last of some models is at least as good on dev as the first.
+
+    Args:
+        given (list[dict]): see core.sub_runs.answers.
+        truth: class ids of dev.
+        metric (str | None): --metric_for_best_model; accuracy takes the place of what is no score, such as loss.
+    """
+    first, last = (scores(answer["dev"], truth) for answer in (given[0], given[-1]))
+    name = (metric or "").replace("eval_", "", 1)
+    name = name if name in first else "accuracy"
+    return last[name] >= first[name]
 
 
 def calibration(logits, truth):

@@ -140,12 +140,13 @@ def epsilon(flags):
     return 1.0 if flags.adversarial_epsilon is None else flags.adversarial_epsilon
 
 
-def recipe_problems(flags, args):
+def recipe_problems(flags, args, trained_ngrams=False):
     """What is wrong with the flags.
 
     Args:
         flags (RecipeArguments): as parsed.
         args: PaddleNLP's TrainingArguments, or their fields.
+        trained_ngrams (bool): whether the model that is started from has n-gram features.
 
     Returns:
         list[str]: messages.
@@ -175,10 +176,10 @@ def recipe_problems(flags, args):
         value = getattr(flags, name)
         if value is not None and not fits(value):
             problems.append(f"--{name} {value}: must be {wanted}")
-    return problems + combination_problems(flags, args)
+    return problems + combination_problems(flags, args, trained_ngrams)
 
 
-def combination_problems(flags, args):
+def combination_problems(flags, args, trained_ngrams):
     """What does not go together: list[str]."""
     problems = []
     if flags.adversarial_epsilon is not None and flags.adversarial == "none":
@@ -193,8 +194,9 @@ def combination_problems(flags, args):
         problems.append("--class_weight balanced and --logit_adjustment True mend the same twice; give one of them")
     if args.to_static and flags.multi_sample_dropout > 1:
         problems.append("--multi_sample_dropout does not work with --to_static True; leave out one of them")
-    if args.to_static and flags.ngram_features:
-        problems.append("--ngram_features does not work with --to_static True; leave out one of them")
+    if args.to_static and wants_ngrams(flags, trained_ngrams):
+        way = "leave out one of them" if flags.ngram_features else "the model has them: give --ngram_features False"
+        problems.append(f"--ngram_features does not work with --to_static True; {way}")
     if args.sharding and (flags.ema_decay or flags.adversarial != "none"):
         problems.append("--ema_decay and --adversarial need whole weights in each process; leave out --sharding")
     return problems

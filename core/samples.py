@@ -6,37 +6,40 @@ What is found is told before anything is done with it (Samples.description), and
 import ast
 import collections
 import json
-import re
 from dataclasses import dataclass, field
 from typing import Optional
 
+from core.cell_marks import find_marks, marks_told, take_off
 from core.columns import HEADER_LABELS, name_score
 from core.dialects import Rejected
-from core.folders import folder_table, is_folder_a_label
-from core.label_names import given_names, integer, names_beside
+from core.folders import folder_tables
+from core.footers import Footers
+from core.label_names import given_names, integer, names_beside, several_in_one, spellings
 from core.table_columns import (
     NO_LABEL,
     Roles,
     Unsure,
-    file_a_label,
     find_known_labels,
     find_roles,
     names_of,
     refuse_bytes,
 )
-from core.tables import Reading, Table, open_table
+from core.table_names import file_a_label
+from core.table_outline import ROWS_SHOWN, column_lines
+from core.tables import Reading, Table, open_tables
 from core.text_cleaning import clean_text, one_line
 from utils import UsageError, shortened
 
 PARTS = ("train", "dev", "test")
-SEVERAL = re.compile(r"[|,;，；、]")
 # A class id that means none, in the test parts of public data.
 HIDDEN_LABELS = {"-1", "-100"}
 # What programs write for a cell without a value. None and NA are left alone: they may be labels.
 NO_VALUES = {"nan", "NaN", "NULL", "null", "\\N", "<NA>", "#N/A", "NaT"}
+# And for one that they could not compute.
+NO_VALUES |= {"#REF!", "#DIV/0!", "#VALUE!", "#NAME?", "#NUM!", "#NULL!"}
 CLEANING = {"html": clean_text, "none": one_line}
 # Names of a class in one cell that are more than one.
-LIST_STARTS, ROWS_SHOWN, CELL_SHOWN = ("[", "("), 3, 36
+LIST_STARTS = ("[", "(")
 
 
 @dataclass
@@ -63,12 +66,16 @@ class Opened:
         part (str | None): train, dev or test, where that is given.
         roles (core.table_columns.Roles | None): of its columns.
         sample (list[tuple[int, list[str]]]): rows of it.
+        footers (core.footers.Footers | None): tells its totals and notes; None where its columns are not known.
+        marks (dict[int, re.Pattern]): of a column's number, what is around all of its cells.
     """
 
     table: Table
     part: Optional[str]
     roles: Optional[Roles] = None
     sample: list = field(default_factory=list)
+    footers: Optional[Footers] = None
+    marks: dict = field(default_factory=dict)
 
     def shape(self):
         """What tables that are read alike have in common."""
@@ -169,6 +176,12 @@ class Samples:
                 texts = [places[index] for index in roles.texts]
                 one.roles = Roles(texts, None if roles.label is None else places[roles.label])
                 refuse_bytes(one.table, one.roles)
+                one.footers = Footers(one.table, one.roles, one.sample, wishes.trust_columns)
+                one.sample = one.footers.samples_of(one.sample) or one.sample
+                one.marks = find_marks(one.roles, one.sample)
+                self.notes += marks_told(one.table, one.marks)
+                for _, row in one.sample:
+                    take_off(row, one.marks)
                 self._hide(one)
 
     def _hide(self, one):
@@ -189,14 +202,8 @@ class Samples:
             for _, row in one.sample
             if (label := one_line(row[one.roles.label])) and label not in HIDDEN_LABELS
         }
-        several = sorted(
-            label
-            for label in labels
-            if len(parts := SEVERAL.split(label)) > 1
-            and all(part.strip() in labels for part in parts)
-            and label not in known
-        )
-        if several and not self.wishes.trust_columns:
+        several = [] if self.wishes.trust_columns else sorted(several_in_one(labels) - known)
+        if several:
             raise Unsure(
                 f"{self.opened[0].table.name}: {len(several)} labels, such as {several[0]!r}, are several in one; a "
                 "text has one label here: choose one for each of these texts, or add --trust_columns"
@@ -218,6 +225,14 @@ class Samples:
                 self.order = list(found.values())
                 self.notes.append(f"{one.table.name}: the file names its class ids: {_listed(self.order)}")
                 return
+        alike = spellings(labels)
+        if len(labels) > len(alike) and alike.keys() <= {"true", "false"}:
+            self.mapping = {label: lower for lower, same in alike.items() for label in same}
+            self.notes.append(f"{_listed(sorted(labels))} are written as {_listed(alike)}")
+            return
+        for same in alike.values():
+            if len(same) > 1 and not set(same) <= known:
+                self.notes.append(f"{_listed(same)} are different labels; if they are one, make them so in the file")
         if labels <= known or any(integer(label) is None for label in labels):
             return
         for names in names_beside(folders):
@@ -273,12 +288,15 @@ class Samples:
         def is_row(fields):
             return len(fields) == table.width and fields[roles.label] in ready
 
-        for number, row in table.rows(is_row if roles.label is not None else None):
+        marks = one.marks
+        for number, row in one.footers.left_out(table.rows(is_row if roles.label is not None else None)):
             if table.undecoded:
                 refuse_bytes(table, roles)
             if row.__class__ is not list:
                 yield one, number, "", row
                 continue
+            if marks:
+                take_off(row, marks)
             cells = [clean(row[index]) for index in roles.texts]
             text = cells[0] if single else join.join(cell for cell in cells if cell and cell not in nothing)
             label = None
@@ -311,11 +329,13 @@ class Samples:
         for one in self.opened:
             count = sum(other.shape() == one.shape() and other.part == one.part for other in self.opened)
             if (one.shape(), one.part) in shown:
+                if "; not read: " in one.table.kind:
+                    yield f"{one.table.name}: {one.table.kind}"
                 continue
             shown.add((one.shape(), one.part))
             more = f" (and {count - 1} more files like it)" if count > 1 else ""
             yield f"{one.table.name}: {one.table.kind}{more}" + (f" -> {one.part}" if one.part else "")
-            yield from _column_lines(one)
+            yield from column_lines(one.table, [row for _, row in one.sample], one.roles)
             if one.roles:
                 yield f"  the first {ROWS_SHOWN} samples, as they are written:"
                 for _, _, text, label in _some(self._rows_of(one, set()), ROWS_SHOWN):
@@ -323,17 +343,18 @@ class Samples:
         yield from (f"note: {note}" for note in self.notes)
 
 
+def _listed(names):
+    return shortened(" ".join(names), 120)
+
+
 def _tables(sources, reading):
     """(part, Table) of files; texts in one folder a label are one table."""
-    if is_folder_a_label([source for _, source in sources]):
-        groups = collections.defaultdict(list)
-        for part, source in sources:
-            groups[part].append(source)
-        for part, group in groups.items():
-            yield part, folder_table(group, reading)
+    folders = folder_tables(sources, reading)
+    if folders:
+        yield from folders
         return
     for part, source in sources:
-        yield part, open_table(source, reading)
+        yield from ((part, table) for table in open_tables(source, reading))
 
 
 def _without_report(table, rows, known):
@@ -410,35 +431,3 @@ def _some(rows, count):
             count -= 1
             if not count:
                 return
-
-
-def _listed(names):
-    return shortened(" ".join(names), 120)
-
-
-def _column_lines(one):
-    """A table of the columns of a table: what each is used for, and what is in it."""
-    rows = [row for _, row in one.sample]
-    lines = [("column", "use", "filled", "different", "such as")]
-    for index, name in enumerate(names_of(one.table)):
-        cells = [row[index] for row in rows]
-        filled = [cell for cell in cells if cell.strip()]
-        use = "?" if one.roles is None else "-"
-        if one.roles:
-            use = "label" if index == one.roles.label else "text" if index in one.roles.texts else "-"
-        example = " | ".join(shortened(one_line(cell), CELL_SHOWN) for cell in cells[:ROWS_SHOWN])
-        lines.append((name, use, f"{len(filled) / len(cells):.0%}", f"{len(set(filled)):,}", example))
-    widths = [max(_width(line[index]) for line in lines) for index in range(4)]
-    for line in lines:
-        yield "  " + "  ".join([*(_padded(cell, width) for cell, width in zip(line, widths)), line[4]]).rstrip()
-    if len(rows) > ROWS_SHOWN:
-        yield f"  (of {len(rows):,} rows that were looked at)"
-
-
-def _width(text):
-    """Columns of a terminal that a text takes."""
-    return sum(2 if character >= "\u2e80" else 1 for character in text)
-
-
-def _padded(text, width):
-    return text + " " * (width - _width(text))

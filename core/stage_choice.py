@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from core.calibration import GRID, MIN_SAMPLES, cross_fit, fit_temperature, promises, true_log_probabilities
+from core.millionths import millionths, reaches
 
 FOLDS, REPEATS = 5, 20
 
@@ -55,7 +56,7 @@ def pick_threshold(confidence, gain, allowed, part=1.0):
     """
     from sklearn.isotonic import IsotonicRegression
 
-    steps = np.floor(np.rint(confidence * 1e6) / 1e6 * GRID + 1e-6).astype(np.int64)
+    steps = np.floor(millionths(confidence) / 1e6 * GRID + 1e-6).astype(np.int64)
     costs = IsotonicRegression(y_min=0.0).fit_transform(-steps, -np.asarray(gain, np.float64))
     order = np.argsort(-steps, kind="stable")
     steps, lost = steps[order], np.cumsum(costs[order])
@@ -79,7 +80,7 @@ def stages_out_of_fold(confidence, gain, allowed, part, seed):
         own, others = folds == fold, folds != fold
         limit = pick_threshold(confidence[others], gain[others], allowed * others.sum(), part)
         if limit is not None:
-            is_first[own] = np.rint(confidence[own] * 1e6) >= limit * 1e6 - 1e-3
+            is_first[own] = reaches(confidence[own], limit)
     return is_first
 
 

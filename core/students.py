@@ -19,6 +19,7 @@ import numpy as np
 from core.answers import Answers, read_label_names, softmax
 from core.checkpoints import EXPORT_FILE, NGRAM
 from core.long_texts import KEY
+from core.millionths import reaches
 from core.ngram_student import (
     AGAIN,
     CHARACTERS,
@@ -218,7 +219,7 @@ class CascadePredictor(StagedPredictor):
             rows, is_open = self.student.rows_and_unread(features, self.facts.get("least_known", 0.0))
         else:
             rows, is_open = self.student.rows(features), False
-        is_open = is_open | (np.rint(rows.max(axis=1) * 1e6) < self.facts["threshold"] * 1e6 - 1e-3)
+        is_open = is_open | ~reaches(rows.max(axis=1), self.facts["threshold"])
         return rows, is_open | np.fromiter(("windows" in feature for feature in features), bool)
 
     def rows(self, features):

@@ -8,7 +8,6 @@ import difflib
 import re
 import shlex
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from core.columns import (
     HEADER_LABELS,
@@ -21,6 +20,7 @@ from core.columns import (
     Columns,
     name_score,
 )
+from core.other_kinds import A_PAIR, is_pair
 from core.sources import PART_WORDS
 from utils import UsageError, shortened
 
@@ -79,6 +79,10 @@ class Column:
             self.filled > 0
             and sum(count for value, count in self.values.items() if pattern.fullmatch(value)) > 0.9 * self.filled
         )
+
+    def is_copy_of(self, other):
+        """Whether this is inputs.text beside text."""
+        return self.cells == other.cells and self.name.rpartition(".")[2] == other.name.rpartition(".")[2]
 
     def may_be_label(self):
         """Whether its values come again and again."""
@@ -156,8 +160,32 @@ def find_roles(table, rows, text_columns=None, label_column=None, trust=False):
                 f"it: --text_column {_word(table, columns[index])}"
             )
     if roles.label is not None and not trust:
+        _refuse_objects(table, columns[roles.label])
         _suspect(table, columns, roles)
+    roles.notes += _unnamed(table, columns, roles)
     return roles
+
+
+def _refuse_objects(table, column):
+    """Raise Unsure where labels are objects of JSON."""
+    objects = [cell for cell in column.values if cell[:1] == "{" and cell[-1:] == "}" and ":" in cell]
+    if objects and 2 * len(objects) >= len(column.values):
+        raise Unsure(
+            f"{table.name}: {column.name} holds objects, such as {shortened(objects[0], 60)}, and no labels; take the "
+            f"label out of them first, or name another column: --label_column"
+        )
+
+
+def _unnamed(table, columns, roles):
+    """Notes on columns without a name that a few rows have something in: the end of a text with commas, perhaps."""
+    used = {*roles.texts, roles.label}
+    for column in columns if table.names else ():
+        if not table.names[column.index] and column.filled and column.share < 0.5 and column.index not in used:
+            cell = shortened(next(iter(column.values)), 40)
+            yield (
+                f"column {column.name} has no name, and something in {column.filled:,} of {len(column.cells):,} rows, "
+                f"such as {cell!r}: not read; if it is the end of a text, join it with --text_column"
+            )
 
 
 def refuse_bytes(table, roles):
@@ -176,31 +204,6 @@ def refuse_bytes(table, roles):
             f"{table.name}: {name} holds bytes that are not UTF-8; make texts of them, in pandas, by their encoding: "
             f"table[{name!r}] = table[{name!r}].str.decode('gb18030')"
         )
-
-
-def file_a_label(tables):
-    """What to do where each file holds the texts of one label, as their names suggest.
-
-    Args:
-        tables (list[core.tables.Table]): those of files that belong to no part.
-
-    Returns:
-        str: the end of a message; empty for one file, for pieces with numbers, and for files with several columns.
-    """
-    paths = [Path(table.name) for table in tables]
-    stems = {path.stem for path in paths}
-    if (
-        not 1 < len(stems) == len(paths)
-        or any(table.width > 1 for table in tables)
-        or re.search(r"\d", "".join(stems))
-    ):
-        return ""
-    how = "" if tables[0].names else ", names=['text'], sep='\\t', quoting=3"
-    return (
-        f"is each file one label ({_listed(sorted(stems))})? Put that beside the texts, in pandas: "
-        f"pandas.concat(pandas.read_csv(path{how}).assign(label=path.stem) for path in "
-        f"pathlib.Path({str(paths[0].parent)!r}).glob('*{paths[0].suffix}')).to_csv('all.csv', index=False)"
-    )
 
 
 def find_known_labels(table, rows, known, texts=None):
@@ -279,8 +282,24 @@ def _find_label(table, columns, roles):
         )
     likely = [column for column in free if column.may_be_label()]
     named = [column for column in likely if column.label_score]
-    named = named or [column for column in free if column.label_score and not column.is_date and column.values]
+    # Flags such as multi_label have one value in a whole file.
+    named = named or [
+        column
+        for column in free
+        if column.label_score
+        and not column.is_date
+        and column.values
+        and (column.label_score == 3 or not likely or len(column.values) > 1)
+    ]
     if not likely + named:
+        measures = [column for column in free if _is_measure(column)]
+        if measures:
+            name, different = measures[0].name, len(measures[0].values)
+            raise Unsure(
+                f"{table.name}: {name} holds {different:,} different numbers: a measure, and no classes; make some of "
+                f"it, in pandas: table['label'] = pandas.cut(table[{name!r}], 3, labels=['low', 'middle', 'high']); "
+                f"or name another column: --label_column, or --label_column {NO_LABEL} where the texts have no labels"
+            )
         raise Unsure(
             f"{table.name}: no column has values that come again and again as labels do; {CORRECT}, or, where the "
             f"texts have no labels, add --label_column {NO_LABEL}"
@@ -316,6 +335,11 @@ def _find_label(table, columns, roles):
             f"{_flags(table, words, '--label_column')}"
         )
     return label.index
+
+
+def _is_measure(column):
+    """Whether a column holds numbers with fractions, most of them different."""
+    return column.is_number and 2 * len(column.values) > column.filled and any("." in cell for cell in column.values)
 
 
 def _refuse_one_hot(table, columns):
@@ -366,15 +390,22 @@ def _find_text(table, columns, roles):
             candidates = [longest]
         elif len(whole) == 1 and all(column.share < 0.95 for column in candidates if column not in whole):
             candidates = whole
+    # Exports of Argilla have a text twice.
+    candidates = [
+        column
+        for place, column in enumerate(candidates)
+        if not any(column.is_copy_of(other) for other in candidates[:place])
+    ]
     if not candidates:  # one row, perhaps
         candidates = [column for column in free if column.text_score == 3 and column.values]
     if not candidates:
         raise Unsure(f"{table.name}: no column looks like texts; {CORRECT}")
     if len(candidates) > 1:
         together = " ".join(_word(table, column) for column in candidates)
+        pair = f"; but these are {A_PAIR}" if is_pair(column.name for column in candidates) else ""
         raise Unsure(
             f"{table.name}: {len(candidates)} columns may be the text; choose one: "
-            f"{_flags(table, candidates, '--text_column')}; or join them: --text_column {together}"
+            f"{_flags(table, candidates, '--text_column')}; or join them: --text_column {together}{pair}"
         )
     return candidates[0].index
 

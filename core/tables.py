@@ -9,11 +9,11 @@ import functools
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Optional, Union
 
-from core.binary_tables import EXCEL, PARQUET, excel_table, parquet_table
+from core.binary_tables import EXCEL, PARQUET, excel_table, parquet_table, sheets_wished
 from core.columns import (
     HEADER_LABELS,
     HEADER_OTHERS,
@@ -25,7 +25,9 @@ from core.columns import (
     names_row,
 )
 from core.dialects import (
+    MAX_CELL_LINES,
     SAMPLE_READ,
+    Dialect,
     Rejected,
     find_dialect,
     is_sampled,
@@ -35,8 +37,9 @@ from core.dialects import (
     separator_of,
 )
 from core.encodings import shown_name, utf16_variant
-from core.json_tables import flat, json_rows, record_names, to_text
+from core.json_tables import flat, json_rows, record_names, refused, to_text
 from core.lines import chunks_of, unclear_encoding
+from core.other_kinds import refuse_other_kinds
 from core.sources import ZIP, refuse_no_table
 from utils import UsageError, shortened
 
@@ -61,7 +64,9 @@ class Reading:
     encoding: Optional[str] = None
     separator: Optional[str] = None
     header: Optional[bool] = None
-    sheet: Optional[str] = None
+    sheet: Union[str, Sequence[str], None] = None
+    # One of core.folders.FOLDER_LABELS.
+    folder_labels: str = "first"
 
 
 DEFAULT = Reading()
@@ -73,7 +78,8 @@ def add_reading_flags(add):
     add("--encoding", metavar="NAME", help="of what is not UTF-8, such as gb18030 or euc-kr; default: to be found")
     separator = "what stands between columns: characters, or tab, comma, semicolon, none; default: to be found"
     add("--separator", help=separator)
-    add("--sheet", help="of a spreadsheet with several")
+    sheet = "of spreadsheets with several: one or more names, or FILE=SHEET where each file has its own"
+    add("--sheet", nargs="+", metavar="SHEET", help=sheet)
     add("--join", default=" ", help="what is put between joined columns (default: a space)")
 
 
@@ -121,6 +127,18 @@ class Table:
         return found
 
 
+def open_tables(source, reading=DEFAULT):
+    """The tables of a file: of a spreadsheet of which several sheets are wished one for each, else one.
+
+    Raises:
+        UsageError: as open_table.
+    """
+    wished = sheets_wished(source, reading)
+    if len(wished) < 2 or not source.head(4).startswith((EXCEL, ZIP)):
+        return [open_table(source, reading)]
+    return [Table(f"{source.name}:{sheet}", *excel_table(source, reading, sheet)) for sheet in dict.fromkeys(wished)]
+
+
 def open_table(source, reading=DEFAULT):
     """Find out what a file is.
 
@@ -146,6 +164,7 @@ def open_table(source, reading=DEFAULT):
     filled = [line for line in lines if line.strip()]
     if len(CONTROL.findall("".join(filled))) > MOST_CONTROL * sum(map(len, filled)):
         raise UsageError(f"{source.name}: a binary file, not one of texts; give a table, such as CSV or .xlsx")
+    refuse_other_kinds(source.name, filled)
     kind = _json_kind(filled, head)
     words = [shown_name(name) for name in encodings] or ["UTF-8"]
     if kind == "whole":
@@ -265,6 +284,8 @@ def _json_lines(source, table, reading, is_row=None, skim=False, whole=False):
                 yield number, Rejected("not a JSON object", shortened(line, 1000))
             elif number in unreadable:
                 yield number, Rejected("not in a known encoding", shortened(line, 1000))
+            elif why := refused(value):
+                yield number, why
             elif whole:
                 yield number, value
             else:
@@ -286,6 +307,8 @@ def _text_table(source, lines, words, reading):
         return table
     is_csv = source.parts[-1].lower().endswith(".csv")
     dialect, width = find_dialect(lines, separator, any(word.startswith("UTF-16") for word in words), is_csv)
+    if is_csv and width == 1 and separator is None:
+        _refuse_open_quote(source, lines)
     if separator and not dialect.separator:
         raise UsageError(f"{source.name}: no line has {separator!r}; correct --separator, or leave it out")
     sample = [row for _, row in read_rows([(1, lines)], dialect) if isinstance(row, list)]
@@ -311,6 +334,16 @@ def _text_table(source, lines, words, reading):
     table.blocks = functools.partial(_field_blocks, source, table, reading, dialect, bool(mark), header)
     table.rows = functools.partial(one_by_one, table.blocks)
     return table
+
+
+def _refuse_open_quote(source, lines):
+    """Raise UsageError where a file is no table for a quote that is open over many lines."""
+    for number, row in read_rows([(1, lines)], Dialect(",", True)):
+        if isinstance(row, Rejected) and len(lines) - number > MAX_CELL_LINES:
+            raise UsageError(
+                f"{source.name}:{number}: a quote is not closed within {MAX_CELL_LINES} lines; close it, or take the "
+                "row out: all lines behind it are one cell as it stands"
+            )
 
 
 def _is_title(row):

@@ -32,6 +32,7 @@ from core.checkpoints import (
     what_is_incomplete,
 )
 from core.checks import check_batch
+from core.divergence import StopWhenDiverged
 from core.endings import DISK_ERRORS
 from core.locks import locked_folder
 from core.ngram_layer import logits_given
@@ -171,12 +172,10 @@ class ClassificationTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.tower_logits, self.chooses_pooling = tower_logits, chooses_pooling
         self.recipe, self.averages = recipe, None
-        self.max_length = max_length
-        self.group_by_length = group_by_length
-        self.fingerprint = fingerprint
-        self.data_sizes = None
-        self.resumed_from = None
+        self.max_length, self.group_by_length, self.fingerprint = max_length, group_by_length, fingerprint
+        self.data_sizes = self.resumed_from = None
         self.add_callback(RunCallback(self))
+        self.add_callback(StopWhenDiverged(self))
         if recipe is not None and recipe.flags.ema_decay:
             self.averages = WeightAverages(recipe.flags.ema_decay)
             self.add_callback(self.averages)
@@ -205,6 +204,10 @@ class ClassificationTrainer(Trainer):
             num_replicas=max(1, self.args.dataset_world_size),
             rank=max(0, self.args.dataset_rank),
         )
+
+    def get_test_dataloader(self, test_dataset):
+        # The library's own ends with an AssertionError under --dataloader_drop_last True.
+        return self.get_eval_dataloader(test_dataset)
 
     def evaluation_loop(self, dataloader, *args, **kwargs):
         """Run the library's loop over the sorted batches and put logits and labels back into file order."""

@@ -25,6 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the repository's root
 from core.arguments import parse_argv
 from core.encodings import codec_of
+from core.folders import FOLDER_LABELS, Layout
 from core.samples import CLEANING, PARTS, Samples, Wishes
 from core.sources import find_sources, is_label_file, is_unlabelled, parts_by_folder
 from core.table_columns import Unsure
@@ -48,6 +49,8 @@ def parse_flags(argv):
     names = "names of class ids: a file such as class.txt, names in the order of their ids, or id=name …"
     add("--label_names", nargs="+", metavar="NAME", help=names)
     add_reading_flags(add)
+    folders = "of folders in folders of texts: the first one is the label (default), or all are: sports##football"
+    add("--folder_labels", choices=FOLDER_LABELS, default="first", help=folders)
     clean = "html: take out tags, replace entities, join lines (default); none: line breaks and tabs become spaces"
     add("--clean", choices=sorted(CLEANING), default="html", help=clean)
     splits = "shares of train, dev, test (0.8 0.1 0.1); of train and dev (0.9 0.1) where --test_path is given"
@@ -95,9 +98,15 @@ def sources_of(flags):
             if source not in data:
                 print(f"{source.name}: names of labels, not samples")
         sources = data or sources
-    parts = [source.part for source in sources]
+    layout = Layout(sources)
+    if layout.is_folder_a_label():
+        if layout.beside:
+            print(layout.told())
+        sources, parts = layout.texts, []  # names of texts tell nothing
+    else:
+        parts = [source.part for source in sources]
     if not any(parts):
-        parts = parts_by_folder(sources) or parts
+        parts = parts_by_folder(sources) or [None] * len(sources)
     if "train" not in parts or len(set(parts)) == 1:
         return [(None, source) for source in sources]
     # data.txt of a data folder, unlabelled.json of FewCLUE: texts without labels, or, as is told, more for training.
@@ -139,7 +148,7 @@ def main(argv=None):
         check_save_dir(flags.save_dir, OUTPUTS, flags.force)
     header = None if flags.header is None else flags.header == "yes"
     wishes = Wishes(
-        Reading(flags.encoding, flags.separator, header, flags.sheet),
+        Reading(flags.encoding, flags.separator, header, flags.sheet, flags.folder_labels),
         flags.text_column,
         flags.label_column,
         flags.label_names,

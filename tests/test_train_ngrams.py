@@ -142,7 +142,8 @@ def test_refusals(towers, tmp_path, monkeypatch):
     assert "for a training; add --do_train" in refusal("--do_eval", "--ngram_features", "True")
     flags = short(data, out, tmp_path / "out")
     text = refusal(*flags, "--ngram_features", "True", "--to_static", "True")
-    assert "--ngram_features does not work with --to_static True" in text
+    assert "--ngram_features does not work with --to_static True; leave out one of them" in text
+    assert "the model has them: give --ngram_features False" in refusal(*flags, "--to_static", "True")
     monkeypatch.setattr("core.recipe_flags.MAX_NGRAM_LABELS", 2)
     assert "--ngram_features: 3 labels" in refusal(*flags)
     assert not (tmp_path / "out").exists()

@@ -12,7 +12,7 @@ import pytest
 import train
 from core import checkpoints, locks, trainer
 from tests.helpers import LABELS, ROOT, train_flags, write_data
-from tests.test_train import refusal, same_weights, state_dict
+from tests.test_train import refusal, results, same_weights, state_dict
 from utils import UsageError, read_json
 
 
@@ -212,6 +212,18 @@ def test_an_output_dir_that_is_a_file(trained, tiny_model, tmp_path):
 def test_dropping_the_only_batch_is_refused(data_dir, tiny_model, tmp_path):
     flags = train_flags(data_dir, tiny_model, tmp_path / "o", "--dataloader_drop_last", "True")
     assert "48 samples, fewer than the 64 of a batch" in refusal(*flags, "--per_device_train_batch_size", "64")
+
+
+def test_no_sample_of_dev_is_dropped(data_dir, tiny_model, tmp_path):
+    """What predicts after the training ended with an error of the library."""
+    drop = ("--dataloader_drop_last", "True")
+    flags = train_flags(data_dir, tiny_model, tmp_path / "o", *drop, "--num_train_epochs", "1", "--do_eval")
+    train.main([*flags, "--metric_for_best_model", "macro_f1", "--logit_adjustment", "True"])
+    assert results(tmp_path / "o").keys() >= {"logit_adjustment_tau", "eval_macro_f1"}
+    flags = f"--do_eval --debug True --device cpu --data_dir {data_dir} --model_name_or_path {tmp_path / 'o'}".split()
+    train.main([*flags, *drop])
+    found = json.loads((tmp_path / "o" / "test_results.json").read_text())
+    assert found["test_macro_f1"] == results(tmp_path / "o")["eval_macro_f1"]
 
 
 def test_odd_data_is_warned_of(data_dir, tiny_model, tmp_path, sample_lines, log):

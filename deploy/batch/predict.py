@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 from core.arguments import at_least, parse_argv
-from core.batch_run import PART_ROWS, Prediction, Wanted, cleaning_for, confidence
+from core.batch_run import PART_ROWS, Prediction, Wanted, cleaning_for, confidence, share
 from core.checkpoints import EXPORT_FILE, NGRAM, STUDENT_FORMATS
 from core.encodings import codec_of
 from core.long_text_flags import reads_windows
@@ -41,6 +41,8 @@ def parse_flags(argv):
     add("--top_k", type=int, default=1, help="also label_1, score_1 … of so many labels (default: 1, none)")
     limit = "a number from 0 to 1, or accuracy:0.98: what is less sure is unknown, with the best guess beside it"
     add("--min_confidence", metavar="LEAST", help=limit)
+    sets = "0.9 or 0.95: also label_set, labels among which the right one is so often; as export.json has it"
+    add("--conformal", metavar="SHARE", help=sets)
     add("--text_column", nargs="+", metavar="COLUMN", help="name or number (from 1) of the text; several are joined")
     truth = "of the true labels, for a report; none: there are none; default: the column that has the model's labels"
     add("--label_column", metavar="COLUMN", help=truth)
@@ -93,6 +95,7 @@ def labels_of(folder):
 def main(argv=None):
     flags = parse_flags(argv)
     least, labels = confidence(flags.min_confidence), labels_of(flags.model_dir)
+    conformal = share(flags.conformal)
     top_k, shown = min(flags.top_k, len(labels)), ("prefix", "overwrite", "part_rows")
     is_staged = flags.format in STUDENT_FORMATS
     has_windows = not is_staged and reads_windows(read_json(flags.model_dir / EXPORT_FILE))
@@ -104,6 +107,7 @@ def main(argv=None):
         top_k,
         least,
         has_windows=has_windows,
+        conformal=conformal,
         **{name: getattr(flags, name) for name in shown},
     )
     prediction = Prediction(wanted)
@@ -123,7 +127,7 @@ def main(argv=None):
     # In one process on CPU cores, texts are shared out among threads, and not the work on one of them.
     is_shared = workers == 1 and flags.device == "cpu" and runs_onnx(flags.model_dir, format)
     one = 1 if is_shared else threads
-    asked = {"top_k": top_k, "min_confidence": least, "has_windows": has_windows}
+    asked = {"top_k": top_k, "min_confidence": least, "has_windows": has_windows, "conformal": conformal}
     job = Job(str(flags.model_dir), format, one, flags.batch_size, device=flags.device, **asked)
     try:
         summary = prediction.run(job, lambda: make_workers(job, workers, threads if is_shared else 1))

@@ -71,6 +71,22 @@ SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 NUMBERS = {name: {"type": "integer", "minimum": least} for name, least in SMALLEST.items()}
 
 
+def reads_parts(model):
+    """Whether a model reads long texts in parts of its own length, which a request cannot make shorter."""
+    return model.long_text is not None and model.long_text.way != "truncate"
+
+
+def numbers(model):
+    """NUMBERS as a model's requests may have them."""
+    least = {"max_seq_len": {"type": "integer", "minimum": model.max_length}} if reads_parts(model) else {}
+    return {**NUMBERS, **least}
+
+
+def inference_name(name, model):
+    """The schema of a model's requests of V2: that of all, or one of its own."""
+    return f"Inference-{name}" if reads_parts(model) else "Inference"
+
+
 class Document:
     """What the server offers.
 
@@ -89,6 +105,7 @@ class Document:
         paths = self._server_paths()
         for name, model in self.models.items():
             schemas[f"Parameters-{name}"] = self._parameters(model)
+            schemas[inference_name(name, model)] = self._inference(numbers(model))
             paths.update(self._model_paths(name, model))
         components = {"schemas": schemas}
         if self.settings.api_key:
@@ -181,7 +198,7 @@ class Document:
             (409, 500) if self.settings.api_key else (403,),
         )
         paths = {f"/models/{name}": {"post": ask}, f"/models/{name}/reload": {"post": reload}}
-        body = {"required": True, "content": {"application/json": {"schema": ref("Inference")}}}
+        body = {"required": True, "content": {"application/json": {"schema": ref(inference_name(name, model))}}}
         answer = {"content": {"application/json": {"schema": ref("InferenceAnswer")}, BINARY: {"schema": {}}}}
         infer = self._operation("分类 · classify texts", answer, ASKING, INFER, v2=True, requestBody=body)
         ready = self._state("就绪 · ready", "ready", thing(name=TEXT, ready=FLAG), True)
@@ -227,7 +244,7 @@ class Document:
         if accuracies := described.get("min_confidence"):
             limit.append({"enum": accuracies})
         unknown = {"type": "string", "minLength": 1, "maxLength": MAX_UNKNOWN, "pattern": PRINTABLE}
-        own = {**NUMBERS, "min_confidence": {"anyOf": limit}, "unknown": {**unknown, "not": {"enum": names}}}
+        own = {**numbers(model), "min_confidence": {"anyOf": limit}, "unknown": {**unknown, "not": {"enum": names}}}
         needed = {"unknown": ["min_confidence"]}
         if self.settings.unknown in names:
             needed["min_confidence"] = ["unknown"]
@@ -237,8 +254,8 @@ class Document:
             schema["not"] = {"required": ["conformal", "top_k"]}
         return schema
 
-    def _protocol(self):
-        """Schemas of V2."""
+    def _inference(self, numbers):
+        """What a request of V2 may be; numbers: as numbers gives them."""
         most = self.settings.max_texts
         shape = {"type": "array", "minItems": 1, "maxItems": 2}
         shape["prefixItems"] = [{"type": "integer", "minimum": 1, "maximum": most}, {"const": 1}]
@@ -265,9 +282,19 @@ class Document:
             for name in OUTPUTS
         ]
         chosen = array({"anyOf": wanted}, None, len(OUTPUTS), allOf=once)
-        own = {name: NUMBERS[name] for name in ("max_seq_len", "batch_size")}
+        own = {name: numbers[name] for name in ("max_seq_len", "batch_size")}
         parameters = thing((), binary_data_output=FLAG, **own, **{name: {} for name in IGNORED})
         identity = {"type": "string", "maxLength": MAX_ID, "pattern": r"^[^\u0000]*$"}
+        return thing(
+            ("inputs",),
+            id=nullable(identity),
+            parameters=nullable(parameters),
+            inputs=array(given, 1, 1),
+            outputs=nullable(chosen),
+        )
+
+    def _protocol(self):
+        """Schemas of V2 that all models share."""
         tensor = thing(name=TEXT, datatype=TEXT, shape=array({"type": "integer", "minimum": -1}, 2, 2))
         output = thing(
             ("name", "datatype", "shape"),
@@ -279,13 +306,6 @@ class Document:
         )
         configured = thing(name=TEXT, data_type=TEXT, dims=array(COUNT, 1, 1))
         return {
-            "Inference": thing(
-                ("inputs",),
-                id=nullable(identity),
-                parameters=nullable(parameters),
-                inputs=array(given, 1, 1),
-                outputs=nullable(chosen),
-            ),
             "InferenceAnswer": thing(
                 ("model_name", "model_version", "outputs"),
                 model_name=TEXT,

@@ -13,9 +13,11 @@ bench-train: $(VENV)/.installed $(ENCODER)/config.json .venv-torch/.installed
 bench-quality: $(VENV)/.installed $(ENCODER)/config.json
 	$(PYTHON) tests/bench/bench_train.py quality --data_dir $(DATA)
 
-# Accuracy and latency of every model, width and format; writes tests/bench/bench_models.json and .png.
+# Accuracy and latency of every model, width, format, student and cascade; writes tests/bench/bench_models.json and .png.
+# Students of three strong teachers, without pruning: MODELS_FLAGS="--seeds 1 2 3 --recipe strong --pruners".
+MODELS_FLAGS :=
 bench-models: $(VENV)/.installed-bench $(ENCODER)/config.json
-	$(PYTHON) tests/bench/bench_models.py --data_dir $(DATA) --work_dir .bench
+	$(PYTHON) tests/bench/bench_models.py --data_dir $(DATA) --work_dir .bench $(MODELS_FLAGS)
 
 # Accuracy with what analysis/sparse.py and analysis/dirty.py give, on 500 training samples.
 bench-analysis: $(VENV)/.installed-bench $(ENCODER)_6/config.json
@@ -66,7 +68,7 @@ bench-serving: $(VENV)/.installed-bench $(TRITON)
 bench-confidence: $(VENV)/.installed-bench
 	$(PYTHON) tests/bench/bench_confidence.py --export_dir $(EXPORT) --data_dir $(DATA)
 
-# The runtime without Paddle beside the full stack, on all texts of ../shared.
+# The runtime without Paddle beside the full stack, on all texts of ../shared and 5,000 random strings.
 bench-runtime: $(VENV)/.installed-bench
 	$(PYTHON) tests/bench/bench_runtime.py --export_dir $(EXPORT) --data_dir ../shared
 

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's
 from core.calibration import ACCURACIES, SHARES, export_facts, quality
 from core.confidence import conformal_order, least_probability, limits, temperature_of
 from core.label_paths import ACCURACY, LabelPaths
+from core.millionths import reaches
 from core.predictor import Predictor, softmax
 from tests.bench.machine import cpu_name
 from utils import exit_on_usage_error, format_table, read_examples
@@ -62,7 +63,7 @@ def halving(logits, truth, paths, random, seed):
     temperature, other, answers = temperature_of(facts), logits[~is_first], truth[~is_first]
     probabilities = softmax(other / temperature)
     right = probabilities.argmax(axis=1) == answers
-    millionths = np.rint(probabilities.max(axis=1) * 1e6)
+    confidence = probabilities.max(axis=1)
     found = {"temperature": temperature, "accuracies": {}, "labels": {}, "sets": {}}
     found["before"], found["after"] = quality(other, answers), quality(other, answers, temperature)
     for wanted in ACCURACIES:
@@ -74,7 +75,7 @@ def halving(logits, truth, paths, random, seed):
             found["accuracies"][wanted] = counts
         for label, own in (row or {}).get("labels", {}).items():
             of_label = probabilities.argmax(axis=1) == paths.labels.index(label)
-            rows = of_label & (millionths >= own["threshold"] * 1e6 - 1e-3)
+            rows = of_label & reaches(confidence, own["threshold"])
             found["labels"][wanted, label] = [int(rows.sum()), int(right[rows].sum()), int(of_label.sum())]
     for share in SHARES:
         order = conformal_order(probabilities, least_probability(facts, "onnx", share))

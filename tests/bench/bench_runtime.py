@@ -2,10 +2,11 @@
 
     python tests/bench/bench_runtime.py --export_dir checkpoint/export --data_dir ../shared
 
-All texts of train.txt, dev.txt, test.txt and data.txt in the folders below --data_dir (or in itself). The full stack
-tokenises with PaddleNLP and runs Paddle's graph and the ONNX files; the runtime tokenises with tokenizer.json and runs
-the ONNX files in a process that finds no Paddle: of --runtime_python, an environment of
-deploy/requirements-runtime.txt, or else of this Python with Paddle hidden. The table is Markdown.
+All texts of train.txt, dev.txt, test.txt and data.txt in the folders below --data_dir (or in itself), and --random
+strings of all of Unicode (tests/random_strings.py; 500 of them are in the tests). The full stack tokenises with
+PaddleNLP and runs Paddle's graph and the ONNX files; the runtime tokenises with tokenizer.json and runs the ONNX files
+in a process that finds no Paddle: of --runtime_python, an environment of deploy/requirements-runtime.txt, or else of
+this Python with Paddle hidden. The table is Markdown.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from core.checkpoints import EXPORT_FILE
 from core.predictor import ONNX_FORMATS, Predictor, available_formats, runs_slim, softmax
 from core.tokenizer_json import RUNTIME_KEY, TOKENIZER_FILE
 from tests.bench.machine import cpu_name
+from tests.random_strings import random_strings
 from utils import UsageError, exit_on_usage_error, read_json, read_lines, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,11 +36,11 @@ HIDDEN = ("paddle", "paddlenlp", "scipy", "sklearn", "onnx", "sentencepiece")
 
 # In the runtime's process: ids, probabilities and seconds of each format.
 RUN = """
-import sys, time
+import json, sys, time
 import numpy as np
 from core.predictor import Predictor, softmax
 folder, texts_file, target, *formats = sys.argv[1:]
-texts = open(texts_file, encoding="utf-8").read().split("\\n")
+texts = json.load(open(texts_file, encoding="utf-8"))
 found, seconds = {}, {}
 for format in formats:
     predictor = Predictor(folder, format)
@@ -61,6 +63,7 @@ def parse_flags():
     add = parser.add_argument
     add("--export_dir", type=Path, default=Path("checkpoint/export"), help="with ONNX (default: %(default)s)")
     add("--data_dir", type=Path, default=Path("../shared"), help="(default: %(default)s)")
+    add("--random", type=int, default=5000, help="random strings (default: %(default)s)")
     add("--runtime_python", help="the Python of an environment of deploy/requirements-runtime.txt")
     add("--formats", nargs="+", help="some of the export's; all by default")
     return parser.parse_args()
@@ -99,7 +102,7 @@ def run_slim(flags, texts, formats, work):
     for name in HIDDEN:
         (hidden / name).mkdir(parents=True)
         (hidden / name / "__init__.py").write_text("raise ImportError(f'{__name__} is hidden')\n", encoding="utf-8")
-    (work / "texts").write_text("\n".join(texts), encoding="utf-8")
+    (work / "texts").write_text(json.dumps(texts), encoding="utf-8")
     paths = [str(ROOT)] if flags.runtime_python else [str(hidden), str(ROOT)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [flags.runtime_python or sys.executable, "-c", RUN, flags.export_dir, work / "texts", work / "slim.npz"]
@@ -113,7 +116,30 @@ def main():
     slim_formats = [name for name in formats if name in ONNX_FORMATS]
     if not slim_formats or not runs_slim(flags.export_dir, slim_formats[0]):
         raise UsageError(f"{flags.export_dir}: not for the runtime; export it with --export_type onnx onnx_int8")
-    texts, rows = all_texts(flags.data_dir), []
+    sets = {"data": all_texts(flags.data_dir), "random": random_strings(flags.random) if flags.random else []}
+    rows = [row for name, texts in sets.items() if texts for row in compare(flags, name, texts, formats, slim_formats)]
+    print(f"{flags.export_dir}, all texts below {flags.data_dir}; {cpu_name()}, OMP_NUM_THREADS {threads()}")
+    columns = list(rows[0])
+    for line in [columns, ["---"] * len(columns), *([row[column] for column in columns] for row in rows)]:
+        print("| " + " | ".join(str(cell).strip() for cell in line) + " |")
+    bad = [row for row in rows if row["same ids"] != row["texts"] or row["same label"] != row["texts"]]
+    if bad:
+        sys.exit(f"not the same answers: {json.dumps([[row['of'], row['full stack']] for row in bad])}")
+
+
+def compare(flags, name, texts, formats, slim_formats):
+    """The runtime beside the full stack on some texts.
+
+    Args:
+        flags: of the command.
+        name (str): what the texts are called.
+        texts (list[str]): any.
+        formats, slim_formats (list[str]): of the full stack, and those that the runtime has.
+
+    Returns:
+        list[dict]: the table's rows, one a format of the full stack.
+    """
+    rows = []
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
         slim = run_slim(flags, texts, slim_formats, work)
@@ -135,6 +161,7 @@ def main():
             found, took = slim[own], dict(zip(slim_formats, slim["seconds"].tolist()))[own]
             rows.append(
                 {
+                    "of": name,
                     "full stack": format,
                     "runtime": own,
                     "texts": len(texts),
@@ -147,13 +174,7 @@ def main():
                     "runtime ": "{:.3f} + {:.3f}".format(*(second / len(texts) * 1000 for second in took)),
                 }
             )
-    print(f"{flags.export_dir}, all texts below {flags.data_dir}; {cpu_name()}, OMP_NUM_THREADS {threads()}")
-    columns = list(rows[0])
-    for line in [columns, ["---"] * len(columns), *([row[column] for column in columns] for row in rows)]:
-        print("| " + " | ".join(str(cell).strip() for cell in line) + " |")
-    bad = [row for row in rows if row["same ids"] != len(texts) or row["same label"] != len(texts)]
-    if bad:
-        sys.exit(f"not the same answers: {json.dumps([row['full stack'] for row in bad])}")
+    return rows
 
 
 def threads():

@@ -1,6 +1,7 @@
 """Exports, measurements and the picture of bench_models.py."""
 
 import contextlib
+import itertools
 import time
 
 import numpy as np
@@ -94,7 +95,7 @@ def draw(rows, path, title):
     figure = Figure(figsize=(9, 5.5))
     axes = figure.subplots()
     colours = {"paddle": "tab:blue", "paddle_bf16": "tab:cyan", "onnx": "tab:orange", "onnx_int8": "tab:green"}
-    markers = dict(zip(dict.fromkeys(row["model"] for row in rows), "os^vD*"))
+    markers = dict(zip(dict.fromkeys(row["model"] for row in rows), itertools.cycle("os^vD*P")))
     groups = {}
     for row in rows:
         if row["format"] in colours:

@@ -33,9 +33,16 @@ class Counting:
         best = (first + np.arange(self.job.top_k, dtype="int32")) % 3
         scores = np.full(best.shape, 500_000, "int32") // (1 + np.arange(self.job.top_k, dtype="int32"))
         if self.job.min_confidence is None:
-            return number, (best, scores, None, None, self._windows(texts))
+            return number, (best, scores, None, None, self._windows(texts), self._sets(first))
         unsure = first[:, 0] == 0
-        return number, (best, scores, np.where(unsure, -1, first[:, 0]), scores[:, 0], self._windows(texts))
+        places = np.where(unsure, -1, first[:, 0])
+        return number, (best, scores, places, scores[:, 0], self._windows(texts), self._sets(first))
+
+    def _sets(self, first):
+        """Of the last class itself alone, of the others the next one too."""
+        if self.job.conformal is None:
+            return None
+        return np.hstack([first, np.where(first == 2, -1, first + 1)]).astype("int32")
 
     def _windows(self, texts):
         """Of a text of more than ten characters the second of two, which begins at the tenth."""
@@ -54,6 +61,7 @@ def predict(folder, inputs, output, fails_after=None, wishes=None, part_rows=10,
         [str(path) for path in inputs], str(output), LABELS, wishes or Wishes(), part_rows=part_rows, **wanted
     )
     asked = {"top_k": wanted.top_k, "min_confidence": wanted.min_confidence, "has_windows": wanted.has_windows}
+    asked["conformal"] = wanted.conformal
     job = Job(str(folder), "onnx", 1, batch_size, **asked)
 
     def make():

@@ -17,6 +17,7 @@ from core.batch_output import (
     answer_columns,
     is_of_window,
     is_score,
+    is_set,
     kind_of,
     name_added,
     scores_written,
@@ -121,6 +122,34 @@ def test_answers_as_columns():
     # A text that was read as a whole has no window; a tokenizer may not tell of which characters one was made.
     assert found[8:] == [[2, None, 1], [3, None, 2], [20, None, None], [52, None, None]]
     assert answer_columns((best[:, :1], scores[:, :1], None, None, None), names) == [found[2], found[3]]
+    sets = np.array([[1, 0], [0, -1], [1, -1]], "int32")
+    found = answer_columns((best[:, :1], scores[:, :1], None, None, windows, sets), names)
+    assert found[2] == [["乙##丙", "甲"], ["甲"], ["乙##丙"]] and found[3] == [2, None, 1]
+    assert found == answer_columns((best[:, :1], scores[:, :1], None, None, windows, sets), names)
+
+
+def test_sets_in_each_kind_of_file(tmp_path):
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    added = added_names(2, True, has_windows=True, has_sets=True)
+    assert added[-5] == "label_set" and added_names(1, False, has_sets=True) == ["label", "score", "label_set"]
+    for prefix in ("", "score_", "window"):
+        assert [is_set(prefix + name) for name in added] == [False] * 8 + [True] + [False] * 4
+        assert not is_score(f"{prefix}label_set") and not is_of_window(f"{prefix}label_set")
+    values = [["甲", "乙"], [0.25, 1.0], [["甲", '乙,\t"丙'], ["乙"]]]
+    for kind in ("csv", "tsv", "jsonl", "parquet"):
+        output = Output(kind, ["a"], ["label", "score", "label_set"])
+        output.write(tmp_path / "part", part(row("x"), row("y")), values)
+        output.join([tmp_path / "part"], tmp_path / kind)
+    expected = [["甲", '乙,\t"丙'], ["乙"]]
+    lines = [json.loads(line) for line in (tmp_path / "jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["label_set"] for line in lines] == expected
+    assert parquet.read_table(tmp_path / "parquet")["label_set"].to_pylist() == expected
+    for kind, separator in (("csv", ","), ("tsv", "\t")):
+        with (tmp_path / kind).open(encoding="utf-8-sig", newline="") as file:
+            found = list(csv.DictReader(file, delimiter=separator))
+        assert [json.loads(line["label_set"]) for line in found] == expected and found[1]["score"] == "1.000000"
 
 
 def test_windows_in_each_kind_of_file(tmp_path):

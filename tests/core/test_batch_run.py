@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from core.batch_run import confidence, rare_looks
+from core.batch_run import confidence, rare_looks, share
 from core.samples import Wishes
 from core.table_columns import Unsure
 from core.tables import Reading
@@ -145,6 +145,29 @@ def test_which_window_decided(model, tmp_path):
     for line in lines:
         assert line[3:] == (["2", "2", "10", str(len(line[0]))] if len(line[0]) > 10 else [""] * 4)
     assert {len(line[0]) > 10 for line in lines} == {True, False}
+
+
+def test_sets_of_labels(model, tmp_path):
+    """What is counted of them is told; parts of a run without them, or with another share, are another run's."""
+    rows = sample_rows(45)
+    write_csv(tmp_path / "in.csv", [["id", "text", "kind", "note"], *rows])
+    summary, said, _ = predict(model, [tmp_path / "in.csv"], tmp_path / "out.csv", conformal=0.9)
+    header, *lines = read_csv(tmp_path / "out.csv")
+    assert header[-3:] == ["label", "score", "label_set"] and "label_set behind the columns" in said
+    sets = [json.loads(line[-1]) for line in lines]
+    assert {tuple(labels) for labels in sets} == {("甲", "乙"), ("乙", "丙"), ("丙",)}
+    single, right = sum(len(labels) == 1 for labels in sets), sum(line[2] in own for line, own in zip(lines, sets))
+    told = "\n".join(summary.lines())
+    assert f"{sum(map(len, sets)) / 45:.2f} labels on average, one alone for {single / 45:.2%}" in told
+    assert f"of 45 rows with a label, {right / 45:.2%} have it in their set" in told and 0 < right < 45
+    for first, second, change in ((None, 0.9, "None before, 0.9 now"), (0.9, 0.95, "0.9 before, 0.95 now")):
+        output = tmp_path / f"{second}.csv"
+        with pytest.raises(KeyboardInterrupt):
+            predict(model, [tmp_path / "in.csv"], output, fails_after=2, conformal=first)
+        with pytest.raises(UsageError, match=f"another run .*--conformal {change}"):
+            predict(model, [tmp_path / "in.csv"], output, conformal=second)
+        predict(model, [tmp_path / "in.csv"], output, conformal=first)
+        assert ("label_set" in read_csv(output)[0]) == (first is not None)
 
 
 def test_an_interrupted_run_ends_with_the_same_bytes(model, tmp_path):
@@ -323,6 +346,13 @@ def test_circles_are_looked_for_as_before_afterwards():
         assert gc.get_threshold()[0] > before[0]
         raise KeyError
     assert gc.get_threshold() == before
+
+
+def test_share():
+    assert share(None) is None and share("0.95") == 0.95
+    for text in ("1", "0", "-1", "nan", "much", "1e9"):
+        with pytest.raises(UsageError, match=f"--conformal {text}: give how often a set shall hold"):
+            share(text)
 
 
 def test_confidence():

@@ -1,12 +1,14 @@
 """core/binary_tables.py: Parquet, and spreadsheets where python-calamine is installed."""
 
 import importlib.util
+import zipfile
 
 import pytest
 
 from core.binary_tables import _cell, _sheet_rows
+from core.samples import Samples, Wishes
 from core.sources import find_sources
-from core.tables import Reading, open_table
+from core.tables import Reading, open_table, open_tables
 from tests.data import spreadsheets, zoo
 from utils import UsageError
 
@@ -76,6 +78,51 @@ def test_several_sheets_are_asked_for(tmp_path):
     assert len(list(open_file(tmp_path / "a.xlsx", sheet="二月", header=False).rows())) == 9
     with pytest.raises(UsageError, match="no sheet '三月'"):
         open_file(tmp_path / "a.xlsx", sheet="三月")
+
+
+@needs_calamine
+def test_sheets_that_are_not_read_are_told(tmp_path):
+    """Of one file: which is read of two with rows; a note of one row is told, too."""
+    spreadsheets.write_xlsx(
+        tmp_path / "a.xlsx", {"一月": zoo.SAMPLES, "二月": zoo.SAMPLES[:9], "说明": [["客服导出"]], "空": []}
+    )
+    kind = open_file(tmp_path / "a.xlsx", sheet="一月", header=False).kind
+    assert kind.endswith("; not read: '二月' of 9 rows, '说明' of 1 row")
+    with pytest.raises(UsageError, match="or read several: --sheet 一月 二月; of several files, .* a.xlsx=一月 …"):
+        open_file(tmp_path / "a.xlsx")
+
+
+@needs_calamine
+def test_several_sheets_and_a_sheet_a_file(tmp_path):
+    header = [["文本", "标签"]]
+    for name, sheets in (("a", ("一月", "说明")), ("b", ("说明", "二月=新"))):
+        book = {sheet: header + (zoo.SAMPLES[:30] if "月" in sheet else zoo.SAMPLES[:3]) for sheet in sheets}
+        spreadsheets.write_xlsx(tmp_path / f"{name}.xlsx", book)
+    zoo.write(tmp_path / "c.csv", zoo.table([*header, *zoo.SAMPLES[30:]]))
+    sources = find_sources([tmp_path])
+    reading = Reading(sheet=["a.xlsx=一月", "b.xlsx=二月=新"])
+    samples = Samples([(None, source) for source in sources], Wishes(reading))
+    assert sum(1 for _ in samples.rows()) == 90
+    told = "\n".join(samples.description())
+    assert "a.xlsx: spreadsheet, sheet '一月'" in told and "b.xlsx: spreadsheet, sheet '二月=新'" in told
+    assert told.count("not read: '说明' of 4 rows") == 2
+    one, two = open_tables(sources[0], Reading(sheet=["一月", "说明"]))
+    assert (one.name, two.name) == (f"{tmp_path / 'a.xlsx'}:一月", f"{tmp_path / 'a.xlsx'}:说明")
+    assert [len(list(table.rows())) for table in (one, two)] == [30, 3] and "not read" not in one.kind
+    for wrong in (["一月", "三月"], ["x.xlsx=一月"]):
+        with pytest.raises(UsageError, match=f"a.xlsx: no sheet '{wrong[-1]}'; give --sheet one of: 一月 说明"):
+            open_tables(sources[0], Reading(sheet=wrong))
+    assert len(open_tables(sources[2], Reading(sheet=["一月", "说明"]))) == 1  # a CSV
+
+
+@needs_calamine
+def test_a_hidden_sheet_is_called_so(tmp_path):
+    spreadsheets.write_xlsx(tmp_path / "a.xlsx", {"一月": zoo.SAMPLES, "旧": zoo.SAMPLES})
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as book, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as copy:
+        for name in book.namelist():
+            copy.writestr(name, book.read(name).replace('name="旧"'.encode(), 'name="旧" state="hidden"'.encode()))
+    with pytest.raises(UsageError, match=r"choose one: --sheet 一月 or --sheet 旧 \(hidden\); "):
+        open_file(tmp_path / "b.xlsx")
 
 
 @needs_calamine

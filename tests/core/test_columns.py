@@ -102,3 +102,13 @@ def test_texts_with_dates_and_numbers_pass():
         == []
     )
     assert problems([(f"{number}号", "ab"[number % 2]) for number in range(60)]) == []
+
+
+@pytest.mark.parametrize(
+    "names", [["v1", "v2", ""], ["V1", "V2", "V3"], ["col_0", "col_1", "col_2"], ["列1", "列2", "列3"]]
+)
+def test_one_word_with_numbers_names_columns(names):
+    """Kaggle's spam.csv, R, databases."""
+    body = [["ham" if n % 3 else "spam", f"第{n}条短信说了很多别的事情", ""] for n in range(30)]
+    assert looks_like_header("", [names, *body])
+    assert not looks_like_header("", [["v1", "v3", "v7"], ["v1", "v2", "v4"], *body])

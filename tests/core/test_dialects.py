@@ -43,6 +43,28 @@ def test_quotes():
     assert rows(lines, dialect)[0] == (1, ['他说"好", 第0次', "甲"])
 
 
+def test_spaces_before_quotes():
+    """Written by hand, or by a program's join(", ")."""
+    dialect = Dialect(",", True, is_spaced=True)
+    lines = [f'第{number}次, "他说""好"", 但是", "甲"' for number in range(30)]
+    assert find_dialect(lines) == (dialect, 3) and str(dialect) == "fields in quotes between commas and spaces"
+    assert rows(lines, dialect)[0] == (1, ["第0次", '他说"好", 但是', "甲"])
+    # Only some need them; a cell goes on in the next line.
+    lines = [f"{row}, 好" if number % 3 else f'{row}, "好, 很好"' for number, row in enumerate(ROWS)]
+    assert find_dialect(lines) == (dialect, 3)
+    assert rows(['a, "b', 'c", d', '"e", f'], dialect) == [(1, ["a", "b\nc", "d"]), (3, ["e", "f"])]
+    # Quotes of a text's own are left alone.
+    lines = [f'第{number}次, "好"的,甲' for number in range(30)]
+    assert find_dialect(lines) == (QUOTED, 3) and rows(lines)[0] == (1, ["第0次", ' "好"的', "甲"])
+
+
+def test_a_row_inside_a_cell_with_spaces_before_its_quotes():
+    dialect = Dialect(",", True, is_spaced=True)
+    lines = ['标签1, "他说很好', '标签2, "没有关上"', '标签1, 后来不好"', '标签1, "好"']
+    found = rows(lines, dialect, is_row=lambda fields: len(fields) == 2 and fields[0] in {"标签1", "标签2"})
+    assert [row.__class__ is list for _, row in found] == [False, True, True, True]
+
+
 def test_tabs_and_texts_that_begin_with_quotes():
     """Quotes are the text's own unless a program with quotes wrote the file."""
     lines = [f'"好"的第{number}次\t甲' for number in range(30)]

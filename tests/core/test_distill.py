@@ -32,7 +32,7 @@ def dev(distilled):
 
 def test_the_folders(distilled, dev):
     folder, beside = distilled[1] / "distill_ngram", distilled[1] / "export" / "student"
-    names = {"ngram_student.npz", "id2label.json", "export.json", "parity.json"}
+    names = {"ngram_student.npz", "id2label.json", "export.json", "parity.json", "README.md", "README_en.md"}
     assert {path.name for path in folder.iterdir()} == names
     assert {path.name for path in beside.iterdir()} == names | {"stages.json"}
     content = read_json(folder / "export.json")

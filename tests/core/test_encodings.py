@@ -86,3 +86,12 @@ def test_the_alphabet_of_iso_8859_5_is_no_koi8():
     for text in SENTENCES["CP1251"]:
         names = encodings.likely_encodings((text * 3).encode("iso8859_5"))
         assert names == ["ISO-8859-5"], text
+
+
+def test_pounds_of_english_texts():
+    """Kaggle's spam.csv: in CP1250, they would be a letter of Polish."""
+    data = "".join(f"ham,Win £{number} now, it’s free\n" for number in range(100, 130)).encode("cp1252")
+    assert encodings.guess_encoding(data) == "CP1252"
+    pounds = "".join(f"ham,Only £{number} a week\n" for number in range(100, 130)).encode("cp1252")
+    assert encodings.guess_encoding(pounds) == "CP1252"
+    assert encodings.guess_encoding("Łódź jest piękna, żółć i gęś, źle się śpi\n".encode("cp1250") * 3) == "CP1250"

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from core.dialects import Rejected
 from core.json_tables import flat, json_rows, record_names, to_text
-from core.sources import Source
+from core.sources import Source, find_sources
+from core.tables import open_table
+from tests.data import zoo
 from utils import UsageError
 
 RECORDS = [{"text": "甲甲", "label": 0}, {"text": "乙乙", "label": 1}, {"text": "丙丙", "label": 0}]
@@ -65,3 +68,28 @@ def test_values():
     ]
     assert flat({"a": 1, "b": {"c": 2}}) == {"a": 1, "b.c": 2}
     assert record_names(['{"a": 1}', "no", '{"b": {"c": 2}}'], "x") == ["a", "b.c"]
+
+
+def test_records_of_prodigy_that_were_not_accepted(tmp_path):
+    """Their label is what the text is not."""
+    records = [
+        {"text": text, "label": label, "_task_hash": number, "answer": ("accept", "reject", "ignore")[number % 3]}
+        for number, (text, label) in enumerate(zoo.SAMPLES)
+    ]
+    for name, content in (
+        ("a.jsonl", "\n".join(json.dumps(record) for record in records)),
+        ("a.json", json.dumps(records)),
+    ):
+        [source] = find_sources([zoo.write(tmp_path / name, content)])
+        table = open_table(source)
+        for rows in (list(table.rows()), list(table.records())):
+            reasons = [row.reason for _, row in rows if isinstance(row, Rejected)]
+            assert reasons == ["answer of Prodigy: reject", "answer of Prodigy: ignore"] * 20 and len(rows) == 60
+    records = [{"text": text, "label": label, "answer": "reject"} for text, label in zoo.SAMPLES]  # nobody's
+    [source] = find_sources([zoo.write(tmp_path / "b.json", json.dumps(records))])
+    assert all(isinstance(row, list) for _, row in open_table(source).rows())
+
+
+def test_answers_of_argilla():
+    answer = {"value": "体育", "user_id": "甲"}
+    assert to_text([answer]) == "体育" and to_text({"value": "体育"}) == '{"value": "体育"}'

@@ -34,6 +34,16 @@ def test_three_levels_of_unequal_depth():
     assert paths.sums(values, 2) is values
 
 
+def test_a_parent_is_one_whatever_space_is_around_the_separator():
+    """Beside its own label it was another group of the same name but for the spaces, and both were too unsure."""
+    paths = LabelPaths(["a > b", "a>b > c", "a > d", "e>f > g"], ">")
+    assert paths.levels[0] == (["a", "e"], [0, 0, 0, 1])
+    assert paths.levels[1] == (["a > b", "a > d", "e>f"], [0, 0, 1, 2])
+    assert paths.levels[2] == (paths.labels, [0, 1, 2, 3])
+    [answer] = paths.answers(np.array([[0.4, 0.4, 0.1, 0.1]]), 0.7)
+    assert answer.label == "a > b" and answer.confidence == pytest.approx(0.8)
+
+
 @pytest.mark.parametrize(
     "limit, label, confidence",
     [

@@ -106,6 +106,21 @@ def test_the_folder(small, taskflow):
     assert len(load_model(str(folder), config, LABELS).base_model.encoder.layers) == 1
 
 
+def test_its_card(small):
+    """Of the student in float32, with the teacher's scores beside, and what its own training and dev had a part in."""
+    data, checkpoint, folder, _ = small
+    texts, truth = read_examples(data / "dev.txt", LABELS)
+    rows = {place: Predictor(place, "paddle").probabilities(texts) for place in (folder, checkpoint / "export")}
+    right = [f"{(found.argmax(axis=1) == truth).mean():.2%}" for found in rows.values()]
+    card = (folder / "README_en.md").read_text(encoding="utf-8")
+    line = next(line for line in card.splitlines() if line.startswith("| accuracy |"))
+    assert [line.split(" | ")[1], line.split(" | ")[3]] == right
+    assert "the teacher's layers 2 and its classifier" in card and "Taskflow, Triton" in card
+    assert f"- Teacher: `{checkpoint.name}`" in card and "`--student layers:1`" in card and "`--texts" not in card
+    assert "What dev had a part in" in card and "made from both" not in card
+    assert (checkpoint / "export" / "student" / "README_en.md").read_text(encoding="utf-8") == card
+
+
 def test_it_imitates_the_model_s_states(small, teacher):
     """After its training the student's hidden states are nearer to the model's than those it began with."""
     texts = read_examples(small[0] / "train.txt", LABELS)[0][:32]

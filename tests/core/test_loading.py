@@ -10,8 +10,10 @@ import pytest
 import train
 from core import loading
 from core.checkpoints import read_model_config
+from core.encoders import make_encoder
+from core.families import FAMILIES
 from core.predictor import Predictor
-from tests.core.foreign_models import tiny_classifier
+from tests.core.foreign_models import tiny_classifier, write_foreign
 from tests.helpers import LABELS, PADDLE_3, train_flags
 from utils import UsageError
 
@@ -213,6 +215,23 @@ def test_a_head_for_masked_words_of_another_size_is_refused(tiny_mlm, tmp_path):
     paddle.save({**state, "cls.predictions.transform.weight": np.zeros((48, 4), "float32")}, str(path))
     with pytest.raises(UsageError, match="an encoder without a head for masked words"):
         loading.load_masked_lm(str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("family", ["distilbert", "mpnet"])
+def test_tokenizers_whose_own_call_takes_no_max_length(family, tmp_path):
+    """PaddleNLP's of these two families; the first texts of a training ended with a TypeError."""
+    model = tiny_classifier(family)
+    vocab = "<s> <pad> </s> [UNK] <mask>" if family == "mpnet" else "[PAD] [UNK] [CLS] [SEP] [MASK]"
+    write_foreign(tmp_path / "model", model, vocab=vocab)
+    name = f"{FAMILIES[family]}Tokenizer"
+    (tmp_path / "model" / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+    _, tokenizer = loading.load_config_and_tokenizer(str(tmp_path / "model"))
+    ids = make_encoder(tokenizer, 6, False)(["头疼应该挂什么科", "头"])
+    special = tokenizer.cls_token_id, tokenizer.sep_token_id
+    assert [len(row["input_ids"]) for row in ids] == [6, 3]
+    assert all((row["input_ids"][0], row["input_ids"][-1]) == special for row in ids)
+    tokenizer.save_pretrained(str(tmp_path / "saved"))
+    assert json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())["tokenizer_class"] == name
 
 
 def test_the_tokenizer_s_padding_is_masked(tiny_model, tmp_path):

@@ -1,6 +1,7 @@
 """--pruner paddleslim: each fault of the library that is mended; what comes out is tested beside ours in
 test_compress.py. The size of a model against its formula, and that nothing else needs the package."""
 
+import copy
 import importlib.metadata
 import subprocess
 import sys
@@ -9,10 +10,13 @@ from fractions import Fraction
 import numpy as np
 import paddle
 import pytest
+from paddle.jit.dy2static import program_translator
 from paddlenlp.trainer import trainer_compress
 
 import train
 from core import paddleslim_pruner, pipeline
+from core.export import write_graph
+from tests.core.foreign_models import tiny_classifier
 from tests.helpers import ROOT, compress_flags, not_installed, train_flags
 from utils import UsageError
 
@@ -123,6 +127,20 @@ def test_a_width_that_is_never_right_is_saved_all_the_same(trainer):
     assert paddleslim_pruner.dev_accuracy(trainer, Zero(), [*right, *wrong]) == 0.5
 
 
+def test_no_trace_leaves_its_parameters_to_a_later_export(trainer, tmp_path, monkeypatch):
+    """Paddle knows programs by their addresses, and a later one may be at the address of one that is gone."""
+    monkeypatch.setattr(program_translator, "_program_hash", lambda program: 0)
+    notes = program_translator.ProgramTranslator.get_instance()._params_recorder.params_dict
+    model = copy.deepcopy(trainer.model)
+    model.eval()
+    paddleslim_pruner.size_of(trainer.model, 8)
+    assert not notes
+    narrow = paddleslim_pruner.narrow_models(trainer, [Fraction(1, 2)])
+    assert narrow and not notes
+    write_graph(model, [paddle.static.InputSpec([None, None], "int64", "input_ids")], tmp_path / "graph")
+    assert list((tmp_path / "graph").glob("*.pdmodel"))
+
+
 def test_train_and_compress_in_one_run_learns(data_dir, tiny_model, tmp_path):
     """The scheduler of the training ends at 0: the library's pruning went on with it."""
     pytest.importorskip("paddleslim")
@@ -206,6 +224,15 @@ def test_parameters_and_flops_are_their_formulas(trainer, monkeypatch):
         assert paddleslim_pruner.size_of(model, tokens) == (own, None)
     monkeypatch.setitem(sys.modules, "paddleslim.analysis", None)
     assert paddleslim_pruner.size_of(model, tokens) == (own, None)
+
+
+@pytest.mark.parametrize("family", ["albert", "roberta", "roformer"])
+def test_families_that_it_cannot_look_at(family):
+    """They ended a compression with a TypeError, or had less than no work."""
+    pytest.importorskip("paddleslim")
+    model = tiny_classifier(family)
+    parameters = sum(parameter.size for parameter in model.parameters())
+    assert paddleslim_pruner.size_of(model, 20) == (parameters, None) and paddle.in_dynamic_mode()
 
 
 def test_without_the_package_and_its_opencv(data_dir, tiny_model, tmp_path):

@@ -1,6 +1,7 @@
 """predict_flags.py: train.py --do_predict gives the answers of the export, which it makes where there is none."""
 
 import csv
+import json
 import shutil
 
 import pytest
@@ -48,11 +49,25 @@ def test_the_export_is_made_where_there_is_none(trained, capsys):
         train.main(flags_of(data, checkpoint))
 
 
+def test_sets_of_labels(calibrated, tmp_path, capsys):
+    data, checkpoint, folder = calibrated
+    (tmp_path / "in.txt").write_text("头疼挂什么科\n医保卡能刷吗\n高血压怎么办\n", encoding="utf-8")
+    given = ["--test_path", tmp_path / "in.txt", "--predict_path", tmp_path / "out.jsonl", "--conformal"]
+    with pytest.raises(UsageError, match="conformal 0.7: .*export.json has one for 0.9, 0.95"):
+        train.main(flags_of(data, checkpoint, *given, "0.7"))
+    train.main(flags_of(data, checkpoint, *given, "0.95"))
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    expected = Predictor(folder, "onnx").label_sets([line["text"] for line in lines], 0.95)
+    assert [line["label_set"] for line in lines] == [[label for label, _ in labels] for labels in expected]
+    assert len(lines) == 3 and "sets of labels (--conformal)" in capsys.readouterr().out
+
+
 def test_refusals(trained_once):
     data, checkpoint = trained_once
     for more, message in {
         ("--header", "maybe"): "--header maybe: give yes or no",
         ("--min_confidence", "2"): "--min_confidence 2: give a number",
+        ("--conformal", "1"): "--conformal 1: give how often a set shall hold",
         ("--encoding", "nonsense"): "--encoding nonsense: not known",
         ("--test_path", "none.csv"): "none.csv: no such file",
     }.items():

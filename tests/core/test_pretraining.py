@@ -112,6 +112,15 @@ def test_a_rerun_continues_bit_for_bit(made, data, tiny_model, tmp_path, monkeyp
     assert f"fine-tuned from is in {out}/pretrained" in capsys.readouterr().out
 
 
+def test_a_training_that_diverges_leaves_no_encoder(data, tiny_model, tmp_path, capsys):
+    """It said that all masked words were found, since nothing is above what is no number."""
+    with pytest.raises(UsageError, match="has diverged.*--pretrain_learning_rate"):
+        train.main(flags_of(data, tiny_model, tmp_path / "out", "--pretrain_learning_rate", "1e30"))
+    assert "after: " not in capsys.readouterr().out
+    names = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert not names & {"pretraining.json", "pretraining.pdstate", "model_state.pdparams"}
+
+
 def test_what_is_finished_is_used(made, data, tiny_model, tmp_path, monkeypatch, log):
     """With another learning rate of the fine-tuning too; a changed corpus is refused."""
     monkeypatch.setattr(pretraining, "_train", None)

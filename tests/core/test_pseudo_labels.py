@@ -37,6 +37,17 @@ def test_a_dev_that_is_all_right_does_not_sharpen():
     assert class_limits([0, 0, 0, 2], 3, 0.5) == [2, 0, 1]
 
 
+def test_the_metric_that_is_asked_for_decides():
+    """A second model that finds more of the frequent class and nothing of the rare one."""
+    truth = [0] * 8 + [1] * 2
+    first, second = np.eye(2)[[0] * 5 + [1] * 5], np.eye(2)[[0] * 10]
+    given = [{"dev": first}, {"dev": second}]
+    assert pseudo_labels.is_no_worse(given, truth, "accuracy") and pseudo_labels.is_no_worse(given, truth, None)
+    assert pseudo_labels.is_no_worse(given, truth, "loss") and pseudo_labels.is_no_worse(given, truth, "eval_accuracy")
+    assert not pseudo_labels.is_no_worse(given, truth, "macro_f1")
+    assert not pseudo_labels.is_no_worse(given, truth, "eval_macro_recall")
+
+
 def test_the_agreement():
     old = {"dev": DEV, "texts": np.eye(3)[[0, 1, 2, 0]]}
     new = {"dev": DEV, "texts": np.eye(3)[[0, 1, 1, 0]]}

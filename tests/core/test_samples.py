@@ -319,3 +319,53 @@ def test_bytes_behind_the_rows_that_are_looked_at(tmp_path, monkeypatch):
     samples = open_samples(tmp_path / "a.parquet")
     with pytest.raises(UsageError, match="text holds bytes that are not UTF-8"):
         rows_of(samples)
+
+
+def test_several_labels_whose_parts_come_in_others_only(tmp_path):
+    def rows(one, other, mark):
+        labels = [f"{one}{mark}{other}" if number % 4 == 0 else label for number, (_, label) in enumerate(zoo.SAMPLES)]
+        return zoo.write(tmp_path / "a.tsv", "".join(f"{t}\t{n}\n" for (t, _), n in zip(zoo.SAMPLES, labels)))
+
+    with pytest.raises(Unsure, match="1 labels, such as '体育|彩票', are several in one"):
+        open_samples(rows("体育", "彩票", "|"))
+    assert len(rows_of(open_samples(rows("娱乐", "彩票", "|")))[0]) == 60
+    assert len(rows_of(open_samples(rows("体育", "彩票", "、")))[0]) == 60  # a name with a comma, perhaps
+
+
+def test_booleans_in_several_spellings(tmp_path):
+    rows = "".join(f"{t}\t{('TRUE', 'True', 'FALSE', 'false')[n % 4]}\n" for n, (t, _) in enumerate(zoo.SAMPLES))
+    samples = open_samples(zoo.write(tmp_path / "a.tsv", rows))
+    assert {label for _, label in rows_of(samples)[0]} == {"true", "false"}
+    assert "FALSE TRUE True false are written as false true" in samples.notes
+    plain = open_samples(zoo.write(tmp_path / "b.tsv", rows.replace("True", "TRUE").replace("false", "FALSE")))
+    assert {label for _, label in rows_of(plain)[0]} == {"TRUE", "FALSE"}
+
+
+def test_labels_that_differ_in_case_or_width_are_told(tmp_path):
+    rows = "".join(f"{t}\t{('App', 'APP', 'Ａpp', '网页')[n % 4]}\n" for n, (t, _) in enumerate(zoo.SAMPLES))
+    samples = open_samples(zoo.write(tmp_path / "a.tsv", rows))
+    assert len({label for _, label in rows_of(samples)[0]}) == 4
+    assert [note for note in samples.notes if "different labels" in note] == [
+        "APP App Ａpp are different labels; if they are one, make them so in the file"
+    ]
+
+
+def test_values_that_a_spreadsheet_could_not_compute(tmp_path):
+    rows = [("#REF!" if n % 9 == 0 else label, text) for n, (text, label) in enumerate(zoo.SAMPLES)]
+    samples = open_samples(zoo.write(tmp_path / "a.csv", zoo.table([["label", "text"], *rows, ["体育", "#NAME?"]])))
+    kept, rejected = rows_of(samples)
+    assert [label for _, label in kept].count(None) == 7 and rejected == [(62, "no text")]
+    assert any(note.startswith("#REF! in the labels' place: taken for no label") for note in samples.notes)
+
+
+def test_an_export_of_argilla(tmp_path):
+    lines = [
+        json.dumps({"text": text, "inputs": {"text": text}, "annotation": label, "multi_label": False, "id": f"r{n}"})
+        for n, (text, label) in enumerate(zoo.SAMPLES)
+    ]
+    assert rows_of(open_samples(zoo.write(tmp_path / "old.jsonl", "\n".join(lines)))) == (zoo.SAMPLES, [])
+    records = [
+        {"fields": {"text": text}, "responses": {"label": [{"value": label, "user_id": "u"}]}, "status": "completed"}
+        for text, label in zoo.SAMPLES
+    ]
+    assert rows_of(open_samples(zoo.write(tmp_path / "new.json", json.dumps(records)))) == (zoo.SAMPLES, [])

@@ -8,6 +8,7 @@ import pytest
 
 import train
 from core.stage_flags import StageArguments
+from core.trainer import ClassificationTrainer
 from tests.helpers import train_flags
 from tests.test_train import same_weights, state_dict
 
@@ -24,6 +25,23 @@ def test_old_fingerprints_are_the_same(data_dir, tiny_model, tmp_path):
         "unlabelled_texts",
     }
     json.dumps(run.fingerprint)
+
+
+def test_a_checkpoint_that_is_asked_for_is_looked_for_where_it_is(data_dir, tiny_model, tmp_path, monkeypatch, log):
+    """After a kill in a part of it, --resume_from_checkpoint True said that there is no checkpoint of it."""
+    flags = train_flags(data_dir, tiny_model, tmp_path / "out", "--num_teachers", "2", "--num_train_epochs", "2")
+    save = ClassificationTrainer._save_checkpoint
+
+    def die(trainer, *args, **options):
+        save(trainer, *args, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ClassificationTrainer, "_save_checkpoint", die)
+        train.main(flags)
+    (found,) = (tmp_path / "out").rglob("checkpoint-*")
+    train.main([*flags, "--resume_from_checkpoint", "True"])
+    assert [line for line in log if line.startswith(f"Continuing the interrupted training from {found};")]
 
 
 def test_two_stages_in_one_command(data_dir, tiny_model, tmp_path, sample_lines):

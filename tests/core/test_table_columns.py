@@ -131,3 +131,40 @@ def test_a_column_for_each_label_called_label(flags):
 def test_flags_beside_a_label_are_none():
     rows = {"text": TEXTS, "label": [str(i % 2) for i in range(120)], "flag": [str(i % 3 % 2) for i in range(120)]}
     assert find(rows)[:2] == ([0], 1)
+
+
+def test_measures_are_no_classes():
+    scores = [f"{number / 7:.4f}" for number in range(120)]
+    with pytest.raises(Unsure, match=r"score holds 120 different numbers: a measure, and no classes; .*pandas.cut"):
+        find({"text": TEXTS, "score": scores})
+    assert find({"text": TEXTS, "stars": [f"{number % 5 + 1}.0" for number in range(120)]})[:2] == ([0], 1)
+
+
+def test_labels_that_are_objects():
+    objects = [f'{{"name": "{label}", "by": "{number % 3}"}}' for number, label in enumerate(LABELS)]
+    with pytest.raises(Unsure, match="label holds objects, such as .*, and no labels; take the label out of them"):
+        find({"text": TEXTS, "label": objects})
+    assert find({"text": TEXTS, "label": objects}, trust=True)[:2] == ([0], 1)
+
+
+def test_a_column_without_a_name_that_some_rows_need():
+    """A text with commas that are not in quotes goes on in it."""
+    rest = ["和后面" if number == 7 else "" for number in range(120)]
+    notes = find({"text": TEXTS, "label": LABELS, "": rest})[2]
+    assert notes == [
+        "column 3 has no name, and something in 1 of 120 rows, such as '和后面': not read; if it is the end of "
+        "a text, join it with --text_column"
+    ]
+    assert find({"text": TEXTS, "label": LABELS, "": [""] * 120})[2] == []
+    assert find({"text": TEXTS, "label": LABELS, "": rest}, text_columns=["text", "3"])[2] == []
+
+
+def test_a_flag_that_is_called_like_a_label_is_none():
+    assert find({"text": TEXTS, "multi_label": ["false"] * 120, "annotation": LABELS})[:2] == ([0], 2)
+    assert find({"text": TEXTS, "label": ["体育"] * 120, "source": LABELS})[:2] == ([0], 1)  # said by its name
+
+
+def test_a_text_that_is_there_twice():
+    assert find({"text": TEXTS, "inputs.text": TEXTS, "annotation": LABELS})[:2] == ([0], 2)
+    with pytest.raises(Unsure, match="2 columns may be the text"):
+        find({"title": TEXTS, "content": TEXTS, "label": LABELS})

@@ -173,3 +173,12 @@ def test_fewer_names_than_fields(tmp_path):
     for names in ("text,label", "情况,部门"):
         table = open_text(tmp_path / "a.csv", f"{names}\n{rows}", header=True)
         assert table.names == names.split(",") and len(rejected(table)) == 60
+
+
+def test_a_quote_that_is_open_over_thousands_of_lines(tmp_path):
+    """All lines behind it would be one cell; that no line has two fields says nothing of it."""
+    body = "text,label\n" + QUOTED[:400] + '"没有关上,体育\n' + "又一行\n" * 3000
+    with pytest.raises(
+        UsageError, match=r"a.csv:\d+: a quote is not closed within 500 lines; close it, or take the row"
+    ):
+        open_text(tmp_path / "a.csv", body)

@@ -9,6 +9,7 @@ import pytest
 
 from data import convert
 from data.conversion import OUTPUTS
+from tests.core.test_folders import imdb
 from tests.data import zoo
 from tests.helpers import ROOT
 from utils import UsageError, read_examples, read_labels, read_lines
@@ -179,3 +180,25 @@ def test_folders_of_parts(tmp_path):
     assert parts["test"] == zoo.SAMPLES[48:] and Counter(parts["train"] + parts["dev"]) == Counter(zoo.SAMPLES[:48])
     zoo.write(tmp_path / "in" / "more.csv", "text,label")
     refused(tmp_path / "new", "more.csv: train, dev or test", "--input_file", tmp_path / "in")
+
+
+def test_imdb_as_it_is_unpacked(tmp_path, capsys):
+    """Word lists and addresses beside the folders are told; train and test stay; unsup has no labels."""
+    parts = run(tmp_path, "--input_file", imdb(tmp_path / "aclImdb"), "--near_duplicate_threshold", 0)
+    assert {label for part in parts.values() for _, label in part} == {"neg", "pos"}
+    assert [len(parts[name]) for name in ("train", "dev", "test")] == [22, 2, 24]
+    assert all("of test" in text and "<br" not in text for text, _ in parts["test"])
+    assert len(read_lines(tmp_path / "out" / "data.txt")) == 12
+    assert "not read: imdb.vocab imdbEr.txt" in capsys.readouterr().out
+    assert not (tmp_path / "out" / "rejected.csv").exists()
+
+
+def test_folders_in_folders(tmp_path, capsys):
+    for number, (text, label) in enumerate(zoo.SAMPLES):
+        zoo.write(tmp_path / "in" / label / f"第{number % 2}组" / f"{'test_' * (number < 9)}{number}.txt", text)
+    parts = run(tmp_path, "--input_file", tmp_path / "in", "--near_duplicate_threshold", 0)
+    assert Counter(row for part in parts.values() for row in part) == Counter(zoo.SAMPLES)
+    assert "folders inside them are not in the labels (--folder_labels path: 体育##第0组)" in capsys.readouterr().out
+    run(tmp_path, "--input_file", tmp_path / "in", "--folder_labels", "path", "--force")
+    wanted = sorted(f"{name}##第{group}组" for name in zoo.NAMES for group in range(2))
+    assert sorted(read_labels(tmp_path / "out" / "label.txt")) == wanted

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import requests
 
+import train
 from core.predictor import Predictor
 from deploy.simple_serving.application import create_app
 from deploy.simple_serving.settings import Settings
+from tests.deploy.exporting import export_flags
 from tests.deploy.running import server_thread
 from tests.helpers import ROOT
 from utils import write_json
@@ -30,6 +32,15 @@ def served(calibrated):
     app = create_app(Settings(models=f"one={calibrated[2]}@onnx", max_texts=50))
     with server_thread(app) as address:
         yield address, app
+
+
+@pytest.fixture(scope="module")
+def windowed(calibrated, tmp_path_factory):
+    """An export of the same weights that reads long texts in windows of 32 tokens."""
+    data, checkpoint, _ = calibrated
+    folder = tmp_path_factory.mktemp("windowed") / "export"
+    train.main([*export_flags(data, checkpoint, folder, "onnx"), "--long_text", "windows"])
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +64,23 @@ def test_what_a_model_can_promise(document, calibrated):
     named = own["properties"]["min_confidence"]["anyOf"][1]["enum"]
     assert named and set(named) <= {f"accuracy:{name}" for name in accuracies}
     assert own["dependentRequired"] == {"unknown": ["min_confidence"]}
+
+
+def test_a_length_that_a_model_with_windows_cannot_have(serve, calibrated, windowed):
+    """What the description allows is answered, and nothing shorter, by either protocol."""
+    address, _ = serve(models=f"one={calibrated[2]}@onnx,two={windowed}@onnx")
+    schemas = requests.get(f"{address}/openapi.json", timeout=60).json()["components"]["schemas"]
+    for name, least in (("one", 3), ("two", 32)):
+        asked = schemas["Inference" if name == "one" else "Inference-two"]["properties"]["parameters"]["anyOf"][0]
+        own = [part["properties"]["max_seq_len"]["minimum"] for part in (schemas[f"Parameters-{name}"], asked)]
+        assert own == [least, least]
+        for length, status in ((least, 200), (least - 1, 422), (999, 200)):
+            parameters = {"max_seq_len": length}
+            body = {"data": {"text": "头疼" * 40}, "parameters": parameters}
+            assert requests.post(f"{address}/models/{name}", json=body, timeout=60).status_code == status
+            given = {"name": "INPUT", "shape": [1, 1], "datatype": "BYTES", "data": ["头疼" * 40]}
+            body = {"inputs": [given], "parameters": parameters}
+            assert requests.post(f"{address}/v2/models/{name}/infer", json=body, timeout=60).status_code == status
 
 
 def test_a_model_that_promises_nothing_and_a_label_called_unknown(serve, trained_once, rendered, tmp_path):
@@ -85,10 +113,15 @@ def test_the_page_shows_all_of_it_and_needs_nobody_else(served, document, render
 
 @pytest.mark.slow
 @pytest.mark.skipif(SCHEMATHESIS is None, reason="no .venv-schemathesis; run: make test-slow")
-@pytest.mark.parametrize("key", ["", "k"])
-def test_schemathesis_finds_nothing(calibrated, tmp_path, key):
-    """All its checks, on requests that the description allows and on such as it does not."""
-    settings = Settings(models=f"one={calibrated[2]}@onnx", max_texts=50, api_key=key)
+@pytest.mark.parametrize("key", ["", "k", "staged"])
+def test_schemathesis_finds_nothing(calibrated, distilled, windowed, tmp_path, key):
+    """All its checks, on requests that the description allows and on such as it does not: of a model, with a key too;
+    of a cascade, and of a model that reads long texts in windows."""
+    models = {"one": f"{calibrated[2]}@onnx"}
+    if key == "staged":
+        key, models = "", {"cascade": f"{distilled[1] / 'export'}@cascade:onnx_int8", "windows": f"{windowed}@onnx"}
+    models = ",".join(f"{name}={place}" for name, place in models.items())
+    settings = Settings(models=models, max_texts=50, api_key=key)
     with server_thread(create_app(settings)) as address:
         # With a key, each good request to this one would load the model again: seconds each.
         flags = ["--exclude-path", "/models/one/reload", "-H", f"X-API-Key: {key}"] if key else []

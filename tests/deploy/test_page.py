@@ -68,6 +68,31 @@ def test_a_limit_gives_a_verdict(address, rendered, trained_once):
     assert "accuracy:0.95: no threshold for that; dev has 60 samples of 3 labels" in part(dom, "problem")[0]
 
 
+def test_a_set_of_labels(rendered, distilled):
+    """The labels that hold the right one so often, of a model and of its cascade; a share that is not known, or is
+    none, comes back with the reason."""
+    folder = distilled[1] / "export"
+    app = create_app(Settings(models=f"model={folder}@onnx,cascade={folder}@cascade:onnx"))
+    with server_thread(app) as own:
+        for name, format in (("model", "onnx"), ("cascade", "cascade:onnx")):
+            predictor, shown = Predictor(folder, format), set()
+            for text in (TEXT, "头疼", "医保卡能刷吗"):
+                (expected,) = predictor.label_sets([text], 0.95)
+                query = urllib.parse.urlencode({"text": text, "model": name, "conformal": "0.95"})
+                dom = rendered(f"{own}/?{query}")
+                found = re.findall(r'<th scope="row">(.*?)</th>', part(dom, "classes")[0])
+                assert found == [label for label, _ in expected]
+                facts = part(dom, "facts")[0]
+                assert f"集合中有 {len(expected)} 个标签，这样的集合中 95% 含有正确标签" in facts
+                shown.add(len(expected))
+            assert re.findall(r'<option value="([\d.]+)">', dom[dom.index('id="shares"') :]) == ["0.9", "0.95"]
+            assert min(shown) < 3  # the page itself has all three
+        dom = rendered(f"{own}/?" + urllib.parse.urlencode({"text": TEXT, "conformal": "0.8", "limit": "0.5"}))
+        assert "conformal 0.8: no least probability for that; export.json has one for 0.9, 0.95" in dom
+        dom = rendered(f"{own}/?" + urllib.parse.urlencode({"text": TEXT, "conformal": "many"}))
+        assert part(dom, "problem")[0].startswith("422：") and "hidden" in part(dom, "answer")[1]
+
+
 def test_the_servers_reason_is_shown(address, rendered):
     content, attributes = part(rendered(f"{address}/?text=%01"), "problem")
     assert content == "422：there is nothing to read in it; leave it out" and "hidden" not in attributes

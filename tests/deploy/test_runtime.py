@@ -21,9 +21,10 @@ from core.tokenizer_json import RUNTIME_KEY
 from deploy.simple_serving.models import Model
 from deploy.simple_serving.settings import Settings
 from tests.deploy.asking import classify, wait_until, waiting
-from tests.deploy.exporting import odd_texts, readable
+from tests.deploy.exporting import readable
 from tests.deploy.running import SIMPLE_SERVING, server_process
 from tests.helpers import ROOT
+from tests.random_strings import random_strings
 from utils import UsageError, read_json, write_json
 
 # What the runtime's environment has, of what this one has; a folder in front of all others hides the rest.
@@ -60,8 +61,8 @@ def without_twin(folder, target):
 
 
 def test_it_answers_as_the_full_stack(exports, texts, tmp_path, runtime_only):
-    """500 strings of all of Unicode, and the sample texts."""
-    folder, texts = exports["onnx"][0], [*readable(odd_texts(700))[:500], *texts]
+    """500 of the strings of all of Unicode that the benchmark has, and the sample texts."""
+    folder, texts = exports["onnx"][0], [*readable(random_strings(900))[:500], *texts]
     assert len(texts) > 550
     given = json.dumps({"folder": str(folder), "texts": texts})
     environment = {**os.environ, **runtime_only}

@@ -1,7 +1,9 @@
 """deploy/batch/predict.py on a real export: Predictor's answers, a runtime without Paddle, kill -9 in the middle."""
 
 import csv
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import pytest
 from core.predictor import Predictor
 from deploy.batch import predict
 from tests.helpers import ROOT
-from utils import UsageError
+from utils import UsageError, write_json
 
 # What the runtime's environment does not have.
 HIDDEN = ("paddle", "paddlenlp", "scipy", "sklearn", "psutil", "pandas", "pyarrow", "onnx", "requests")
@@ -62,6 +64,46 @@ def test_the_answers_are_predictor_s(calibrated, rows, tmp_path, capsys):
     said = capsys.readouterr().out
     right = sum(label == guess for (*_, label), (guess, _) in zip(rows, predictor.classify(texts)))
     assert f"Accuracy in test dataset: {right / 300:.2%}" in said and "300 rows: 300 predicted, 0 left out" in said
+
+
+def test_sets_are_predictor_s(distilled, rows, tmp_path, capsys):
+    """With a cascade its own quantile decides; a share that export.json does not know is refused."""
+    folder = tmp_path / "export"
+    shutil.copytree(distilled[1] / "export", folder)
+    path = folder / "student" / "stages.json"
+    stages = json.loads(path.read_text())
+    for least, found in zip((0.02, 0.4, 0.3), stages["formats"].values()):
+        found["cascade"]["conformal"] = {"0.9": {**found["cascade"]["conformal"]["0.9"], "least_probability": least}}
+        found["cascade"]["threshold"] = 0.8
+    write_json(path, stages)
+    source, texts = write(tmp_path / "in.csv", rows[:200]), [text for _, text, _ in rows[:200]]
+    flags = ["--model_dir", folder, "--input", source, "--workers", "1", "--threads", "1", "--conformal"]
+    sizes = {}
+    for format, ending in (("onnx", "csv"), ("cascade:onnx", "jsonl"), ("cascade:paddle", "csv"), ("ngram", "jsonl")):
+        output = tmp_path / f"{format.replace(':', '_')}.{ending}"
+        predict.main(list(map(str, [*flags, "0.9", "--format", format, "--output", output])))
+        expected = [[label for label, _ in labels] for labels in Predictor(folder, format, 1).label_sets(texts, 0.9)]
+        if ending == "jsonl":
+            found = [
+                json.loads(line)["predicted_label_set"] for line in output.read_text(encoding="utf-8").splitlines()
+            ]
+        else:
+            found = [json.loads(row["predicted_label_set"]) for row in read(output)]
+        assert found == expected
+        sizes[format] = sum(map(len, found)) / len(found)
+        right = sum(label in own for (*_, label), own in zip(rows, found)) / 200
+        said = capsys.readouterr().out
+        assert (
+            f"{sizes[format]:.2f} labels on average" in said and f"200 rows with a label, {right:.2%} have it" in said
+        )
+    assert sizes["cascade:onnx"] < sizes["cascade:paddle"] > sizes["onnx"]  # by 0.02, not the quantile of its model
+    for format, share in (("onnx", "0.8"), ("cascade:onnx", "0.95")):
+        known = "0.9, 0.95" if format == "onnx" else "0.9"
+        with pytest.raises(UsageError, match=f"conformal {share}: .*export.json has one for {known}"):
+            predict.main(list(map(str, [*flags, share, "--format", format, "--output", tmp_path / "no.csv"])))
+    with pytest.raises(UsageError, match="--conformal 90: give how often"):
+        predict.main(list(map(str, [*flags, "90", "--output", tmp_path / "no.csv"])))
+    assert not (tmp_path / "no.csv").exists()
 
 
 def test_kill_9_in_the_middle(calibrated, rows, tmp_path, runtime_only):
