@@ -317,6 +317,8 @@ def _cells(name, column):
         return [json.dumps(value, ensure_ascii=False) for value in column]
     if is_of_window(name):
         return ["" if value is None else str(value) for value in column]
+    if is_set(name):
+        return [json.dumps(labels, ensure_ascii=False) for labels in column]
     return column
 
 

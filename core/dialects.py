@@ -268,7 +268,9 @@ def _rows_of_lines(first, lines, options, skim):
     if len(max(lines, key=len)) > MAX_CELL:
         return None
     text = "".join(lines)
-    is_plain = "escapechar" not in options and '"' not in text and "\0" not in text  # which old csv modules refuse
+    is_plain = (
+        "escapechar" not in options and not options["skipinitialspace"] and '"' not in text and "\0" not in text
+    )  # which old csv modules refuse
     if skim and is_plain:
         found = [pair for numbers, some in _wanted(first, lines, skim) for pair in zip(numbers, some)]
         numbers, lines = [number for number, _ in found], [line for _, line in found]

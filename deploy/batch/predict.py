@@ -56,8 +56,12 @@ def parse_flags(argv):
     add("--prefix", help=prefix)
     add("--overwrite", action="store_true", help="replace an --output that is there, and parts of another run")
     add("--device", default="cpu", help="cpu, gpu or gpu:<n> (default: cpu)")
-    add("--workers", type=int, help="processes, which have a model each (default: 1)")
-    add("--threads", type=int, help="cores of each process (default: all, shared by the processes)")
+    add(
+        "--workers",
+        type=int,
+        help="processes, which have a model each (default: 1; for ngram, 2 pay from a million rows)",
+    )
+    add("--threads", type=int, help="cores of each process (default: all, shared by the processes; ngram: 1)")
     add("--batch_size", type=int, default=32, help="texts that the model gets at once (default: 32)")
     add("--part_rows", type=int, default=PART_ROWS, help=f"rows that are kept together (default: {PART_ROWS})")
     flags = parse_argv(parser, argv)
