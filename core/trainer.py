@@ -36,6 +36,7 @@ from core.endings import DISK_ERRORS
 from core.locks import locked_folder
 from core.ngram_layer import logits_given
 from core.progress import progress_bar
+from core.quick_training import quick_optimizer, quick_training
 from core.recipe_flags import epsilon
 from core.recipes import WeightAverages, adjust_logits, adversarial_step, word_embeddings
 from core.windows import choose_pooling, few_at_once
@@ -89,7 +90,7 @@ def adamw(parameters, learning_rate, steps, warmup_share=0.0, weight_decay=0.01)
         apply_decay_param_fun=decayed.__contains__,
         grad_clip=paddle.nn.ClipGradByGlobalNorm(1.0),
     )
-    return optimizer, schedule
+    return quick_optimizer(optimizer), schedule
 
 
 def seed_dropout(seed, step, process):
@@ -235,11 +236,13 @@ class ClassificationTrainer(Trainer):
 
     def train(self, resume_from_checkpoint=None, **kwargs):
         self.resumed_from = resume_from_checkpoint
-        changes = contextlib.nullcontext()
-        if self.recipe is not None:
-            changes = self.recipe.applied(self.model, self.args.learning_rate)
-        with changes, logits_given(self.train_dataset, self.tower_logits):
+        changes = self.recipe.applied(self.model, self.args.learning_rate) if self.recipe else contextlib.nullcontext()
+        quick = quick_training(self.model, not self.args.recompute)
+        with changes, quick, logits_given(self.train_dataset, self.tower_logits):
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def create_optimizer(self, lr_scheduler=None):
+        return quick_optimizer(super().create_optimizer(lr_scheduler))
 
     def compute_loss(self, model, inputs, return_outputs=False):
         """The recipe's loss in training; an evaluation's is always plain cross entropy."""
