@@ -28,6 +28,9 @@ LEVELS = 1 << 16  # of a dropout's probability, which 16 random bits decide
 def make_quick(model):
     """Let the encoder layers of a model train quickly; all that does not fit is computed as before.
 
+    Of the last layer's output, the first token of a text is computed alone where the model reads no other, and 0
+    stands for the rest.
+
     Args:
         model (paddle.nn.Layer): changed in place.
 
@@ -36,10 +39,35 @@ def make_quick(model):
     """
     layers = [layer for layer in model.sublayers() if type(layer) is paddle.nn.TransformerEncoderLayer]
     layers = [layer for layer in layers if "forward" not in vars(layer)]
+    last = layers[-1] if layers and reads_first_token_only(model, layers[-1]) else None
     for layer in layers:
         # Not by an assignment: PaddleNLP wraps what is assigned to these layers.
-        vars(layer)["forward"] = functools.partial(_forward, layer)
+        vars(layer)["forward"] = functools.partial(_forward, layer, layer is last)
     return layers
+
+
+def reads_first_token_only(model, layer):
+    """Whether a classifier's answer stays the same, to the bit, where a layer's output is 0 behind the first token."""
+    config = getattr(model, "config", None)
+    if getattr(config, "pad_token_id", None) is None or getattr(config, "num_labels", None) is None:
+        return False
+
+    def first_alone(layer, inputs, output):
+        return paddle.concat([output[:, :1], paddle.zeros_like(output[:, 1:])], axis=1)
+
+    ids, was_training = paddle.full([2, 4], config.pad_token_id + 1, "int64"), model.training
+    model.eval()
+    try:
+        with paddle.no_grad():
+            before = model(ids)
+            hook = layer.register_forward_post_hook(first_alone)
+            try:
+                after = model(ids)
+            finally:
+                hook.remove()
+    finally:
+        model.train() if was_training else model.eval()
+    return isinstance(before, paddle.Tensor) and np.array_equal(before.numpy(), after.numpy())
 
 
 def make_plain(layers):
@@ -48,7 +76,7 @@ def make_plain(layers):
         del vars(layer)["forward"]  # the class's is there again
 
 
-def _forward(layer, src, src_mask=None, *more, **options):
+def _forward(layer, first_only, src, src_mask=None, *more, **options):
     """TransformerEncoderLayer.forward, which see: float32 [batch, tokens, hidden] of the same."""
     if any(value is not None and value is not False for value in (*more, *options.values())):  # cache, attentions
         return type(layer).forward(layer, src, src_mask, *more, **options)
@@ -57,7 +85,8 @@ def _forward(layer, src, src_mask=None, *more, **options):
     weights = [weight for part in parts for weight in (part.weight, part.bias)]
     if not _fits(layer, parts, src, mask, weights):
         return type(layer).forward(layer, src, src_mask, *more, **options)
-    return _Layer.apply(src, mask, layer, *weights)
+    # Whoever listens to a layer wants all of it.
+    return _Layer.apply(src, mask, layer, first_only and not layer._forward_post_hooks, *weights)
 
 
 def _parts(layer):
@@ -83,6 +112,7 @@ def _fits(layer, parts, src, mask, weights):
         and all(type(part) is paddle.nn.Linear for part in parts[:6])
         and not any(part._forward_pre_hooks or part._forward_post_hooks for part in (*parts, attention))
         and not any(weight is None or weight.stop_gradient for weight in weights)
+        and src.is_contiguous()
         and all(tensor.dtype == paddle.float32 and tensor.place.is_cpu_place() for tensor in (src, *weights))
     )
 
@@ -90,29 +120,31 @@ def _fits(layer, parts, src, mask, weights):
 class _Layer(PyLayer):
     """A post-norm layer: attention, dropout, residual, LayerNorm; GELU between two products, and the same again.
 
-    Names are those of BERT's paper; arrays are [batch * tokens, features], in attention [batch, heads, tokens, …].
+    Arrays are [batch * tokens, features], in attention [batch, heads, tokens, …]. Keys and values are of all tokens;
+    what is computed for the first of a text alone, if asked for, is all else.
     """
 
     @staticmethod
-    def forward(ctx, x, mask, layer, wq, bq, wk, bk, wv, bv, wo, bo, w1, b1, w2, b2, g1, n1, g2, n2):
-        batch, tokens, _ = x.shape
+    def forward(ctx, x, mask, layer, first_only, wq, bq, wk, bk, wv, bv, wo, bo, w1, b1, w2, b2, g1, n1, g2, n2):
+        batch, tokens, hidden = x.shape
         heads, attention = layer.self_attn.num_heads, layer.self_attn
         random = np.random.SFC64(int(paddle.randint(0, 2**31 - 1, [1])))
-        rows = x.reshape([batch * tokens, -1])
-        scale = attention.head_dim**-0.5
-        q = linear(rows, wq, bq)
+        rows = x.reshape([batch * tokens, hidden])
+        asked = paddle.to_tensor(view(x)[:, 0]) if first_only else rows
+        scale = np.float32(attention.head_dim**-0.5)
+        q = linear(asked, wq, bq)
         view(q)[...] *= scale
         q, k, v = (_split(part, batch, heads) for part in (q, linear(rows, wk, bk), linear(rows, wv, bv)))
         scores = paddle.matmul(q, k, transpose_y=True)
         if mask is not None:
-            view(scores)[...] += mask.numpy()
+            view(scores)[...] += mask.numpy()[:, :, :1] if first_only else mask.numpy()
         chances = _in_place("softmax", scores, -1)
         kept = keep_mask(random, chances.shape, attention.dropout)
         weights = chances if kept is None else _product(chances, kept)
         context = _join(paddle.matmul(weights, v))
         first = linear(context, wo, bo)
         kept1 = keep_mask(random, first.shape, layer.dropout1.p)
-        middle, normal1, inverse1 = _normalised(first, kept1, rows, g1, n1, layer.norm1._epsilon)
+        middle, normal1, inverse1 = _normalised(first, kept1, asked, g1, n1, layer.norm1._epsilon)
         inner = linear(middle, w1, b1)
         share = _in_place("erf", _product(inner, np.float32(math.sqrt(0.5))))
         shares = view(share)
@@ -123,18 +155,22 @@ class _Layer(PyLayer):
         kept2 = keep_mask(random, second.shape, layer.dropout2.p)
         out, normal2, inverse2 = _normalised(second, kept2, middle, g2, n2, layer.norm2._epsilon)
         ctx.heads, ctx.scale, ctx.shape, ctx.has_mask = heads, scale, x.shape, mask is not None
-        ctx.attention = rows, q, k, v, chances, kept, weights, context
+        ctx.attention = rows, asked, q, k, v, chances, kept, weights, context
         ctx.outer = kept1, normal1, inverse1, middle, inner, share, active, kept2, normal2, inverse2
         ctx.weights = wq, wk, wv, wo, w1, w2, g1, g2
-        return out.reshape(x.shape)
+        if not first_only:
+            return out.reshape(x.shape)
+        full = paddle.zeros(x.shape)
+        view(full)[:, 0] = view(out)
+        return full
 
     @staticmethod
     def backward(ctx, gradient):
-        rows, q, k, v, chances, kept, weights, context = ctx.attention
+        rows, asked, q, k, v, chances, kept, weights, context = ctx.attention
         kept1, normal1, inverse1, middle, inner, share, active, kept2, normal2, inverse2 = ctx.outer
         wq, wk, wv, wo, w1, w2, g1, g2 = ctx.weights
-        batch = ctx.shape[0]
-        gradient = gradient.reshape(rows.shape)
+        batch, gradient = ctx.shape[0], gradient.contiguous()
+        gradient = gradient.reshape(rows.shape) if asked is rows else paddle.to_tensor(view(gradient)[:, 0])
         d_second, d_g2, d_n2 = _normalised_back(gradient, normal2, inverse2, g2)
         d_middle, d_second = d_second, _dropped(d_second, kept2)
         d_active, d_w2, d_b2 = linear_back(active, w2, d_second)
@@ -150,7 +186,7 @@ class _Layer(PyLayer):
         d_more, d_w1, d_b1 = linear_back(middle, w1, d_active)
         view(d_middle)[...] += view(d_more)
         d_first, d_g1, d_n1 = _normalised_back(d_middle, normal1, inverse1, g1)
-        d_rows, d_first = d_first, _dropped(d_first, kept1)
+        d_asked, d_first = d_first, _dropped(d_first, kept1)
         d_context, d_wo, d_bo = linear_back(context, wo, d_first)
         d_context = _split(d_context, batch, ctx.heads)
         d_v = paddle.matmul(weights, d_context, transpose_x=True)
@@ -161,14 +197,16 @@ class _Layer(PyLayer):
         slopes -= np.einsum("bhqk,bhqk->bhq", slopes, own)[..., None]
         slopes *= own
         d_q = paddle.matmul(d_scores, k)
-        view(d_q)[...] *= np.float32(ctx.scale)
+        view(d_q)[...] *= ctx.scale
         d_k = paddle.matmul(d_scores, q, transpose_x=True)
-        found, total = [], view(d_rows)
-        for part, weight in ((d_q, wq), (d_k, wk), (d_v, wv)):
-            d_more, d_weight, d_bias = linear_back(rows, weight, _join(part))
-            total += view(d_more)
-            found += [d_weight, d_bias]
-        found += [d_wo, d_bo, d_w1, d_b1, d_w2, d_b2, d_g1, d_n1, d_g2, d_n2]
+        d_more, d_wq, d_bq = linear_back(asked, wq, _join(d_q))
+        view(d_asked)[...] += view(d_more)
+        d_rows, d_wk, d_bk = linear_back(rows, wk, _join(d_k))
+        d_more, d_wv, d_bv = linear_back(rows, wv, _join(d_v))
+        total = view(d_rows)
+        total += view(d_more)
+        total[:: len(total) // len(view(d_asked))] += view(d_asked)
+        found = [d_wq, d_bq, d_wk, d_bk, d_wv, d_bv, d_wo, d_bo, d_w1, d_b1, d_w2, d_b2, d_g1, d_n1, d_g2, d_n2]
         # One for each tensor that forward was given, which a missing mask is not.
         return (d_rows.reshape(ctx.shape), *[None] * ctx.has_mask, *found)
 

@@ -82,6 +82,78 @@ def test_gradients_with_dropout_are_paddles_of_the_same_masks(monkeypatch):
     assert not masks
 
 
+class FirstToken(paddle.nn.Layer):
+    """A classifier with a config, as make_quick asks for: it reads the first token, or the mean."""
+
+    def __init__(self, mean=False, dropout=0.0):
+        super().__init__()
+        self.config, self.mean = SimpleNamespace(pad_token_id=0, num_labels=2), mean
+        self.words, self.head = paddle.nn.Embedding(9, HIDDEN), paddle.nn.Linear(HIDDEN, 2)
+        self.layers = paddle.nn.LayerList([make_layer(dropout), make_layer(dropout)])
+
+    def forward(self, ids):
+        states = self.words(ids)
+        for layer in self.layers:
+            states = layer(states)
+        return self.head(states.mean(axis=1) if self.mean else states[:, 0])
+
+
+IDS = paddle.to_tensor([[1, 2, 3, 4], [5, 6, 7, 0], [8, 1, 0, 0]])
+
+
+@pytest.fixture
+def firsts(monkeypatch):
+    """Whether each call of the quick way computes the first token alone."""
+    found, apply = [], quick_layers._Layer.apply
+
+    def noted(*args):
+        found.append(args[3])
+        return apply(*args)
+
+    monkeypatch.setattr(quick_layers._Layer, "apply", noted)
+    return found
+
+
+def gradients(model):
+    (model(IDS) * paddle.to_tensor([[1.0, 2.0], [-1.0, 3.0], [0.5, 0.0]])).sum().backward()
+    return [parameter.grad.numpy() for parameter in model.parameters()]
+
+
+def test_of_the_last_layer_the_first_token_alone_is_computed(firsts):
+    model = FirstToken()
+    plain = gradients(copy.deepcopy(model))
+    quick_layers.make_quick(model)
+    for own, given in zip(gradients(model), plain):
+        np.testing.assert_allclose(own, given, rtol=2e-5, atol=2e-5)
+    assert firsts == [False, True]
+    assert model.training
+
+
+def test_dropout_of_the_first_token_alone(firsts):
+    model = FirstToken(dropout=0.3)
+    quick_layers.make_quick(model)
+    answers = []
+    for seed in (1, 1, 2):
+        paddle.seed(seed)
+        answers.append(model(IDS).numpy())
+    assert np.array_equal(answers[0], answers[1])
+    assert not np.array_equal(answers[0], answers[2])
+    assert set(firsts) == {False, True}
+
+
+def test_all_tokens_are_computed_for_a_mean_and_for_a_listener(firsts):
+    model = FirstToken(mean=True)
+    quick_layers.make_quick(model)
+    gradients(model)
+    model = FirstToken()
+    quick_layers.make_quick(model)
+    states = []
+    model.layers[-1].register_forward_post_hook(lambda layer, inputs, output: states.append(output))
+    gradients(model)
+    assert firsts == [False] * 4
+    assert states[0].numpy()[:, 1:].any()
+
+
 def test_dropout_depends_on_paddles_seed_alone():
     layer = quick(make_layer(0.3))
     outputs = []
