@@ -12,7 +12,7 @@ from core.batches import LengthGroupedBatchSampler
 from core.divergence import Diverged
 from core.encoders import make_encoder, pad_batch
 from core.progress import progress_bar
-from core.trainer import adamw
+from core.quick_training import adamw
 from core.unlabelled import MIN_TEXTS
 from utils import UsageError
 

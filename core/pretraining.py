@@ -20,6 +20,7 @@ from core.masked_words import (
     states_at,
     train_on,
 )
+from core.quick_training import quick_training
 from core.trainer import seed_dropout
 from core.unlabelled import PRETRAINED, PRETRAINING_FILE, is_pretrained
 from utils import UsageError, replaced_folder, staged_files, write_json
@@ -93,7 +94,8 @@ def _train(run, facts, output_dir):
 
     first = "before" if has_head else "before, with a linear head"
     told = f"Masked-language training of {name}: ", first, "after"
-    before, after = learn_masked_words(model, trained, held_out, train, head_texts, before, told)
+    with quick_training(model):
+        before, after = learn_masked_words(model, trained, held_out, train, head_texts, before, told)
     with replaced_folder(output_dir / PRETRAINED, lambda path: (path / PRETRAINING_FILE).is_file()) as new:
         tokenizer.save_pretrained(str(new))
         model.save_pretrained(str(new))

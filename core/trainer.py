@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import paddle
 from paddlenlp.trainer import EarlyStoppingCallback, Trainer, TrainerCallback, trainer_callback
-from paddlenlp.transformers import LinearDecayWithWarmup
 from paddlenlp.utils.log import logger
 
 from core.batches import LengthGroupedBatchSampler, LengthSortedBatchSampler
@@ -37,6 +36,7 @@ from core.endings import DISK_ERRORS
 from core.locks import locked_folder
 from core.ngram_layer import logits_given
 from core.progress import progress_bar
+from core.quick_training import quick_optimizer, quick_training
 from core.recipe_flags import epsilon
 from core.recipes import WeightAverages, adjust_logits, adversarial_step, word_embeddings
 from core.windows import choose_pooling, few_at_once
@@ -65,32 +65,6 @@ def compute_metrics(prediction):
         "macro_recall": float(recall),
         "macro_f1": float(f1),
     }
-
-
-def adamw(parameters, learning_rate, steps, warmup_share=0.0, weight_decay=0.01):
-    """AdamW for what the Trainer does not train: weight decay on matrices alone, gradients cut to norm 1.
-
-    Args:
-        parameters (Iterable): parameters that are trained.
-        learning_rate (float): its highest value; it rises over warmup_share of the steps, then falls to 0.
-        steps (int): of the whole training.
-        warmup_share (float): from 0 to 1.
-        weight_decay (float): of matrices; biases and LayerNorms have none.
-
-    Returns:
-        tuple: the optimizer and its schedule, whose step() follows the optimizer's.
-    """
-    schedule = LinearDecayWithWarmup(learning_rate, steps, warmup_share)
-    parameters = list(parameters)
-    decayed = {parameter.name for parameter in parameters if parameter.ndim > 1}
-    optimizer = paddle.optimizer.AdamW(
-        schedule,
-        parameters=parameters,
-        weight_decay=weight_decay,
-        apply_decay_param_fun=decayed.__contains__,
-        grad_clip=paddle.nn.ClipGradByGlobalNorm(1.0),
-    )
-    return optimizer, schedule
 
 
 def seed_dropout(seed, step, process):
@@ -238,11 +212,13 @@ class ClassificationTrainer(Trainer):
 
     def train(self, resume_from_checkpoint=None, **kwargs):
         self.resumed_from = resume_from_checkpoint
-        changes = contextlib.nullcontext()
-        if self.recipe is not None:
-            changes = self.recipe.applied(self.model, self.args.learning_rate)
-        with changes, logits_given(self.train_dataset, self.tower_logits):
+        changes = self.recipe.applied(self.model, self.args.learning_rate) if self.recipe else contextlib.nullcontext()
+        quick = quick_training(self.model, not self.args.recompute)
+        with changes, quick, logits_given(self.train_dataset, self.tower_logits):
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def create_optimizer(self, lr_scheduler=None):
+        return quick_optimizer(super().create_optimizer(lr_scheduler))
 
     def compute_loss(self, model, inputs, return_outputs=False):
         """The recipe's loss in training; an evaluation's is always plain cross entropy."""

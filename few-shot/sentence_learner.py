@@ -20,8 +20,8 @@ from core.loading import load_config_and_tokenizer, load_weights, max_positions,
 from core.model_card import Card, base_model, data_sizes, dev_scores, told_flags, write_cards
 from core.pooling import PooledEncoder
 from core.progress import progress_bar
+from core.quick_training import adamw
 from core.same_answers import parity_table, verify_export
-from core.trainer import adamw
 from core.vocabulary import UnknownWatch
 from utils import UsageError, read_json
 

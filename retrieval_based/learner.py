@@ -14,7 +14,8 @@ from tqdm import tqdm
 from core.batches import LengthGroupedBatchSampler
 from core.loading import set_device
 from core.progress import progress_bar
-from core.trainer import adamw, seed_dropout
+from core.quick_training import adamw, quick_training
+from core.trainer import seed_dropout
 from retrieval_based.base_model import Embedder
 from retrieval_based.checkpoints import DEFAULTS, OPTIMIZER_FILE, STATE_FILE, is_checkpoint
 from retrieval_based.data import draw_partners, recall_lines
@@ -121,7 +122,7 @@ class Learner:
         self.model.train()
         loss, since, start = 0.0, 0, time.perf_counter()
         options = {"desc": "training", "unit": "step", "disable": self.rank > 0}
-        with progress_bar(total=self.total_steps, initial=self.step, **options) as bar:
+        with progress_bar(total=self.total_steps, initial=self.step, **options) as bar, quick_training(self.model):
             for epoch in range(self.step // length, args.epochs):
                 self.sampler.set_epoch(epoch)
                 partners = draw_partners(self.label_ids, args.seed, epoch)

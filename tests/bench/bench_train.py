@@ -2,13 +2,15 @@
 
     python tests/bench/bench_train.py speed --data_dir ../shared/kuake_qic --torch_python .venv-torch/bin/python
     python tests/bench/bench_train.py quality --data_dir ../shared/kuake_qic --seeds 1 2 3
+    OMP_NUM_THREADS=1 python tests/bench/bench_train.py parts --data_dir ../shared/kuake_qic --steps 10
 
 speed: one epoch (or --steps of it: batches are in random order, so any number of them is a fair sample) of
-  plain    PaddleNLP as it comes: random batches, one thread, no setting of core/cpu.py
+  plain    PaddleNLP as it comes: random batches, one thread, no setting of core/cpu.py or core/quick_training.py
   ours     train.py with its defaults
   torch    HuggingFace transformers + PyTorch, the same architecture, tokens, batch size, dropout, AdamW, clipping:
            random batches with dynamic padding, and the length-grouped batches of train.py
 quality: dev accuracy of train.py for each seed, beside TF-IDF (characters, 1-3-grams) + LinearSVC.
+parts: what each part of core/quick_training.py brings to a step, see step_parts.py.
 """
 
 import argparse
@@ -34,8 +36,11 @@ QUALITY_FLAGS = (
 ).split()
 
 
-# core.cpu with nothing that it sets.
-NO_CPU_SETTINGS = "import types; sys.modules['core.cpu'] = types.SimpleNamespace(prepare_cpu=lambda: None)"
+# The package core without its first lines, which set what Paddle reads, and without a quick training.
+NO_CPU_SETTINGS = (
+    "import types; core = types.ModuleType('core'); core.__path__ = ['core']; sys.modules['core'] = core\n"
+    "from core import quick_training; quick_training.can_be_quick = lambda: False"
+)
 
 
 def train_command(data_dir, output_dir, *flags, without_cpu_settings=False):
@@ -135,6 +140,13 @@ def quality(args):
     print(f"mean of {len(scores)} seeds: {np.mean(scores):.2%}, standard deviation {spread * 100:.2f} points")
 
 
+def parts(args):
+    texts, ids = read_examples(Path(args.data_dir) / "train.txt", read_labels(Path(args.data_dir) / "label.txt"))
+    from tests.bench.step_parts import measure
+
+    measure(args.encoder, texts, ids, args.steps)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -145,6 +157,10 @@ if __name__ == "__main__":
     command = commands.add_parser("quality")
     command.add_argument("--data_dir", required=True)
     command.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    command = commands.add_parser("parts")
+    command.add_argument("--data_dir", required=True)
+    command.add_argument("--encoder", default=str(ENCODER), help="directory of a model")
+    command.add_argument("--steps", type=int, default=10, help="of each row, after a first one")
     args = parser.parse_args()
     with exit_on_usage_error():
-        {"speed": speed, "quality": quality}[args.command](args)
+        {"speed": speed, "quality": quality, "parts": parts}[args.command](args)

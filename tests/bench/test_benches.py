@@ -23,7 +23,9 @@ def test_the_makefile_runs_them_all():
     assert all(f"tests/bench/{name}" in recipes for name in SCRIPTS)
 
 
-@pytest.mark.parametrize("name", ["epoch_batches", "index_cells", "made_models", "measured_models", "retrieval_steps"])
+@pytest.mark.parametrize(
+    "name", ["epoch_batches", "index_cells", "made_models", "measured_models", "retrieval_steps", "step_parts"]
+)
 def test_what_they_measure_with(name):
     importlib.import_module(f"tests.bench.{name}")
 
