@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from core import loading
-from tests.helpers import LABEL_WORDS, LABELS, ROOT, few_shot_flags
+from tests.helpers import LABEL_WORDS, LABELS, ROOT, few_shot_flags, write_mostly_right
 from utils import UsageError
 
 SORTED = sorted(LABELS)
@@ -463,14 +463,14 @@ def test_an_export_is_calibrated_where_dev_is_large_enough(prompted, few_shot, f
     """Without training again: the graphs' probabilities are the model's with the temperature, in both formats."""
     data, out = prompted
     flags = ["--device", "cpu", "--data_dir", str(data), "--output_dir", str(out), "--do_export"]
-    (data / "dev.txt").write_text("\n".join(sample_lines["train"][:200]), encoding="utf-8")
+    texts = [line.split("\t")[0] for line in sample_lines["train"][:200]]
+    write_mostly_right(data / "dev.txt", few_shot_utils.PromptPredictor(out / "export"), texts)
     few_shot.main([*flags, "--export_type", "onnx", "--disable_tqdm", "True"])
     content = json.loads((out / "export" / "export.json").read_text(encoding="ascii"))
     facts = content["calibration"]
     assert facts["samples"] == 200 and facts["temperature"] and abs(np.log(facts["temperature"])) > 0.01, facts
     assert "conformal" in content and [row["format"] for row in content["metrics"]["dev"]][1:] == ["paddle", "onnx"]
     assert all(row["max_difference"] < 1e-4 for row in content["metrics"]["dev"])
-    texts = [line.split("\t")[0] for line in sample_lines["dev"]]
     found = [
         few_shot_utils.PromptPredictor(out / "export", format).probabilities(texts) for format in ("paddle", "onnx")
     ]
