@@ -5,6 +5,7 @@ import operator
 from collections import namedtuple
 from pathlib import Path
 
+from core.cell_marks import bare
 from core.dialects import LINES_AT_ONCE, SAMPLE_ROWS
 from core.samples import Samples, can_be_written, label_of, row_content
 from core.sources import find_sources
@@ -166,6 +167,7 @@ class _Reader:
     def __init__(self, source, one):
         self.name, self.width, self.names = one.table.name, one.table.width, one.table.names
         self.label, self.texts = one.roles.label, one.roles.texts
+        self.marks = one.marks  # are read as convert.py and train.py read them, and kept in what is written
         self.clean, self.join = source.samples.clean, source.samples.wishes.join
         self.known = source.samples.wishes.known_labels or set()
         self.truths = _Truths(source.samples.mapping, source.samples.no_values)
@@ -175,6 +177,10 @@ class _Reader:
     def is_row(self, fields):
         """Whether fields are surely those of a row: see core.dialects.read_rows."""
         return len(fields) == self.width and fields[self.label] in self.known
+
+    def cell(self, cells, index):
+        """What is read of a cell."""
+        return bare(cells[index], self.marks[index]) if index in self.marks else cells[index]
 
     def row(self, number, cells, record=None):
         """One row.
@@ -186,7 +192,7 @@ class _Reader:
         """
         if cells.__class__ is not list:
             return Row(self.name, number, None, "", None, cells.reason, cells.content, None)
-        parts = [self.clean(cells[index]) for index in self.texts]
+        parts = [self.clean(self.cell(cells, index)) for index in self.texts]
         text, reason = parts[0] if len(parts) == 1 else self.join.join(filter(None, parts)), None
         if not text:
             reason = "no text" if any(cells) else "blank line"
@@ -194,7 +200,7 @@ class _Reader:
             reason = "the names of the columns again"
         elif not text.isascii() and not can_be_written(text):
             reason = "half a character (a surrogate)"
-        truth = None if self.label is None else self.truths[cells[self.label]]
+        truth = None if self.label is None else self.truths[self.cell(cells, self.label)]
         content = row_content(cells) if reason else ""
         cells = cells if self.order is None else [cells[index] for index in self.order]
         return Row(self.name, number, cells, text, truth, reason, content, record)
@@ -203,7 +209,7 @@ class _Reader:
         """Some rows, as Input.blocks yields them: what is the same of all is done with all of them at once."""
         if block := self._block(numbers, rows):
             yield block
-        elif len(rows) <= FEW:
+        elif self.marks or len(rows) <= FEW:
             yield list(map(self.row, numbers, rows))
         else:
             half = len(rows) // 2
@@ -212,7 +218,7 @@ class _Reader:
 
     def _block(self, numbers, rows):
         """The rows as a Block, where each of them has something to predict; else None."""
-        if set(map(type, rows)) != {list} or (self.names is not None and self.names in rows):
+        if self.marks or set(map(type, rows)) != {list} or (self.names is not None and self.names in rows):
             return None
         whole = "".join(map("".join, rows))
         columns = [cleaned(list(map(operator.itemgetter(index), rows)), self.clean) for index in self.texts]

@@ -57,9 +57,33 @@ def marks_told(table, marks):
         yield f"{table.name}: {name} has {SHOWN[mark]} its cells: taken off"
 
 
+def bare(cell, mark):
+    """A cell (str) without a mark (re.Pattern); as it is where it has none."""
+    match = mark.fullmatch(cell)
+    if not match:
+        return cell
+    return match[1].replace('""', '"') if mark is FORMULA else match[1]
+
+
 def take_off(row, marks):
     """Take the marks off the cells of a row, in place."""
     for index, mark in marks.items():
-        match = mark.fullmatch(row[index])
-        if match:
-            row[index] = match[1].replace('""', '"') if mark is FORMULA else match[1]
+        row[index] = bare(row[index], mark)
+
+
+def without_marks(rows):
+    """Rows of which it is not known what their columns are, as if all of these held labels.
+
+    Args:
+        rows (list[list[str]]): of one table.
+
+    Returns:
+        list[list[str]]: new ones where there are marks.
+    """
+    marks = {index: mark for index, cells in enumerate(zip(*rows)) if (mark := find_mark(cells, True))}
+    if not marks:
+        return rows
+    rows = list(map(list, rows))
+    for row in rows:
+        take_off(row, marks)
+    return rows

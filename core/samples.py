@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Optional
 
-from core.cell_marks import find_marks, marks_told, take_off
+from core.cell_marks import find_marks, marks_told, take_off, without_marks
 from core.columns import HEADER_LABELS, name_score
 from core.dialects import Rejected
 from core.folders import folder_tables
@@ -161,7 +161,7 @@ class Samples:
             texts = wishes.text_columns or (texts_before if set(texts_before) <= set(columns) else None)
             label = labelled if labelled in columns and label is None else label
             if wishes.known_labels is not None and label is None:
-                label = find_known_labels(first.table, rows, wishes.known_labels, texts)
+                label = find_known_labels(first.table, without_marks(rows), wishes.known_labels, texts)
                 if label == NO_LABEL:
                     self.notes += _without_report(first.table, rows, wishes.known_labels)
             roles = find_roles(first.table, rows, texts, label, wishes.trust_columns)

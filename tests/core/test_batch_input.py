@@ -61,6 +61,14 @@ ODD = [
 ]
 
 
+def test_marks_around_cells_are_not_read_and_stay_in_what_is_written(tmp_path):
+    lines = ["text,label", *(f'\'头疼{number},"=""{"甲乙"[number % 2]}"""' for number in range(20))]
+    found = Input([str(write(tmp_path / "x.csv", *lines))], Wishes(known_labels=frozenset("甲乙")))
+    first, *_ = rows = list(found.rows())
+    assert len(rows) == 20 and (first.text, first.truth, first.cells) == ("头疼0", "甲", ["'头疼0", '="甲"'])
+    assert sum("taken off" in line for line in found.samples.description()) == 2
+
+
 @pytest.mark.parametrize("clean", ["html", "none"])
 @pytest.mark.parametrize("size", [1, 7, 100, 5000])
 def test_rows_that_are_read_together_are_those_that_are_read_alone(tmp_path, monkeypatch, clean, size):
