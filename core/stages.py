@@ -4,6 +4,7 @@ from core import pipeline
 from core.named_recipes import recipe_line
 from core.pretraining import pretrain
 from core.pseudo_labels import train_rounds
+from core.recipe_flags import COSTS
 from core.teachers import train_teachers
 from core.trainer import train_and_save
 from core.unlabelled import is_pretrained
@@ -21,7 +22,7 @@ def train_in_stages(run, checkpoint):
     """
     name, line = run.model_flags.model_name_or_path, recipe_line(run.recipe_flags, run.stage_flags)
     if line and run.args.should_log:
-        print(line, flush=True)
+        print(line, *(f"  {cost}" for cost in [COSTS.get(run.recipe_flags.recipe)] if cost), sep="\n", flush=True)
     if run.stage_flags.do_pretrain:
         if not is_pretrained(run.args, run.unlabelled.pretraining):
             pipeline.prepare(run, name)  # what it refuses is refused before the long training, not after it
