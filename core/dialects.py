@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from core.quoting import is_quoted
-from utils import shortened
+from utils import UsageError, shortened
 
 # What may stand between fields, the most telling first: commas are in texts, too.
 SEPARATORS = ("\t", "_!_", "\x01", "|||", "||", "###", "::", "|", ";", ",", "^")
@@ -325,3 +325,13 @@ def _swallows(lines, options, is_row):
         except csv.Error:
             pass
     return False
+
+
+def refuse_open_quote(name, lines):
+    """Raise UsageError where a file (name, lines) is no table for a quote that is open over many lines."""
+    for number, row in read_rows([(1, lines)], Dialect(",", True)):
+        if isinstance(row, Rejected) and len(lines) - number > MAX_CELL_LINES:
+            raise UsageError(
+                f"{name}:{number}: a quote is not closed within {MAX_CELL_LINES} lines; close it, or take the "
+                "row out: all lines behind it are one cell as it stands"
+            )

@@ -33,15 +33,14 @@ from core.columns import (
     names_row,
 )
 from core.dialects import (
-    MAX_CELL_LINES,
     SAMPLE_READ,
-    Dialect,
     Rejected,
     find_dialect,
     is_sampled,
     one_by_one,
     read_blocks,
     read_rows,
+    refuse_open_quote,
     separator_of,
 )
 from core.encodings import shown_name, utf16_variant
@@ -330,7 +329,7 @@ def _text_table(source, lines, words, reading):
     is_csv = source.parts[-1].lower().endswith(".csv")
     dialect, width = find_dialect(lines, separator, any(word.startswith("UTF-16") for word in words), is_csv)
     if is_csv and width == 1 and separator is None:
-        _refuse_open_quote(source, lines)
+        refuse_open_quote(source.name, lines)
     if separator and not dialect.separator:
         raise UsageError(f"{source.name}: no line has {separator!r}; correct --separator, or leave it out")
     sample = [row for _, row in read_rows([(1, lines)], dialect) if isinstance(row, list)]
@@ -356,16 +355,6 @@ def _text_table(source, lines, words, reading):
     table.blocks = functools.partial(_field_blocks, source, table, reading, dialect, bool(mark), header)
     table.rows = functools.partial(one_by_one, table.blocks)
     return table
-
-
-def _refuse_open_quote(source, lines):
-    """Raise UsageError where a file is no table for a quote that is open over many lines."""
-    for number, row in read_rows([(1, lines)], Dialect(",", True)):
-        if isinstance(row, Rejected) and len(lines) - number > MAX_CELL_LINES:
-            raise UsageError(
-                f"{source.name}:{number}: a quote is not closed within {MAX_CELL_LINES} lines; close it, or take the "
-                "row out: all lines behind it are one cell as it stands"
-            )
 
 
 def _is_title(row):

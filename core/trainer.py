@@ -213,7 +213,7 @@ class ClassificationTrainer(Trainer):
     def train(self, resume_from_checkpoint=None, **kwargs):
         self.resumed_from = resume_from_checkpoint
         changes = self.recipe.applied(self.model, self.args.learning_rate) if self.recipe else contextlib.nullcontext()
-        quick = quick_training(self.model, not self.args.recompute)
+        quick = quick_training(self.model, not (self.args.recompute or self.args.to_static))
         with changes, quick, logits_given(self.train_dataset, self.tower_logits):
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 

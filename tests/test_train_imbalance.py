@@ -18,7 +18,7 @@ RARE = LABELS[2]
     "texts_of_rare, settings, recipe",
     [
         (8, "--num_train_epochs 3", "--logit_adjustment True"),
-        (12, "--num_train_epochs 8 --learning_rate 2e-3", "--class_weight balanced"),
+        (16, "--num_train_epochs 6 --learning_rate 2e-3", "--class_weight balanced"),
     ],
     ids=["adjustment", "weights"],
 )
@@ -42,7 +42,7 @@ def test_it_is_found_again(sample_lines, tiny_model, tmp_path, texts_of_rare, se
         return results(out)["eval_macro_f1"], found
 
     plain, found = trained("plain")
-    assert found == {"paddle": 0}
+    assert found.keys() == {"paddle"} and found["paddle"] < 0.1  # all but lost
     mended, found = trained("mended", *recipe.split(), "--export_type", "onnx")
     assert found.keys() == {"paddle", "onnx"} and min(found.values()) >= 0.2
     assert mended > plain + 0.05

@@ -77,7 +77,7 @@ def test_the_scores_are_those_of_the_export(calibrated, tmp_path, capsys):
     path = tmp_path / "checkpoint" / "export" / "export.json"
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "weights": "another's"}), encoding="utf-8")
     plain = bad_cases()
-    assert plain.keys() == scores.keys() and sum(plain.values()) > sum(scores.values()) + 0.05 * len(scores)
+    assert plain.keys() == scores.keys() and all(plain[text] > scores[text] for text in scores)
     assert "No temperature is applied to what is served" in capsys.readouterr().out
 
 

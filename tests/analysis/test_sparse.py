@@ -20,14 +20,14 @@ def lines(path):
 def test_augmenting(trained, capsys):
     data, _ = trained
     train, dev = set(lines(data / "train.txt")), lines(data / "dev.txt")
-    found, support = run(trained, "--sparse_num", 10, "--support_num", 20)
-    assert len(found) == 10 and set(found) <= set(dev) and len(support) == 20
+    found, support = run(trained, "--sparse_num", 20, "--support_num", 20)
+    assert len(found) == 20 and set(found) <= set(dev) and len(support) == 20
     assert not set(support) & train and {line.split("\t")[1] for line in support} <= {x.split("\t")[1] for x in train}
     out = capsys.readouterr().out
-    assert "10 dev samples with a support of" in out and "20 new samples in" in out
-    assert run(trained, "--sparse_num", 10, "--support_num", 20) == [found, support]
+    assert "20 dev samples with a support of" in out and "20 new samples in" in out
+    assert run(trained, "--sparse_num", 20, "--support_num", 20) == [found, support]
     # The same samples, as they are.
-    copies = run(trained, "--sparse_num", 10, "--support_num", 20, "--aug_strategy", "duplicate")[1]
+    copies = run(trained, "--sparse_num", 20, "--support_num", 20, "--aug_strategy", "duplicate")[1]
     assert set(copies) <= train and len(set(copies)) > 10
 
 
@@ -45,7 +45,7 @@ def test_choosing_texts_to_annotate(trained, strategy, capsys):
     known = [line.split("\t")[0] for line in train]
     (data / "train.txt").write_bytes("\n".join(train[:60]).encode())
     (data / "data.txt").write_bytes("\n".join([*known[:200], known[199]]).encode())
-    flags = ["--annotate", "--annotate_strategy", strategy, "--support_num", 20, "--sparse_num", 10]
+    flags = ["--annotate", "--annotate_strategy", strategy, "--support_num", 20, "--sparse_num", 20]
     support = run(trained, *flags)[1]
     assert len(set(support)) == 20 and set(support) <= set(known[60:200])
     assert run(trained, *flags)[1] == support

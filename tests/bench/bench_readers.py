@@ -25,7 +25,6 @@ from tests.bench.machine import cpu_name, measure
 from utils import exit_on_usage_error, format_table
 
 OURS = """
-import sys; sys.path.insert(0, '.')
 from core.sources import find_sources
 from core.tables import open_table
 texts = (row[1] for _, row in open_table(find_sources([path])[0]).rows())
@@ -115,7 +114,7 @@ def installed(names):
 def run(path, imports, code, packages):
     """One reader over one file: dict of figures, and the rows and characters that it saw."""
     bare = measure("-c", "pass")[1]
-    only = measure("-c", imports or "import sys; sys.path.insert(0, '.'); import core.tables")[1]
+    only = measure("-c", imports or "import core.tables")[1]
     _, processor, megabytes, [seen] = measure("-c", f"{imports}\npath = {str(path)!r}\n{code}\n{COUNT}")
     return {
         "installed, MB": f"{installed(packages):.0f}" if packages else "0",

@@ -60,7 +60,7 @@ def test_the_distribution_is_shown(address, rendered, trained_once):
 def test_a_limit_gives_a_verdict(address, rendered, trained_once):
     """What is not sure enough is unknown, above the classes; a limit that is none comes back with the reason."""
     dom = rendered(f"{address}/?" + urllib.parse.urlencode({"text": TEXT, "limit": "1"}))
-    best = Predictor(trained_once[1] / "export").probabilities([TEXT]).max()
+    best = round(float(Predictor(trained_once[1] / "export").probabilities([TEXT]).max()), 6)
     content, attributes = part(dom, "verdict")
     assert content == f"回答：unknown（{100 * best:.2f}%）" and "hidden" not in attributes
     assert "hidden" in part(rendered(f"{address}/?" + urllib.parse.urlencode({"text": TEXT})), "verdict")[1]
