@@ -18,7 +18,7 @@ RARE = LABELS[2]
     "texts_of_rare, settings, recipe",
     [
         (8, "--num_train_epochs 3", "--logit_adjustment True"),
-        (16, "--num_train_epochs 6 --learning_rate 2e-3", "--class_weight balanced"),
+        (16, "--num_train_epochs 10 --learning_rate 2e-3", "--class_weight balanced"),
     ],
     ids=["adjustment", "weights"],
 )
@@ -41,10 +41,11 @@ def test_it_is_found_again(sample_lines, tiny_model, tmp_path, texts_of_rare, se
             found[row["format"]] = np.mean([label == RARE for label, true in zip(labels, truth) if true == RARE])
         return results(out)["eval_macro_f1"], found
 
-    plain, found = trained("plain")
-    assert found.keys() == {"paddle"} and found["paddle"] < 0.1  # all but lost
+    plain, lost = trained("plain")
+    # Weights take more epochs, in which a plain training finds some of them too.
+    assert lost.keys() == {"paddle"} and lost["paddle"] <= (0 if "logit" in recipe else 0.5)
     mended, found = trained("mended", *recipe.split(), "--export_type", "onnx")
-    assert found.keys() == {"paddle", "onnx"} and min(found.values()) >= 0.2
+    assert found.keys() == {"paddle", "onnx"} and min(found.values()) >= lost["paddle"] + 0.2
     assert mended > plain + 0.05
     if "logit" in recipe:
         check_adjusted(tmp_path / "mended", tmp_path)
