@@ -329,7 +329,8 @@ def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args, predic
         UsageError: naming all that is wrong.
     """
     encoder = model_flags.model_name_or_path
-    problems = training_problems(data_flags, args) + recipe_problems(recipe_flags, args, trained_ngrams(encoder))
+    has_ngrams = trained_ngrams(encoder)
+    problems = training_problems(data_flags, args) + recipe_problems(recipe_flags, args, has_ngrams)
     problems += stage_problems(stage_flags, args) + predict_problems(predict_flags or PredictArguments(), args)
     asked = (args.do_train, args.do_eval, args.do_export, args.do_compress, args.do_predict, model_flags.do_parity)
     if not (any(asked) or model_flags.save_safetensors):
@@ -353,7 +354,7 @@ def check_flags(model_flags, data_flags, recipe_flags, stage_flags, args, predic
             if asked:
                 problems.append(f"{flag} works in one process only; run it without paddle.distributed.launch")
     problems += at_least(data_flags, max_length=3) + separator_problems(data_flags.label_separator)
-    ngrams = wants_ngrams(recipe_flags, trained_ngrams(encoder))
+    ngrams = wants_ngrams(recipe_flags, has_ngrams)
     problems += long_text_problems(data_flags, trained_long_text(encoder), args, ngrams, model_flags.pruner)
     if data_flags.log_level not in LEVELS:
         problems.append(f"--log_level {data_flags.log_level}: not known; use one of {', '.join(LEVELS)}")

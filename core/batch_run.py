@@ -83,15 +83,7 @@ def confidence(text):
     Raises:
         UsageError: it is neither.
     """
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = text
-    if problem := confidence_problem(value):
-        raise UsageError(f"--min_confidence {text}: {problem}")
-    return value
+    return _checked("--min_confidence", text, confidence_problem)
 
 
 def share(text):
@@ -100,14 +92,19 @@ def share(text):
     Raises:
         UsageError: it is not between 0 and 1.
     """
+    return _checked("--conformal", text, share_problem)
+
+
+def _checked(flag, text, problem_of):
+    """A flag's value as a float where it is a number; UsageError where problem_of has something to say of it."""
     if text is None:
         return None
     try:
         value = float(text)
     except ValueError:
-        value = None
-    if problem := share_problem(value):
-        raise UsageError(f"--conformal {text}: {problem}")
+        value = text
+    if problem := problem_of(value):
+        raise UsageError(f"{flag} {text}: {problem}")
     return value
 
 

@@ -234,7 +234,8 @@ def probabilities(card, words):
         values.update({f"loss_{when}": f"{found[when]['log_loss']:.4f}" for when in ("before", "after")})
         known = {"temperature": f"{found['temperature']:.4g}", "samples": f"{found['samples']:,}"}
         is_ngram = card.student and card.student["kind"] == NGRAM
-        parts.append([words("calibrated_file" if is_ngram else "calibrated", **known, **values)])
+        divided = words("in_file" if is_ngram else "in_graphs")
+        parts.append([words("calibrated", divided=divided, **known, **values)])
     if "thresholds" not in content:
         return parts
     cells = []

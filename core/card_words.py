@@ -210,21 +210,14 @@ TEXT = {
     ),
     "calibration": ("7. 概率与把握", "7. Probabilities and how sure they are"),
     "calibrated": (
-        "图中的 logit 除以温度 {temperature}，它在开发集 {samples} 条文本上拟合。"
-        "校准误差 {error_before} → {error_after}，"
+        "{divided}温度 {temperature}，它在开发集 {samples} 条文本上拟合。校准误差 {error_before} → {error_after}，"
         "对数损失 {loss_before} → {loss_after}（每一半用另一半的温度）。",
-        "The logits in the graphs are divided by the temperature {temperature}, fitted on {samples} texts of dev. "
-        "Calibration error {error_before} -> {error_after}, log loss {loss_before} -> "
-        "{loss_after} (each half with the "
-        "temperature of the other).",
-    ),
-    "calibrated_file": (
-        "文件中的 logit 已除以温度 {temperature}，它在开发集 {samples} 条文本上拟合。"
-        "校准误差 {error_before} → {error_after}，对数损失 {loss_before} → {loss_after}（每一半用另一半的温度）。",
-        "The logits of the file are divided by the temperature {temperature}, fitted on {samples} texts of dev. "
+        "The logits {divided} divided by the temperature {temperature}, fitted on {samples} texts of dev. "
         "Calibration error {error_before} -> {error_after}, log loss {loss_before} -> {loss_after} (each half with "
         "the temperature of the other).",
     ),
+    "in_graphs": ("图中的 logit 除以", "in the graphs are"),
+    "in_file": ("文件中的 logit 已除以", "of the file are"),
     "not_calibrated": ("概率没有用温度校准：{why}。", "The probabilities have no temperature: {why}."),
     "no_calibration": ("概率是否可信：未知。", "Whether the probabilities can be relied on is unknown."),
     "promised": ("要达到的准确率", "wanted accuracy"),

@@ -22,7 +22,8 @@ def train_in_stages(run, checkpoint):
     """
     name, line = run.model_flags.model_name_or_path, recipe_line(run.recipe_flags, run.stage_flags)
     if line and run.args.should_log:
-        print(line, *(f"  {cost}" for cost in [COSTS.get(run.recipe_flags.recipe)] if cost), sep="\n", flush=True)
+        cost = COSTS.get(run.recipe_flags.recipe)
+        print(line + (f"\n  {cost}" if cost else ""), flush=True)
     if run.stage_flags.do_pretrain:
         if not is_pretrained(run.args, run.unlabelled.pretraining):
             pipeline.prepare(run, name)  # what it refuses is refused before the long training, not after it

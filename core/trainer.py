@@ -146,8 +146,11 @@ class ClassificationTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.tower_logits, self.chooses_pooling = tower_logits, chooses_pooling
         self.recipe, self.averages = recipe, None
-        self.max_length, self.group_by_length, self.fingerprint = max_length, group_by_length, fingerprint
-        self.data_sizes = self.resumed_from = None
+        self.max_length = max_length
+        self.group_by_length = group_by_length
+        self.fingerprint = fingerprint
+        self.data_sizes = None
+        self.resumed_from = None
         self.add_callback(RunCallback(self))
         self.add_callback(StopWhenDiverged(self))
         if recipe is not None and recipe.flags.ema_decay:
@@ -212,7 +215,9 @@ class ClassificationTrainer(Trainer):
 
     def train(self, resume_from_checkpoint=None, **kwargs):
         self.resumed_from = resume_from_checkpoint
-        changes = self.recipe.applied(self.model, self.args.learning_rate) if self.recipe else contextlib.nullcontext()
+        changes = contextlib.nullcontext()
+        if self.recipe is not None:
+            changes = self.recipe.applied(self.model, self.args.learning_rate)
         quick = quick_training(self.model, not (self.args.recompute or self.args.to_static))
         with changes, quick, logits_given(self.train_dataset, self.tower_logits):
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)

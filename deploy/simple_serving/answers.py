@@ -7,6 +7,7 @@ import numpy as np
 from core.confidence import conformal_order
 from core.label_paths import UNKNOWN, LabelPaths
 from core.long_texts import window_facts
+from core.millionths import millionths
 
 # Entries (a text's class) of one piece: about two milliseconds' work.
 PIECE = 2000
@@ -34,7 +35,7 @@ def most_probable(rows, top_k, least=None):
     entries = np.empty(order.shape, ENTRY)
     entries["id"] = order
     # Of the id -1 it is the last class's, which nobody reads.
-    entries["millionths"] = np.rint(np.take_along_axis(rows, order, axis=1) * 1e6)
+    entries["millionths"] = millionths(np.take_along_axis(rows, order, axis=1))
     return entries
 
 
@@ -53,7 +54,7 @@ def sure_enough(rows, top_k, paths, min_confidence, least=None):
     """
     chosen, confidence = paths.choose(rows, min_confidence)
     first = np.empty((len(rows), 1), ENTRY)
-    first["id"], first["millionths"] = chosen[:, None], np.rint(confidence * 1e6)[:, None]
+    first["id"], first["millionths"] = chosen[:, None], millionths(confidence)[:, None]
     return np.concatenate([first, most_probable(rows, top_k, least)], axis=1)
 
 

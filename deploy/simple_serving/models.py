@@ -94,9 +94,14 @@ class Model:
         waiting = self.settings.max_waiting_texts
         self.batcher = Batcher(self.predictors, waiting, on_turn, self.alone, hand_over, on_stages)
 
+    @property
+    def reads_parts(self):
+        """Whether long texts are read in parts of the model's own length, which a request cannot make shorter."""
+        return self.long_text is not None and self.long_text.way != "truncate"
+
     def describe(self):
         content = {"name": self.name, "labels": self.labels, "max_seq_len": self.max_length, "format": self.format}
-        if self.long_text is not None and self.long_text.way != "truncate":
+        if self.reads_parts:
             content["long_text"] = self.long_text.way
         if self.paths.depth > 1:
             content["label_separator"] = self.paths.separator
@@ -126,8 +131,7 @@ class Model:
         Raises:
             Refusal: 422, this model reads long texts in parts of its own length.
         """
-        is_cut = self.long_text is None or self.long_text.way == "truncate"
-        if not is_cut and (asked or self.max_length) < self.max_length:
+        if self.reads_parts and (asked or self.max_length) < self.max_length:
             what = f"this model reads long texts by {self.long_text.way} of {self.max_length} tokens; leave it out"
             raise Refusal(422, what, "parameters.max_seq_len")
         return min(asked or self.max_length, self.max_length)

@@ -71,20 +71,15 @@ SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 NUMBERS = {name: {"type": "integer", "minimum": least} for name, least in SMALLEST.items()}
 
 
-def reads_parts(model):
-    """Whether a model reads long texts in parts of its own length, which a request cannot make shorter."""
-    return model.long_text is not None and model.long_text.way != "truncate"
-
-
 def numbers(model):
     """NUMBERS as a model's requests may have them."""
-    least = {"max_seq_len": {"type": "integer", "minimum": model.max_length}} if reads_parts(model) else {}
+    least = {"max_seq_len": {"type": "integer", "minimum": model.max_length}} if model.reads_parts else {}
     return {**NUMBERS, **least}
 
 
 def inference_name(name, model):
     """The schema of a model's requests of V2: that of all, or one of its own."""
-    return f"Inference-{name}" if reads_parts(model) else "Inference"
+    return f"Inference-{name}" if model.reads_parts else "Inference"
 
 
 class Document:

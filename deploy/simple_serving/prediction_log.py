@@ -22,6 +22,7 @@ import prometheus_client
 
 from core.confidence import version_of
 from core.hashed_ngrams import buckets_of, key_name, key_path, make_bucket, make_key
+from core.millionths import millionths
 from deploy.simple_serving.answers import ENTRY
 from deploy.simple_serving.observing import logger
 from utils import UsageError
@@ -58,7 +59,7 @@ def with_facts(keep):
             return np.column_stack([own, best, sure, entropy]).astype(own.dtype)
         facts = np.empty((len(rows), FACTS[ENTRY]), ENTRY)
         facts["id"][:, 0], facts["id"][:, 1] = best, -1
-        facts["millionths"] = np.rint(1e6 * np.column_stack([sure, entropy]))
+        facts["millionths"] = millionths(np.column_stack([sure, entropy]))
         return np.concatenate([own, facts], axis=1)
 
     return kept

@@ -98,10 +98,7 @@ def installed(names):
         if name not in found and name in THERE:
             found.add(name)
             needs = importlib.metadata.requires(name) or []
-            needs = [need for need in needs if "extra ==" not in need and not re.search(r"python_version\s*<", need)]
-            waiting += [
-                re.match(r"[\w.-]+", need)[0] for need in needs if "win32" not in need and "emscripten" not in need
-            ]
+            waiting += [re.match(r"[\w.-]+", need)[0] for need in needs if not ELSEWHERE.search(need)]
     sizes = [
         path.stat().st_size
         for name in found
