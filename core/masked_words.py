@@ -1,6 +1,7 @@
 """Predicting masked words, which an encoder learns from texts without labels.
 
-data/mlm_head.py gives an ERNIE encoder a head with it, core/pretraining.py trains an encoder and its head on.
+data/mlm_head.py gives an ERNIE encoder a head with it, core/pretraining.py trains an encoder and its head on. A model
+is here what core.masked_heads.load_masked gives, an encoder of any family with a head of BERT's shape.
 """
 
 import math
@@ -11,6 +12,7 @@ import paddle
 from core.batches import LengthGroupedBatchSampler
 from core.divergence import Diverged
 from core.encoders import make_encoder, pad_batch
+from core.masked_heads import token_states
 from core.progress import progress_bar
 from core.quick_training import adamw
 from core.unlabelled import MIN_TEXTS
@@ -82,7 +84,7 @@ class MaskedTexts:
 
 def states_at(model, ids, places):
     """The encoder's states at masked places: Tensor [places, hidden]."""
-    states = model.base_model(paddle.to_tensor(ids))[0]
+    states = token_states(model.base_model, paddle.to_tensor(ids))
     return paddle.gather(states.reshape([-1, states.shape[-1]]), paddle.to_tensor(places))
 
 
@@ -105,10 +107,10 @@ def fit_masked_words(states, targets, embeddings):
     Args:
         states (np.ndarray): [places, hidden].
         targets (np.ndarray): token ids, [places].
-        embeddings (np.ndarray): the model's word embeddings, [vocabulary, hidden].
+        embeddings (np.ndarray): the model's word embeddings, [vocabulary, embedding size].
 
     Returns:
-        np.ndarray: weights [hidden + 1, hidden], the last row being the bias.
+        np.ndarray: weights [hidden + 1, embedding size], the last row being the bias.
     """
     embeddings = embeddings - embeddings.mean(axis=0)
     embeddings /= np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
@@ -124,7 +126,7 @@ def start_head(model, states, targets, counts):
     the activation is the identity, and LayerNorm takes the shift off again: so the head starts as a linear map.
 
     Args:
-        model (ErnieForMaskedLM | BertForMaskedLM): its head is changed.
+        model (see core.masked_heads.load_masked): its head is changed.
         states, targets: see collect_states.
         counts (np.ndarray): see count_tokens.
     """
@@ -135,8 +137,9 @@ def start_head(model, states, targets, counts):
     head.transform.weight.set_value(weights[:-1].astype("float32"))
     head.transform.bias.set_value((weights[-1] + LINEAR_FROM).astype("float32"))
     length = np.linalg.norm(embeddings - embeddings.mean(axis=0), axis=1)[targets].mean()
-    scale = START_SCALE / length / math.sqrt(states.shape[1])
-    head.layer_norm.weight.set_value(np.full(states.shape[1], scale, "float32"))
+    size = embeddings.shape[1]
+    scale = START_SCALE / length / math.sqrt(size)
+    head.layer_norm.weight.set_value(np.full(size, scale, "float32"))
     smoothed = counts + 0.1
     head.decoder.bias.set_value(np.log(smoothed / smoothed.sum()).astype("float32"))
 
@@ -149,7 +152,7 @@ def train_on(model, parameters, batches, steps, learning_rate, desc, start=None,
     scale out).
 
     Args:
-        model (ErnieForMaskedLM | BertForMaskedLM): changed; in eval mode afterwards.
+        model (see core.masked_heads.load_masked): changed; in eval mode afterwards.
         parameters (Iterable): those that are trained, where they are not frozen.
         batches (Iterable): of states [places, hidden] and tokens [places], for the steps that are left.
         steps (int): of the whole training.
@@ -183,7 +186,7 @@ def learn_masked_words(model, trained, held_out, train, start_from=None, before=
     """The steps of learning masked words, in their order: start the head, measure, train, measure again.
 
     Args:
-        model (ErnieForMaskedLM | BertForMaskedLM): changed; in eval mode afterwards.
+        model (see core.masked_heads.load_masked): changed; in eval mode afterwards.
         trained, held_out (MaskedTexts): see split_texts.
         train (Callable[[tuple | None, dict], None]): does the training; gets what the head was started from (see
             collect_states; None where it was not), and what was measured before.
@@ -225,7 +228,7 @@ def measure(model, texts, counts):
     """Accuracy and loss at the masked places of held-out texts, all of which are [MASK].
 
     Args:
-        model (ErnieForMaskedLM | BertForMaskedLM): in eval mode.
+        model (see core.masked_heads.load_masked): in eval mode.
         texts (MaskedTexts): held out.
         counts (np.ndarray): see count_tokens, of the texts to train on.
 

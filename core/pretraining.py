@@ -7,12 +7,11 @@ import time
 from pathlib import Path
 
 import paddle
-from paddlenlp.transformers import BertForMaskedLM, ErnieForMaskedLM
 from paddlenlp.utils.log import logger
 
 from core.checkpoints import weights_digest
 from core.divergence import Diverged
-from core.loading import lacks_head, load_config_and_tokenizer, load_weights, max_positions, note_missing_weights
+from core.masked_heads import load_masked
 from core.masked_words import (
     MaskedTexts,
     learn_masked_words,
@@ -25,7 +24,6 @@ from core.trainer import seed_dropout
 from core.unlabelled import PRETRAINED, PRETRAINING_FILE, is_pretrained
 from utils import UsageError, replaced_folder, staged_files, write_json
 
-MASKED_MODELS = {"ernie": ErnieForMaskedLM, "bert": BertForMaskedLM}
 # In the output folder while it is not finished: weights, optimizer and the steps that are done.
 STATE_FILE = "pretraining.pdstate"
 SAVE_SECONDS = 300
@@ -40,7 +38,7 @@ def pretrain(run):
         run (train.Run): with unlabelled.pretraining.
 
     Returns:
-        str: the folder of the trained encoder, which has its head for masked words too.
+        str: the folder of the trained encoder; an ERNIE or a BERT has its head for masked words there too.
 
     Raises:
         UsageError: see is_pretrained, load_masked and learn_masked_words; too few texts have tokens of the vocabulary.
@@ -102,38 +100,6 @@ def _train(run, facts, output_dir):
         content = {"facts": facts, "weights": weights_digest(new), "before": before, "after": after}
         write_json(new / PRETRAINING_FILE, content)
     logger.info(f"The encoder is in {output_dir / PRETRAINED}")
-
-
-def load_masked(name, max_length):
-    """An encoder with its head for masked words, drawn at random where its weights have none.
-
-    Args:
-        name (str): directory or name.
-        max_length (int): tokens that it must take.
-
-    Returns:
-        tuple: ErnieForMaskedLM or BertForMaskedLM; its tokenizer; whether the weights have the head.
-
-    Raises:
-        UsageError: another kind of model, no [MASK], too few positions, or see load_weights.
-    """
-    config, tokenizer = load_config_and_tokenizer(name)
-    kind = config.model_type
-    if kind not in MASKED_MODELS or config.hidden_act not in ("gelu", "relu"):
-        known = ", ".join(MASKED_MODELS)
-        raise UsageError(
-            f"--do_pretrain: {name} is of the kind {kind} with {getattr(config, 'hidden_act', 'no hidden_act')}, and "
-            f"only {known} with gelu or relu can be trained on masked words here; leave it out, or give such a model"
-        )
-    if tokenizer.mask_token_id is None or tokenizer.mask_token_id == tokenizer.unk_token_id:
-        raise UsageError(f"--do_pretrain: the vocabulary of {name} has no [MASK]; leave it out, or give another model")
-    positions = max_positions(config)
-    if positions and max_length > positions:
-        raise UsageError(f"--max_length {max_length}: {name} has positions for {positions}; use at most that")
-    missing = []
-    with note_missing_weights(missing):
-        model = load_weights(MASKED_MODELS[kind], name)
-    return model, tokenizer, not lacks_head(model, missing)
 
 
 def batches_after(model, texts, epochs, seed, done):
