@@ -156,7 +156,8 @@ def _load_local(name):
     family = read_family(name)
     path = os.path.abspath(name)
     try:
-        config = _class_of(f"{FAMILIES[family]}Config").from_pretrained(path)
+        # By the model's class: PPMiniLM's config cannot be had from paddlenlp.transformers.
+        config = _class_of(f"{FAMILIES[family]}Model").config_class.from_pretrained(path)
     except Exception as error:
         raise UsageError(f"{name}/config.json: cannot be read ({in_short(error)}); save the model again") from error
     class_name = tokenizer_class_name(name, family)
