@@ -127,19 +127,20 @@ def check_vocabulary(name, config, tokenizer):
     Raises:
         UsageError: saying what to do.
     """
-    mask, special = tokenizer.mask_token_id, tokenizer.all_special_ids
-    if mask is None or mask == tokenizer.unk_token_id:
+    mask, size = tokenizer.mask_token_id, config.vocab_size
+    # PaddleNLP gives a [MASK] that vocab.txt lacks the next number, which has no embedding.
+    if mask is None or mask == tokenizer.unk_token_id or mask >= size:
         raise UsageError(f"--do_pretrain: the vocabulary of {name} has no [MASK]; leave it out, or give another model")
-    highest = max(mask, *np.setdiff1d(np.arange(len(tokenizer)), special).tolist())
-    if highest >= config.vocab_size:
+    highest = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids).max()
+    if highest >= size:
         raise UsageError(
-            f"--do_pretrain: the tokenizer of {name} has token ids up to {highest}, [MASK] being {mask}, but the "
-            f"model has embeddings for {config.vocab_size}; give tokenizer and weights of one model, or leave it out"
+            f"--do_pretrain: the tokenizer of {name} has tokens up to number {highest}, its config.json embeddings "
+            f"for {size} only; give tokenizer and weights of one model, or leave it out"
         )
 
 
 def load_masked(name, max_length):
-    """An encoder with its head for masked words, drawn at random where its weights have none.
+    """An encoder with its head for masked words, drawn at random where its weights have none that is used.
 
     Args:
         name (str): directory or name, of any of core.families.FAMILIES.
@@ -150,7 +151,7 @@ def load_masked(name, max_length):
             which is never looked for in those of a MaskedWordsModel.
 
     Raises:
-        UsageError: no [MASK], too few positions, or see check_vocabulary and load_weights.
+        UsageError: another family, too few positions, or see check_vocabulary, word_embeddings and load_weights.
     """
     config, tokenizer = load_config_and_tokenizer(name)
     check_vocabulary(name, config, tokenizer)

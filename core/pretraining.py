@@ -22,7 +22,7 @@ from core.masked_words import (
 from core.quick_training import quick_training
 from core.trainer import seed_dropout
 from core.unlabelled import PRETRAINED, PRETRAINING_FILE, is_pretrained
-from utils import UsageError, replaced_folder, staged_files, write_json
+from utils import replaced_folder, staged_files, write_json
 
 # In the output folder while it is not finished: weights, optimizer and the steps that are done.
 STATE_FILE = "pretraining.pdstate"

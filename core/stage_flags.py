@@ -20,7 +20,8 @@ class StageArguments:
         default=False,
         metadata={
             "help": "First train the encoder to predict masked words of train and of --unlabelled_path; the result is "
-            "<output_dir>/pretrained, and fine-tuning starts from it."
+            "<output_dir>/pretrained, and fine-tuning starts from it. For models of every family, with [MASK] in the "
+            "vocabulary."
         },
     )
     unlabelled_path: Optional[str] = field(

@@ -1,4 +1,4 @@
-"""Directories as HuggingFace writes them, made of a tiny model of PaddleNLP."""
+"""Directories of models of all families, made of a tiny model of PaddleNLP; some as HuggingFace writes them."""
 
 import io
 import json
@@ -161,6 +161,35 @@ def tiny_classifier(family, seed=0, spread=0.2, **config):
         parameter.set_value(noise if parameter.ndim > 1 else parameter + noise)
     model.eval()
     return model
+
+
+def save_tiny_encoder(folder, family, texts, **config):
+    """Draw an encoder of one of core.families.FAMILIES but ERNIE-M, and save it with a vocab.txt of the texts.
+
+    Args:
+        folder (Path): is made.
+        family (str): its tokenizer is PaddleNLP's, where tokens are characters.
+        texts (Iterable[str]): their characters are the vocabulary, in which padding has number 1, whatever the config
+            says.
+        **config: other values; one layer, 48 units, and where a family can have it 24 for the embeddings.
+    """
+    import paddle
+    import paddlenlp.transformers
+
+    from core.families import FAMILIES
+
+    folder.mkdir()
+    special = "<s> <pad> </s> [UNK] <mask>" if family == "mpnet" else "[CLS] [PAD] [SEP] [UNK] [MASK]"
+    characters = sorted({character for text in texts for character in text.lower() if character.strip()})
+    tokens = [*special.split(), *characters]
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    model_class = getattr(paddlenlp.transformers, f"{FAMILIES[family]}Model")
+    sizes = {"vocab_size": len(tokens), "hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    sizes.update(intermediate_size=64, max_position_embeddings=66, type_vocab_size=2)
+    sizes["embedding_size"] = 24 if family in ("albert", "electra", "roformer") else 48
+    paddle.seed(0)
+    model_class(model_class.config_class(**{**sizes, **config})).save_pretrained(str(folder))
+    return folder
 
 
 def foreign_config(model):

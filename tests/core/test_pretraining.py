@@ -159,11 +159,6 @@ def test_bert(data, tiny_model, tmp_path):
     assert content["after"]["perplexity"] < 0.8 * content["before"]["perplexity"]
 
 
-def test_other_kinds_are_refused(data, tiny_ernie_m, tmp_path):
-    text = refusal(*flags_of(data, tiny_ernie_m, tmp_path / "out"))
-    assert "is of the kind ernie_m" in text and "only ernie, bert" in text and "\n" not in text
-
-
 def test_what_fine_tuning_refuses_is_refused_first(data, tiny_model, tmp_path, monkeypatch):
     monkeypatch.setattr(pretraining, "_train", None)
     text = refusal(*flags_of(data, tiny_model, tmp_path / "out", "--max_length", "500"))
