@@ -158,7 +158,7 @@ def work(run):
         metrics = pipeline.evaluate_in_detail(trainer, run)
     elif args.do_eval:
         metrics = pipeline.evaluate(trainer)
-    if args.do_export and args.should_save:
+    if args.do_export:
         pipeline.export(trainer, run)
     if args.do_compress:
         from core.compress import compress

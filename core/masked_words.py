@@ -13,6 +13,7 @@ from core.batches import LengthGroupedBatchSampler
 from core.divergence import Diverged
 from core.encoders import make_encoder, pad_batch
 from core.masked_heads import token_states
+from core.processes import average_gradients, is_first, own_rows, share_of_mean
 from core.progress import progress_bar
 from core.quick_training import adamw
 from core.unlabelled import MIN_TEXTS
@@ -64,6 +65,14 @@ class MaskedTexts:
             batch = [self.features[row] for row in rows]
             ids = pad_batch(batch, ["input_ids"], self.tokenizer.pad_token_id)["input_ids"]
             yield self._mask(ids, random, only_masks)
+
+    def own_batches(self, number):
+        """As batches, of each this process's share of the texts: what all processes get together is the batch."""
+        for ids, places, targets in self.batches(number):
+            rows, width = own_rows(np.arange(len(ids))), ids.shape[1]
+            own = np.isin(places // width, rows)
+            new = np.searchsorted(rows, places[own] // width) * width + places[own] % width
+            yield ids[rows], new, targets[own]
 
     def _mask(self, ids, random, only_masks):
         is_token = np.isin(ids, self.ordinary)
@@ -171,7 +180,8 @@ def train_on(model, parameters, batches, steps, learning_rate, desc, start=None,
     with progress_bar(total=steps, desc=desc, initial=done) as bar:
         for step, (states, tokens) in enumerate(batches, done + 1):
             loss = paddle.nn.functional.cross_entropy(model.cls.predictions(states), tokens)
-            loss.backward()
+            (loss * share_of_mean(len(tokens))).backward()
+            average_gradients(trained)
             optimizer.step()
             optimizer.clear_grad()
             schedule.step()
@@ -207,10 +217,11 @@ def learn_masked_words(model, trained, held_out, train, start_from=None, before=
             start_head(model, *started, counts)
         model.eval()
         before = measure(model, held_out, counts)
-    print(
-        f"{told[0]}{len(trained.features):,} texts to train on, {len(held_out.features):,} held out, in which "
-        f"{before['places']:,} tokens are masked; the most frequent token of all is {before['floor']:.1%} of these"
-    )
+    if is_first():
+        print(
+            f"{told[0]}{len(trained.features):,} texts to train on, {len(held_out.features):,} held out, in which "
+            f"{before['places']:,} tokens are masked; the most frequent token of all is {before['floor']:.1%} of these"
+        )
     report(told[1], before)
     train(started, before)
     after = measure(model, held_out, counts)
@@ -257,6 +268,9 @@ def measure(model, texts, counts):
 
 
 def report(when, result):
+    """Print what was measured, in the first process."""
+    if not is_first():
+        return
     found = f"top-1 {result['top1']:.1%}, top-5 {result['top5']:.1%}"
     print(f"{when}: {found}, perplexity {result['perplexity']:,.0f}", flush=True)
 

@@ -252,12 +252,14 @@ def export_facts_of(run):
 
 
 def export(trainer, run):
-    """Write the export folder; where dev is at hand, compare its formats."""
+    """Write the export folder, in the first process; where dev is at hand, all answer it, to compare its formats."""
     args, labels, dev, types = run.args, run.data.labels, trainer.eval_dataset, run.model_flags.export_type
     folder = run.model_flags.export_model_dir or os.path.join(args.output_dir, "export")
     facts = export_facts_of(run)
-    compares = dev is not None and args.world_size == 1
+    compares = dev is not None
     expected = dynamic_logits(trainer, trainer.model) if compares else None
+    if not args.should_save:
+        return
     facts.update(confidence_facts(trainer, run, expected))
     texts = (run.data.train or run.data.dev or run.data.export_dev or ([], []))[0]
     options = {"types": types, "dev": dev, "facts": facts, "texts": texts}
@@ -310,10 +312,7 @@ def confidence_facts(trainer, run, logits):
         logits (np.ndarray | None): of the model that is exported, on dev; None where there are none.
     """
     if logits is None:
-        why = "a temperature is fitted in one process only; export again without paddle.distributed.launch"
-        if trainer.eval_dataset is None:
-            why = run.data.why_no_dev or "--calibrate False"
-        facts = without_calibration(why)
+        facts = without_calibration(run.data.why_no_dev or "--calibrate False")
     else:
         truth = [feature["labels"] for feature in trainer.eval_dataset.features]
         paths = LabelPaths(run.data.labels, run.data_flags.label_separator)

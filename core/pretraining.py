@@ -19,6 +19,7 @@ from core.masked_words import (
     states_at,
     train_on,
 )
+from core.processes import is_first, own_number, take_first_weights, wait_for_all
 from core.quick_training import quick_training
 from core.trainer import seed_dropout
 from core.unlabelled import PRETRAINED, PRETRAINING_FILE, is_pretrained
@@ -48,6 +49,7 @@ def pretrain(run):
     folder = output_dir / PRETRAINED
     if is_pretrained(run.args, facts):
         logger.info(f"{folder} holds the result of this masked-language training already, and is used")
+        wait_for_all()  # none may find a file that the first one deletes
     else:
         with saying_how_to_continue(output_dir):
             try:
@@ -55,12 +57,15 @@ def pretrain(run):
             except Diverged:  # there is nothing to continue from, and another rate may be tried here
                 forget(output_dir)
                 raise
+        wait_for_all()  # for the first one's files
     forget(output_dir)
     return str(folder)
 
 
 def forget(output_dir):
     """Delete what a masked-language training keeps while it is not finished."""
+    if not is_first():
+        return
     for name in (STATE_FILE, PRETRAINING_FILE):
         (output_dir / name).unlink(missing_ok=True)
 
@@ -82,8 +87,10 @@ def _train(run, facts, output_dir):
         head_texts = MaskedTexts(trained.features[:HEAD_TEXTS], tokenizer, seed, flags.mlm_probability)
 
     def train(_, before):
-        with staged_files(output_dir) as stage:
-            write_json(stage / PRETRAINING_FILE, {"facts": facts})
+        take_first_weights(model)
+        if is_first():
+            with staged_files(output_dir) as stage:
+                write_json(stage / PRETRAINING_FILE, {"facts": facts})
         saver = StateSaver(output_dir, model, facts, before)
         done, steps = start[0] if start else 0, flags.pretrain_epochs * len(trained)
         batches = batches_after(model, trained, flags.pretrain_epochs, seed, done)
@@ -94,6 +101,8 @@ def _train(run, facts, output_dir):
     told = f"Masked-language training of {name}: ", first, "after"
     with quick_training(model):
         before, after = learn_masked_words(model, trained, held_out, train, head_texts, before, told)
+    if not is_first():
+        return
     with replaced_folder(output_dir / PRETRAINED, lambda path: (path / PRETRAINING_FILE).is_file()) as new:
         tokenizer.save_pretrained(str(new))
         model.save_pretrained(str(new))
@@ -117,9 +126,9 @@ def batches_after(model, texts, epochs, seed, done):
     """
     step = 0
     for number in range(epochs):
-        for ids, places, tokens in texts.batches(1 + number):
+        for ids, places, tokens in texts.own_batches(1 + number):
             if step >= done:
-                seed_dropout(seed, step, 0)
+                seed_dropout(seed, step, own_number())
                 yield states_at(model, ids, places), paddle.to_tensor(tokens)
             step += 1
 
@@ -139,8 +148,8 @@ class StateSaver:
         self.last = time.monotonic()
 
     def after_step(self, step, optimizer):
-        """Write where it is time."""
-        if time.monotonic() - self.last < SAVE_SECONDS:
+        """Write where it is time, in the first process."""
+        if not is_first() or time.monotonic() - self.last < SAVE_SECONDS:
             return
         state = {"facts": self.facts, "before": self.before, "step": step}
         state.update(model=self.model.state_dict(), optimizer=optimizer.state_dict())

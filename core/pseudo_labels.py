@@ -16,6 +16,7 @@ from core.calibration import fit_temperature
 from core.checkpoints import RUN_FILE, remove_old_safetensors
 from core.locks import LOCK_FILE
 from core.model_card import data_sizes
+from core.processes import is_first, wait_for_all
 from core.sub_runs import ANSWERS_FILE, answers, scores, sub_run, train_unless_finished
 from core.trainer import write_run_file
 from utils import MAX_NAMES_IN_MESSAGE, format_table, prediction_lines, staged_files, write_json
@@ -65,7 +66,8 @@ def train_rounds(run, name):
     """
     flags, labels, (train_texts, train_ids), truth = run.stage_flags, run.data.labels, run.data.train, run.data.dev[1]
     texts, limits = run.unlabelled.texts, class_limits(train_ids, len(labels), flags.pseudo_ratio)
-    write_run_file(run.args.output_dir, {"unfinished": run.fingerprint})
+    if is_first():
+        write_run_file(run.args.output_dir, {"unfinished": run.fingerprint})
     runs, taken = [sub_run(run, "pseudo/round-0")], None
     logger.info("Pseudo-labels: the first training, on train alone")
     train_unless_finished(runs[0], name)
@@ -73,7 +75,8 @@ def train_rounds(run, name):
     entries = [{"round": 0, **dev_scores(given[0], truth)}]
     for number in range(1, flags.pseudo_rounds + 1):
         before, taken = taken, choose(given[-1], truth, flags.pseudo_confidence, limits)
-        print(told(number, taken, len(texts), labels, flags.pseudo_confidence), flush=True)
+        if is_first():
+            print(told(number, taken, len(texts), labels, flags.pseudo_confidence), flush=True)
         if taken.is_same(before) or not len(taken.rows):
             why = "the same texts and labels as in the round before" if len(taken.rows) else "nothing is taken"
             logger.info(f"Pseudo-labels: {why}, so round {number} would teach nothing new; the rounds end here")
@@ -86,8 +89,10 @@ def train_rounds(run, name):
         given.append(answers(runs[-1], texts))
         entries.append(round_entry(number, taken, labels, given, truth))
     kept = len(runs) - 1 if is_no_worse(given, truth, run.args.metric_for_best_model) else 0
-    write_rounds(run, entries, kept, taken, texts)
-    adopt(run, Path(runs[kept].args.output_dir))
+    if is_first():
+        write_rounds(run, entries, kept, taken, texts)
+        adopt(run, Path(runs[kept].args.output_dir))
+    wait_for_all()
     return pipeline.prepare(run, run.args.output_dir)
 
 

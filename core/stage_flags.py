@@ -133,9 +133,12 @@ def combination_problems(flags, args):
         )
     if flags.num_teachers and args.seed + flags.num_teachers > 2**32:
         problems.append(f"--seed {args.seed}: leaves no seeds for {flags.num_teachers} teachers; give a smaller one")
-    if asked and int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
+    if asked and int(os.environ.get("PADDLE_NNODES", "1")) > 1:
         names = ", ".join(SWITCHES[name].split()[0] for name in asked)
-        problems.append(f"{names}: in one process only; start train.py without paddle.distributed.launch")
+        problems.append(
+            f"{names}: on one machine only, since the processes share files in --output_dir; start train.py without "
+            "--nnodes, or leave these flags out"
+        )
     path = args.resume_from_checkpoint
     if needs_dev(flags) and path and path.lower() not in ("true", "false"):
         problems.append(

@@ -15,6 +15,7 @@ import numpy as np
 from core import pipeline
 from core.batches import TextDataset
 from core.checkpoints import trained_long_text, weights_digest
+from core.processes import is_first, wait_for_all
 from core.stage_flags import PARTS
 from core.trainer import compute_metrics, train_and_save
 from utils import staged_files
@@ -99,8 +100,10 @@ def answers(run, texts):
     if texts:
         dataset = TextDataset(texts, [0] * len(texts), trainer.encode)
         result["texts"] = trainer.predict(dataset).predictions
-    with staged_files(folder) as stage:
-        np.savez(stage / ANSWERS_FILE, key=key, **result)
+    wait_for_all()  # all have seen that there are none
+    if is_first():
+        with staged_files(folder) as stage:
+            np.savez(stage / ANSWERS_FILE, key=key, **result)
     return result
 
 

@@ -13,6 +13,7 @@ from scipy.special import softmax
 
 from core import pipeline
 from core.model_card import data_sizes
+from core.processes import is_first
 from core.sub_runs import answers, scores, sub_run, train_unless_finished
 from core.trainer import ClassificationTrainer, train_and_save
 from utils import format_table, staged_files, write_json
@@ -132,7 +133,9 @@ def table_row(model, logits, truth):
 
 
 def write_table(folder, rows):
-    """Print the table and write it as JSON."""
+    """Print the table and write it as JSON, in the first process."""
+    if not is_first():
+        return
     with staged_files(Path(folder)) as stage:
         write_json(stage / TEACHERS_FILE, {"dev": rows})
     shown = [{"model": row["model"], **{key: f"{row[key]:.2%}" for key in ("accuracy", "macro_f1")}} for row in rows]

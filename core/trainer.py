@@ -35,6 +35,7 @@ from core.divergence import StopWhenDiverged
 from core.endings import DISK_ERRORS
 from core.locks import locked_folder
 from core.ngram_layer import logits_given
+from core.processes import wait_for_all
 from core.progress import progress_bar
 from core.quick_training import quick_optimizer, quick_training
 from core.recipe_flags import epsilon
@@ -364,8 +365,7 @@ def train_and_save(trainer, checkpoint, keep_optimizer=True):
         KeyboardInterrupt: with a message that says how to continue.
     """
     args = trainer.args
-    if args.world_size > 1:
-        paddle.distributed.barrier()  # all ranks have looked at run.json by now
+    wait_for_all()  # all ranks have looked at run.json by now
     lock = locked_folder(args.output_dir) if args.should_save else contextlib.nullcontext()
     with lock, saying_how_to_continue(trainer):
         if args.should_save:
@@ -394,6 +394,7 @@ def train_and_save(trainer, checkpoint, keep_optimizer=True):
                         f"The training is finished: the optimizer states of {', '.join(names)} were removed "
                         f"({size / 1e6:.0f} MB), all else stays; --keep_optimizer True keeps them."
                     )
+        wait_for_all()  # others may load what the first process wrote
 
 
 def write_run_file(folder, content):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,8 @@ def pretraining_facts(flags, encoder, max_length, seed, corpus):
         corpus (list[str]): the texts.
     """
     values = {name: getattr(flags, name) for name in PARTS["do_pretrain"]}
+    if (processes := int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))) > 1:
+        values["processes"] = processes  # their dropout differs from that of one
     return {**values, "encoder": weights_digest(encoder) or encoder, "max_length": max_length, "seed": seed,
             "texts": digest(corpus)}  # fmt: skip
 

@@ -147,11 +147,13 @@ def predict(trainer, data, file_name, separator):
 
 
 def export(trainer, run):
-    """Write <output_dir>/export; where dev is at hand, compare its formats with the model."""
+    """Write <output_dir>/export, in the first process; where dev is at hand, compare its formats with the model."""
     export_type, folder = run.model_flags.export_type, Path(trainer.args.output_dir) / "export"
     dev, settings = trainer.eval_dataset, (run.template, trainer.max_length)
-    compares = dev is not None and trainer.args.world_size == 1
-    expected = trainer.predict(dev).predictions if compares else None
+    compares = dev is not None
+    expected = trainer.predict(dev).predictions if compares else None  # by all processes
+    if not trainer.args.should_save:
+        return
     facts = confidence_facts(trainer, run, expected)
     few_shot.export_prompt_model(trainer.model, trainer.tokenizer, *settings, folder, export_type, facts)
     logger.info(f"Exported model, tokenizer, template and labels to {folder}")

@@ -165,7 +165,7 @@ def main(argv=None):
         steps.evaluate(trainer, run.data.labels, run.data_flags.label_separator)
     if args.do_predict:
         steps.predict(trainer, run.data, PREDICTIONS_FILE, run.data_flags.label_separator)
-    if args.do_export and args.should_save:
+    if args.do_export:
         steps.export(trainer, run)
     if args.should_save:
         print("\n".join(summary(run)))

@@ -13,13 +13,14 @@ from tqdm import tqdm
 
 from core.batches import LengthGroupedBatchSampler
 from core.loading import set_device
+from core.processes import average_gradients
 from core.progress import progress_bar
 from core.quick_training import adamw, quick_training
 from core.trainer import seed_dropout
 from retrieval_based.base_model import Embedder
 from retrieval_based.checkpoints import DEFAULTS, OPTIMIZER_FILE, STATE_FILE, is_checkpoint
 from retrieval_based.data import draw_partners, recall_lines
-from retrieval_based.model import average_gradients, batch_loss
+from retrieval_based.model import batch_loss
 from retrieval_based.scores import training_metrics
 from retrieval_based.search import search_corpus
 from utils import UsageError, read_json, replaced_folder, write_json, write_lines

@@ -98,14 +98,3 @@ def batch_loss(queries, texts, names, label_ids, margin, scale):
     candidates, candidate_labels = paddle.concat(candidates), np.concatenate(candidate_labels)
     losses = [in_batch_loss(queries, label_ids, candidates, candidate_labels, own, margin, scale) for own in owns]
     return sum(losses) / len(losses)
-
-
-def average_gradients(parameters):
-    """Give every process the mean of all processes' gradients; nothing to do in one process."""
-    count = paddle.distributed.get_world_size()
-    if count == 1:
-        return
-    for parameter in parameters:
-        if parameter.grad is not None:
-            paddle.distributed.all_reduce(parameter.grad)
-            parameter.grad.set_value(parameter.grad / count)

@@ -36,12 +36,14 @@ def test_refusals(data_dir, tiny_model, tmp_path, flags, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_several_processes_are_refused(data_dir, tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+def test_several_machines_are_refused(data_dir, tiny_model, tmp_path, monkeypatch):
+    """They may have no disk in common."""
+    monkeypatch.setenv("PADDLE_NNODES", "2")
     flags = ["--do_pretrain", "--pseudo_labels", "True"]
     text = refusal(*train_flags(data_dir, tiny_model, tmp_path / "out", *flags))
-    assert (
-        text == "--do_pretrain, --pseudo_labels: in one process only; start train.py without paddle.distributed.launch"
+    assert text == (
+        "--do_pretrain, --pseudo_labels: on one machine only, since the processes share files in --output_dir; start "
+        "train.py without --nnodes, or leave these flags out"
     )
 
 

@@ -50,6 +50,7 @@ def test_the_loss_is_its_formula(positives):
 TWO = """
 import sys, numpy as np, paddle
 sys.path.insert(0, {root!r})
+from core.processes import average_gradients
 from retrieval_based import model as losses
 paddle.set_device("cpu")
 if paddle.distributed.get_world_size() > 1:
@@ -64,7 +65,7 @@ labels = content["labels"][part]
 sides = [embed(content[name][part]) for name in ("queries", "texts")]
 loss = losses.batch_loss(*sides, embed(content["names"][labels]), labels, 0.2, 10.0)
 loss.backward()
-losses.average_gradients(layer.parameters())
+average_gradients(layer.parameters())
 np.savez({data!r} + f".{{count}}.{{rank}}.npz", loss=float(loss), grad=layer.weight.grad.numpy())
 """
 

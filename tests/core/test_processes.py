@@ -1,0 +1,126 @@
+"""What two processes do together: every stage of a training, and the export, as one process does them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import train
+from core import processes
+from core.masked_words import MaskedTexts
+from tests.helpers import ROOT, train_flags, write_data
+from tests.test_train import state_dict
+
+TWO = """
+import json, sys
+sys.path.insert(0, {root!r})
+import train
+for flags in json.loads({flags!r}):
+    train.main(flags)  # the last one exports, for which the other process does not wait
+train.end_one_of_several()
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tiny_model, tmp_path_factory, sample_lines):
+    """The folders of trainings in one process and in two: each {stage: output_dir}."""
+    folder = tmp_path_factory.mktemp("processes")
+    data, model = folder / "data", folder / "model"
+    data.mkdir()
+    write_data(data, sample_lines["train"][:48], sample_lines["train"][48:149])
+    # As many as fill the batches: in several processes the last one would be filled up.
+    texts = [line.split("\t")[0] for line in sample_lines["train"][152:240]]
+    (data / "data.txt").write_bytes("".join(f"{text}\n" for text in texts).encode())
+    model.mkdir()
+    for path in tiny_model.iterdir():
+        (model / path.name).write_bytes(path.read_bytes())
+    config = json.loads((model / "config.json").read_text())
+    config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    (model / "config.json").write_text(json.dumps(config))
+    stages = {
+        "pseudo": "--pseudo_labels True --pseudo_rounds 1 --pseudo_confidence 0",
+        "teachers": "--do_pretrain --pretrain_epochs 2 --num_teachers 2 --ngram_features True --do_export",
+    }
+    common = "--num_train_epochs 1 --do_eval --adam_epsilon 1e-4"
+
+    def flags_of(count):
+        batch = f"--per_device_train_batch_size {8 // count}"
+        return [
+            train_flags(data, model, folder / str(count) / stage, *f"{common} {batch} {flags}".split())
+            for stage, flags in stages.items()
+        ]
+
+    script = folder / "two.py"
+    script.write_text(TWO.format(root=str(ROOT), flags=json.dumps(flags_of(2))), encoding="utf-8")
+    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(folder / "log")]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PADDLE_")}
+    run = subprocess.run(
+        [sys.executable, *launch, str(script)],
+        cwd=ROOT,
+        env={**environment, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    logs = "\n".join(path.read_text(errors="replace")[-3000:] for path in (folder / "log").glob("workerlog.*"))
+    assert run.returncode == 0, logs + run.stderr[-2000:]
+    for flags in flags_of(1):
+        train.main(flags)
+    return {count: {stage: folder / str(count) / stage for stage in stages} for count in (1, 2)}
+
+
+@pytest.mark.parametrize("part", ["teachers/pretrained", "teachers/teachers/seed-43", "teachers", "pseudo"])
+def test_two_processes_learn_what_one_does(made, part):
+    one, two = (state_dict(made[count]["teachers"].parent / part) for count in (1, 2))
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], atol=5e-4, err_msg=name)
+
+
+def test_what_is_written_is_that_of_one(made):
+    rows, rounds, exports = ({}, {}, {})
+    for count in (1, 2):
+        rows[count] = json.loads((made[count]["teachers"] / "teachers.json").read_text())["dev"]
+        rounds[count] = json.loads((made[count]["pseudo"] / "pseudo_labels.json").read_text())
+        exports[count] = json.loads((made[count]["teachers"] / "export" / "export.json").read_text())
+        assert not list(made[count]["teachers"].glob("pretraining.*"))
+    assert [row["model"] for row in rows[2]] == [row["model"] for row in rows[1]]
+    assert rounds[2]["kept"] == rounds[1]["kept"] and rounds[2]["unlabelled"] == rounds[1]["unlabelled"]
+    assert exports[2]["calibration"]["samples"] == exports[1]["calibration"]["samples"] == 101
+    assert exports[2].get("parity", {}).keys() == exports[1].get("parity", {}).keys()
+
+
+def test_every_place_is_learnt_once(tiny_model, monkeypatch):
+    """Of each batch of masked texts the processes have, together, what one process has."""
+    from core.loading import load_config_and_tokenizer
+
+    tokenizer = load_config_and_tokenizer(str(tiny_model))[1]
+    features = [{"input_ids": [1, *range(5, 5 + length), 2]} for length in [4] * 33 + [9, 7]]
+    texts = MaskedTexts(features, tokenizer, seed=3)
+    whole = list(texts.own_batches(1))
+    assert len(whole) == len(texts) and len(whole[-1][0]) == 3
+    parts = []
+    monkeypatch.setattr(processes, "count_processes", lambda: 2)
+    for number in range(2):
+        monkeypatch.setattr(processes, "own_number", lambda number=number: number)
+        parts.append(list(texts.own_batches(1)))
+    for (ids, places, tokens), *shares in zip(whole, *parts):
+        assert sorted(map(tuple, ids)) == sorted(tuple(row) for share in shares for row in share[0])
+        assert sorted(tokens) == sorted(np.concatenate([share[2] for share in shares]))
+        mask = tokenizer.mask_token_id
+        masked = sum((share[0].ravel()[share[1]] == mask).sum() for share in shares)
+        assert masked == (ids.ravel()[places] == mask).sum() > 0
+
+
+def test_a_batch_that_is_too_small_is_everybodys(monkeypatch):
+    monkeypatch.setattr(processes, "count_processes", lambda: 4)
+    monkeypatch.setattr(processes, "own_number", lambda: 3)
+    assert processes.own_rows([5, 6, 7]) == [5, 6, 7] and processes.own_rows([5, 6, 7, 8, 9]) == [8]
+
+
+def test_one_process_alone():
+    assert processes.is_first() and processes.share_of_mean(7) == 1.0
+    processes.wait_for_all()
