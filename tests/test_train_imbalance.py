@@ -7,7 +7,7 @@ import pytest
 
 import train
 from core.predictor import Predictor
-from tests.helpers import LABELS, train_flags, write_data
+from tests.helpers import LABELS, of_any_cpu, train_flags, write_data
 from tests.test_train import results
 from tests.test_train_recipes import check_adjusted
 
@@ -33,9 +33,9 @@ def test_it_is_found_again(sample_lines, tiny_model, tmp_path, texts_of_rare, se
         out, more = tmp_path / name, f"--metric_for_best_model macro_f1 --do_eval --do_export {settings}"
         train.main(train_flags(tmp_path, tiny_model, out, *more.split(), *flags))
         dev = json.loads((out / "export" / "export.json").read_text())["metrics"]["dev"]
-        assert {row["accuracy"] for row in dev} == {results(out)["eval_accuracy"]}
+        assert {row["accuracy"] for row in of_any_cpu(dev)} == {results(out)["eval_accuracy"]}
         found = {}
-        for row in dev[1:]:
+        for row in of_any_cpu(dev[1:]):
             labels = [label for label, _ in Predictor(out / "export", row["format"]).classify(texts)]
             assert np.mean(np.array(labels) == truth) == pytest.approx(row["accuracy"])
             found[row["format"]] = np.mean([label == RARE for label, true in zip(labels, truth) if true == RARE])
