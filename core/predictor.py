@@ -383,6 +383,19 @@ class Predictor(GraphRunner, Answers):
         return softmax(logits), windows
 
 
+def student_format(place, facts):
+    """The format in which the student of a cascade or blend is read.
+
+    Args:
+        place (Path): its folder.
+        facts (dict): see core.students.read_stages.
+    """
+    if read_json(place / EXPORT_FILE).get("kind") == NGRAM or (place / STUDENT_FILE).is_file():
+        return NGRAM
+    best = next((name for name in ("onnx_int8", "onnx", "paddle") if name in available_formats(place)), "paddle")
+    return facts.get("student_format", best)
+
+
 def open_student(folder, format, *args, **options):
     """A predictor of one of STUDENT_FORMATS; arguments and errors as of Predictor."""
     kind, _, own = format.partition(":")
@@ -391,9 +404,5 @@ def open_student(folder, format, *args, **options):
     model = Predictor(folder, own or staged_model(folder), *args, **options)
     place = Path(folder) / STUDENT_FOLDER
     facts = read_stages(model, kind)
-    if read_json(place / EXPORT_FILE).get("kind") == NGRAM or (place / STUDENT_FILE).is_file():
-        student = NgramPredictor(place)
-    else:
-        best = next((name for name in ("onnx_int8", "onnx", "paddle") if name in available_formats(place)), "paddle")
-        student = Predictor(place, facts.get("student_format", best), *args, **options)
+    student = Predictor(place, student_format(place, facts), *args, **options)
     return {CASCADE: CascadePredictor, BLEND: BlendPredictor}[kind](student, model, facts, format)

@@ -81,7 +81,7 @@ def read_stages(model, kind):
     """What stages.json has for a model in its format.
 
     Args:
-        model (core.predictor.Predictor): of the export folder.
+        model (core.predictor.Predictor): of the export folder; its folder, path, format and content are enough.
         kind (str): cascade or blend.
 
     Returns:
@@ -110,6 +110,19 @@ def read_stages(model, kind):
     return found[kind]
 
 
+def ngram_folder(folder):
+    """Where the student of n-grams of an export folder (Path) lies: in student/, or it is the folder.
+
+    Raises:
+        UsageError: as check_own.
+    """
+    place = folder / STUDENT_FOLDER
+    if (folder / STUDENT_FILE).is_file() or not (place / STUDENT_FILE).is_file():
+        return folder
+    check_own(read_json(folder / EXPORT_FILE), place)
+    return place
+
+
 class NgramPredictor(Answers):
     """The student of n-grams alone: what Predictor(folder, format="ngram") gives.
 
@@ -123,10 +136,7 @@ class NgramPredictor(Answers):
     format, batch_size = NGRAM, 32
 
     def __init__(self, folder):
-        place = Path(folder)
-        if not (place / STUDENT_FILE).is_file() and (place / STUDENT_FOLDER / STUDENT_FILE).is_file():
-            place = place / STUDENT_FOLDER
-            check_own(read_json(Path(folder) / EXPORT_FILE), place)
+        place = ngram_folder(Path(folder))
         self.folder, self.path = place, place / STUDENT_FILE
         self.content, size = read_json(place / EXPORT_FILE), None
         if self.path.is_file():

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from core.batch_output import arrow_type
+from core.batch_output import arrow_type, is_set
 from core.durable import write_durably
 from core.samples import can_be_written
 from utils import UsageError
@@ -294,6 +294,11 @@ def encode_part(part, rows, results, kind):
     """
     if kind == "parquet":
         return encode_parquet(part, rows, results)
+    if kind == "csv":  # which has no lists
+        results = {
+            name: [json.dumps(value, ensure_ascii=False) for value in values] if is_set(name) else values
+            for name, values in results.items()
+        }
     if kind == part.kind == "csv":
         lines = map(operator.add, rows.kept, map(list, zip(*results.values())))
         return csv_bytes([[*part.names, *results]], lines)

@@ -9,8 +9,9 @@ whole or not at all, under a name of its own. So a worker or machine that is los
 done again elsewhere, and the same command after an interruption goes on with the parts that are missing. Every row is
 there once: in a part, or in _rejected/ with the reason.
 
-The model goes to the machines by itself; --input and --output must be reachable from all of them. Only ONNX formats.
-Needs deploy/batch/requirements.txt in an environment of its own.
+The model goes to the machines by itself, with its student; --input and --output must be reachable from all of them.
+Only ONNX formats, with a student before or beside them too. Needs deploy/batch/requirements.txt in an environment of
+its own.
 """
 
 import argparse
@@ -24,20 +25,23 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
 from core.arguments import parse_argv
-from core.batch_run import confidence
-from core.checkpoints import EXPORT_FILE, NGRAM
+from core.batch_run import confidence, share
+from core.checkpoints import BLEND, CASCADE, EXPORT_FILE, FORMATS, NGRAM, STUDENT_FORMATS
 from core.long_text_flags import reads_windows
 from core.progress import progress_bar
 from deploy.batch.parts import ENDINGS, encode_part, find_files, is_there, kind_of, plan_file, read_part, write_file
 from utils import UsageError, exit_on_usage_error, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
+# Those without Paddle.
+RAY_FORMATS = ("onnx", "onnx_int8", *(name for name in STUDENT_FORMATS if not name.endswith(":paddle")))
 # In --output: what it is the answer to; the rows left out, a file a part; that all is there.
 PLAN_FILE, REJECTED_FOLDER, DONE_FILE = "_plan.json", "_rejected", "_SUCCESS"
 # Blocks for each actor: a block is what Ray gives an actor at once, and does again when it is lost.
@@ -48,13 +52,18 @@ def parse_flags(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model_dir", type=Path, required=True, help="an export folder with an ONNX format, on this machine")
-    add("--format", default="onnx", choices=("onnx", "onnx_int8", NGRAM), help="(default: %(default)s)")
+    add("--format", default="onnx", choices=RAY_FORMATS, help="as predict.py takes it (default: %(default)s)")
     add("--input", nargs="+", required=True, help="Parquet, CSV or JSON lines: files, folders, patterns or addresses")
     add("--output", required=True, help="a folder or address for the parts")
     add("--output_format", choices=ENDINGS, help="(default: that of --input)")
     add("--text_column", default="text", help="name of the column or field that is classified (default: %(default)s)")
     add("--top_k", type=int, default=1, help="most probable labels of each text (default: %(default)s)")
     add("--min_confidence", help="0 to 1, or accuracy:0.98: below it the label is unknown, with a guess beside it")
+    add(
+        "--conformal",
+        metavar="SHARE",
+        help="0.9 or 0.95: also label_set, labels among which the right one is so often",
+    )
     add("--batch_size", type=int, default=32, help="texts run together (default: %(default)s)")
     add("--part_rows", type=int, default=50_000, help="rows of a part at most (default: %(default)s)")
     add("--num_workers", type=int, help="actors (default: one a core of the cluster, or one a GPU)")
@@ -66,9 +75,7 @@ def parse_flags(argv):
             parser.error(f"--{name} {getattr(args, name)}: must be at least 1")
     if args.num_workers is not None and args.num_workers < 1:
         parser.error(f"--num_workers {args.num_workers}: must be at least 1")
-    if args.top_k > 1 and args.min_confidence:
-        parser.error("--top_k and --min_confidence: give one of them")
-    args.min_confidence = confidence(args.min_confidence)
+    args.min_confidence, args.conformal = confidence(args.min_confidence), share(args.conformal)
     return args
 
 
@@ -97,8 +104,10 @@ class PartPredictor:
 
         folder = Path(tempfile.mkdtemp(prefix="model-"))
         for name, content in ray.get(files[0]).items():
+            (folder / name).parent.mkdir(exist_ok=True)  # student/
             (folder / name).write_bytes(content)
-        asked = {name: options[name] for name in ("batch_size", "top_k", "min_confidence", "has_windows")}
+        names = ("batch_size", "top_k", "min_confidence", "has_windows", "conformal")
+        asked = {name: options[name] for name in names}
         device = "gpu" if options["num_gpus"] else "cpu"
         # A part is one slice: an actor answers all of it, and sorted as a whole it is padded least.
         job = Job(str(folder), options["format"], device=device, slice_texts=options["part_rows"], **asked)
@@ -150,13 +159,48 @@ def answered(answerer, texts):
     from core.batch_output import added_names, answer_columns
 
     job, (labels, *_) = answerer.job, answerer.names
-    names = added_names(min(job.top_k, len(labels)), job.min_confidence is not None, job.has_windows)
+    top_k, is_limited, has_sets = (
+        min(job.top_k, len(labels)),
+        job.min_confidence is not None,
+        job.conformal is not None,
+    )
+    names = added_names(top_k, is_limited, job.has_windows, has_sets)
     return dict(zip(names, answer_columns(answerer(texts), answerer.names)))
 
 
 def model_files(folder, format):
-    """What an actor needs of an export folder: dict of bytes by name."""
-    from core.checkpoints import FORMATS
+    """What an actor needs of an export folder, and what the folder says of the format.
+
+    Args:
+        folder (Path): of the export.
+        format (str): of RAY_FORMATS.
+
+    Returns:
+        tuple[dict[str, bytes], dict]: files by name, those of a student behind student/; content as core.confidence
+        reads it.
+
+    Raises:
+        UsageError: a file is missing, PaddleNLP is needed, or as core.students.read_stages.
+    """
+    from core.predictor import graph_name, staged_model, student_format
+    from core.students import STUDENT_FOLDER, ngram_folder, read_stages
+
+    kind, _, own = format.partition(":")
+    if kind not in (CASCADE, BLEND):
+        folder = ngram_folder(folder) if format == NGRAM else folder
+        return files_of(folder, format), read_json(folder / EXPORT_FILE)
+    own = own or staged_model(folder)
+    files, content = files_of(folder, own), read_json(folder / EXPORT_FILE)
+    path = folder / f"{graph_name(folder)}{FORMATS[own]}"
+    facts = read_stages(SimpleNamespace(folder=folder, path=path, format=own, content=content), kind)
+    student = folder / STUDENT_FOLDER
+    more = files_of(student, student_format(student, facts))
+    files.update((f"{STUDENT_FOLDER}/{name}", value) for name, value in more.items())
+    return files, {**content, "formats": {format: facts}}
+
+
+def files_of(folder, format):
+    """The files of one model: dict of bytes by name; errors as of model_files."""
     from core.ngram_student import STUDENT_FILE
     from core.predictor import graph_name, runs_slim
     from core.tokenizer_json import no_runtime
@@ -166,10 +210,24 @@ def model_files(folder, format):
         made_by = "--do_compress --strategy distill" if format == NGRAM else f"--do_export --export_type {format}"
         raise UsageError(f"{folder / graph}: no such file; make it with train.py {made_by}")
     if format != NGRAM and not runs_slim(folder, format):
-        why = no_runtime(read_json(folder / "export.json"))
+        why = no_runtime(read_json(folder / EXPORT_FILE)) or f"format {format}"
         raise UsageError(f"{folder}: cannot run without PaddleNLP ({why}); use predict.py with the full installation")
     paths = [path for path in sorted(folder.iterdir()) if path.name == graph or path.suffix in (".json", ".txt")]
     return {path.name: path.read_bytes() for path in paths}
+
+
+def check_promises(content, args):
+    """Refuse what this export has no threshold for, before Ray is started.
+
+    Raises:
+        UsageError: as core.batch_answers.Answerer.
+    """
+    from core.confidence import least_probability, limits
+
+    if args.min_confidence is not None:
+        limits(content, args.format, args.min_confidence)
+    if args.conformal is not None:
+        least_probability(content, args.format, args.conformal)
 
 
 def check_plan(args, kind, parts, model):
@@ -187,14 +245,17 @@ def check_plan(args, kind, parts, model):
         **{name: getattr(args, name) for name in ("format", "text_column", "top_k", "min_confidence", "part_rows")},
         "output_format": kind,
     }
-    if args.has_windows:  # which are columns that there were not before
+    # Columns that there were not before: a plan without them is that of a run without these.
+    if args.has_windows:
         facts["has_windows"] = True
+    if args.conformal is not None:
+        facts["conformal"] = args.conformal
     system, folder = fsspec.core.url_to_fs(args.output)
     path = posixpath.join(folder, PLAN_FILE)
     there = [posixpath.basename(name) for name in system.ls(folder, detail=False)] if system.isdir(folder) else []
     if system.exists(path):
         old = json.loads(system.cat_file(path))
-        changed = [name for name in facts if facts[name] != old.get(name)]
+        changed = [name for name in {**facts, **old} if facts.get(name) != old.get(name)]
         if changed:
             raise UsageError(
                 f"{args.output}: holds answers to another {', '.join(changed)}; choose another --output, or delete it"
@@ -218,8 +279,9 @@ def main(argv=None):
     kind = args.output_format or kind_of(paths[0])
     if kind_of(paths[0]) == "jsonl" != kind:
         raise UsageError("--output_format: JSON lines may have other fields in each line; leave it out")
-    model = model_files(args.model_dir, args.format)
-    args.has_windows = args.format != NGRAM and reads_windows(read_json(args.model_dir / EXPORT_FILE))
+    model, content = model_files(args.model_dir, args.format)
+    check_promises(content, args)
+    args.has_windows = args.format not in STUDENT_FORMATS and reads_windows(content)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     modules = [str(ROOT / name) for name in ("core", "deploy", "utils.py")]
     try:
@@ -274,7 +336,7 @@ def predict_parts(ray, args, kind, parts, model):
     resource, share = ("GPU", args.num_gpus) if args.num_gpus else ("CPU", 1)
     workers = args.num_workers or max(1, int(ray.cluster_resources().get(resource, 0) / share))
     workers = min(workers, len(parts))
-    names = "format text_column top_k min_confidence has_windows batch_size part_rows output num_gpus"
+    names = "format text_column top_k min_confidence conformal has_windows batch_size part_rows output num_gpus"
     options = {"output_format": kind, **{name: getattr(args, name) for name in names.split()}}
     files = ray.put(model)
     blocks = min(len(parts), workers * BLOCKS_AN_ACTOR)

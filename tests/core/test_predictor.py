@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from core.predictor import Predictor, available_formats, graph_name, has_bfloat16, runs_onnx
+from core.predictor import Predictor, available_formats, graph_name, has_bfloat16, runs_onnx, student_format
 from tests.helpers import LABELS
 from utils import UsageError, read_examples
 
@@ -123,3 +123,14 @@ def test_which_formats_are_graphs_of_onnx(tmp_path):
     assert [runs_onnx(tmp_path, one) for one in formats] == [False, True, True, False, True, True, False, True]
     (tmp_path / "model.onnx").unlink()
     assert not runs_onnx(tmp_path, "cascade")
+
+
+def test_in_which_format_a_student_is_read(tmp_path):
+    for name in ("model.pdmodel", "model.onnx", "model_int8.onnx"):
+        (tmp_path / name).touch()
+    assert student_format(tmp_path, {}) == "onnx_int8"
+    assert student_format(tmp_path, {"student_format": "paddle"}) == "paddle"
+    (tmp_path / "model_int8.onnx").unlink()
+    assert student_format(tmp_path, {}) == "onnx"
+    (tmp_path / "ngram_student.npz").touch()
+    assert student_format(tmp_path, {"student_format": "onnx"}) == "ngram"

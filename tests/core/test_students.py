@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from core.ngram_student import CHARACTERS
-from core.students import BlendPredictor, CascadePredictor, model_key
-from utils import UsageError
+from core.students import BlendPredictor, CascadePredictor, model_key, ngram_folder
+from utils import UsageError, write_json
 
 
 class Fixed:
@@ -64,3 +64,16 @@ def test_the_key_changes_with_what_decides_the_answers():
     assert key == model_key({**content, "files": {"a": 1}, "metrics": {}}, "a")
     for change in ({"weights": "v"}, {"calibration": {"temperature": None}}, {"max_length": 9}, {"files": {"a": 3}}):
         assert key != model_key({**content, **change}, "a")
+
+
+def test_where_the_student_of_ngrams_lies(tmp_path):
+    place = tmp_path / "student"
+    place.mkdir()
+    assert ngram_folder(tmp_path) == tmp_path
+    (place / "ngram_student.npz").touch()
+    assert ngram_folder(tmp_path) == place == ngram_folder(place)
+    write_json(tmp_path / "export.json", {"weights": "a"})
+    with pytest.raises(UsageError, match="the student of another model"):
+        ngram_folder(tmp_path)
+    write_json(place / "export.json", {"weights": "a"})
+    assert ngram_folder(tmp_path) == place

@@ -77,15 +77,21 @@ def test_a_part_is_written_with_all_its_columns(tmp_path):
     (part,) = parts.plan_file(str(tmp_path / "a.csv"), 3, 10, "text")
     assert part.name == "00003-a-00000"
     rows, results = parts.read_part(part, "text"), {"label": ["甲", "乙"], "score": [0.5, 0.25]}
-    expected = [{"id": "1", "text": "a\nb", "label": "甲", "score": 0.5}]
-    expected += [{"id": "2", "text": "é,", "label": "乙", "score": 0.25}]
+    results["label_set"] = [["甲", '"'], ["乙"]]
+    expected = [{"id": "1", "text": "a\nb", "label": "甲", "score": 0.5, "label_set": ["甲", '"']}]
+    expected += [{"id": "2", "text": "é,", "label": "乙", "score": 0.25, "label_set": ["乙"]}]
     content = parts.encode_part(part, rows, results, "csv").decode()
     assert list(csv.DictReader(io.StringIO(content, newline=""))) == [
-        {name: str(value) for name, value in row.items()} for row in expected
+        {**{name: str(value) for name, value in row.items()}, "label_set": sets}
+        for row, sets in zip(expected, ('["甲", "\\""]', '["乙"]'))
     ]
     assert [json.loads(line) for line in parts.encode_part(part, rows, results, "jsonl").splitlines()] == expected
     written = pq.read_table(io.BytesIO(parts.encode_part(part, rows, results, "parquet")))
     assert written.to_pylist() == expected
+    pq.write_table(pa.table({"id": ["1"], "text": ["a"]}), tmp_path / "a.parquet")
+    (part,) = parts.plan_file(str(tmp_path / "a.parquet"), 0, 10, "text")
+    content = parts.encode_part(part, parts.read_part(part, "text"), {"label_set": [["甲", "乙"]]}, "csv").decode()
+    assert content == 'id,text,label_set\n1,a,"[""甲"", ""乙""]"\n'
 
 
 def test_parquet_keeps_the_types_of_its_columns(tmp_path):

@@ -3,10 +3,13 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +17,10 @@ import pytest
 from core.batch_answers import Answerer, Job
 from core.batch_output import WINDOW_NAMES
 from core.predictor import Predictor
-from deploy.batch import parts, predict_ray
+from deploy.batch import parts, predict, predict_ray
 from tests.deploy.exporting import export_flags
 from tests.helpers import ROOT
-from utils import UsageError
+from utils import UsageError, read_json, write_json
 
 VENV = ROOT / ".venv-ray"
 PORT = 46390
@@ -58,6 +61,131 @@ def test_an_actor_answers_as_predictor_does(exported):
     assert set(map(len, predict_ray.answered(Answerer(job), []).values())) == {0}
 
 
+@pytest.fixture(scope="module")
+def staged(distilled, tmp_path_factory):
+    """An export with a student, of which a cascade and a blend each answer in their own way."""
+    folder = tmp_path_factory.mktemp("staged") / "export"
+    shutil.copytree(distilled[1] / "export", folder)
+    stages = read_json(folder / "student" / "stages.json")
+    for least, found in zip((0.02, 0.4, 0.3), stages["formats"].values()):
+        sets = {"0.9": {**found["cascade"]["conformal"]["0.9"], "least_probability": least}}
+        found["cascade"] = {**found["cascade"], "threshold": 0.8, "conformal": sets}
+        found["blend"] = {"weight": 0.7, "temperature": 1.5}
+    write_json(folder / "student" / "stages.json", stages)
+    return folder
+
+
+def write_rows(path, sample_lines):
+    """JSON lines with the samples' texts."""
+    texts = [line.split("\t")[0] for line in sample_lines["dev"]]
+    rows = [{"id": number, "text": text} for number, text in enumerate(texts)]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def flags_of(folder, source, output, *more):
+    return list(map(str, ["--model_dir", folder, "--input", source, "--output", output, *more]))
+
+
+ALL_FLAGS = [
+    "--format onnx --conformal 0.9",
+    "--format onnx_int8 --conformal 0.95 --top_k 2 --min_confidence 0.5",
+    "--format ngram --conformal 0.9",
+    "--format cascade --conformal 0.9",
+    "--format cascade:onnx --top_k 3",
+    "--format cascade:onnx_int8 --conformal 0.9 --min_confidence 0.6",
+    "--format blend --top_k 2",
+    "--format blend:onnx",
+    "--format blend:onnx_int8 --min_confidence 0.4",
+]
+
+
+@pytest.mark.parametrize("given", ALL_FLAGS)
+def test_an_actor_writes_what_predict_py_does(given, staged, sample_lines, tmp_path, monkeypatch):
+    """From the files that it is sent alone."""
+    source = write_rows(tmp_path / "in.jsonl", sample_lines)
+    predict.main(flags_of(staged, source, tmp_path / "one.jsonl", "--threads", "1", *given.split()))
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda files: files))
+    args = predict_ray.parse_flags(flags_of(staged, source, tmp_path, *given.split()))
+    files, _ = predict_ray.model_files(args.model_dir, args.format)
+    options = {**vars(args), "output_format": "jsonl", "has_windows": False}
+    actor = predict_ray.PartPredictor([files], options)
+    [part] = parts.plan_file(str(source), 0, 1000, "text")
+    actor.predict(part)
+    assert (tmp_path / f"{part.name}.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()
+    graphs = [name for name in files if name.endswith((".onnx", ".pdmodel", ".pdiparams"))]
+    assert len(graphs) == (args.format != "ngram")  # no more than it needs goes to all machines
+    assert ("student/stages.json" in files) == args.format.startswith(("cascade", "blend"))
+
+
+def without_student(folder):
+    shutil.rmtree(folder / "student")
+
+
+def without_cascade(folder):
+    path = folder / "student" / "stages.json"
+    stages = read_json(path)
+    stages["formats"]["onnx"]["cascade"] = {"why": "it would not be sooner"}
+    write_json(path, stages)
+
+
+def of_another(folder):
+    write_json(folder / "export.json", {**read_json(folder / "export.json"), "weights": "0" * 64})
+
+
+@pytest.mark.parametrize(
+    "change, given, message",
+    [
+        (without_student, "--format cascade:onnx_int8", "no student is there, which the format cascade needs"),
+        (without_student, "--format blend", "no student is there, which the format blend needs"),
+        (without_cascade, "--format cascade", "no cascade with onnx: it would not be sooner"),
+        (of_another, "--format ngram", "the student of another model"),
+        (None, "--format cascade:onnx --conformal 0.95", "conformal 0.95: .*export.json has one for 0.9$"),
+        (None, "--format onnx --conformal 0.8", "conformal 0.8: .*export.json has one for 0.9, 0.95$"),
+        (None, "--conformal 90", "--conformal 90: give how often"),
+        (None, "--min_confidence accuracy:0.123", "no threshold for that"),
+    ],
+)
+def test_refused_as_by_predict_py_before_ray_is_started(change, given, message, staged, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict_ray, "load_ray", lambda: None)  # which nothing can be started with
+    folder, source = tmp_path / "export", tmp_path / "in.csv"
+    shutil.copytree(staged, folder)
+    if change:
+        change(folder)
+    source.write_text("text\n头疼\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=message) as ours:
+        predict_ray.main(flags_of(folder, source, tmp_path / "out", *given.split()))
+    with pytest.raises(UsageError) as theirs:
+        predict.main(flags_of(folder, source, tmp_path / "out.csv", *given.split()))
+    assert str(ours.value) == str(theirs.value) and not (tmp_path / "out").exists()
+
+
+def test_a_cascade_on_the_paddle_graph_is_refused(staged, tmp_path):
+    shutil.copytree(staged, tmp_path / "export")
+    (tmp_path / "export" / "model.onnx").unlink()
+    with pytest.raises(UsageError, match=r"cannot run without PaddleNLP \(format paddle\)"):
+        predict_ray.model_files(tmp_path / "export", "cascade")
+    files, _ = predict_ray.model_files(tmp_path / "export", "cascade:onnx_int8")
+    assert "model_int8.onnx" in files and "model.pdmodel" not in files
+
+
+def test_a_plan_knows_its_conformal(tmp_path):
+    """Those of runs without it are as they were before there was such a flag."""
+    [part] = [parts.Part("a.csv", "csv", "00000-a-00000", 1, 2, 5, 9, 0, ("text",))]
+
+    def check(*more):
+        args = predict_ray.parse_flags(flags_of("export", "a.csv", tmp_path / name, *more))
+        args.has_windows = False
+        return predict_ray.check_plan(args, "csv", [part], {"model.onnx": b"1"})
+
+    for name, own, others in (("with", ["--conformal", "0.9"], [[], ["--conformal", "0.95"]]), ("without", [], [])):
+        assert check(*own) == check(*own) == set()
+        assert ("conformal" in read_json(tmp_path / name / predict_ray.PLAN_FILE)) == bool(own)
+        for other in others or [["--conformal", "0.9"]]:
+            with pytest.raises(UsageError, match="holds answers to another conformal;"):
+                check(*other)
+
+
 def test_a_part_that_is_there_is_not_done_again(tmp_path):
     """Ray does the whole block of an actor again that was lost."""
     source, output = tmp_path / "a.csv", tmp_path / "out"
@@ -93,7 +221,7 @@ def test_without_ray_it_says_what_to_install(tmp_path):
     "flags, message",
     [
         ("--top_k 0", "--top_k 0: must be at least 1"),
-        ("--top_k 2 --min_confidence 0.5", "--top_k and --min_confidence: give one of them"),
+        ("--format cascade:paddle", "invalid choice: 'cascade:paddle'"),
         ("--num_workers 0", "--num_workers 0: must be at least 1"),
     ],
 )
@@ -200,3 +328,17 @@ def test_every_row_is_there_once_though_workers_and_a_node_are_killed(exported, 
     other = start(exported, source, tmp_path / "calm", cluster, "--top_k", "2")
     told, _ = other.communicate(timeout=120)
     assert other.returncode == 2 and "holds answers to another top_k" in told and "Traceback" not in told
+
+
+@pytest.mark.slow
+@needs_ray
+def test_a_real_ray_writes_what_predict_py_does(staged, cluster, sample_lines, tmp_path):
+    source = write_rows(tmp_path / "in.jsonl", sample_lines)
+    given = ["--format", "cascade:onnx_int8", "--conformal", "0.9"]
+    ray = start(staged, source, tmp_path / "ray", cluster, *given)
+    told, _ = ray.communicate(timeout=300)
+    assert ray.returncode == 0, told
+    command = [VENV / "bin" / "python", ROOT / "deploy/batch/predict.py", "--threads", "1", *given]
+    subprocess.run([*command, *flags_of(staged, source, tmp_path / "one.jsonl")], env=ENVIRONMENT, check=True)
+    [part] = (tmp_path / "ray").glob("0*.jsonl")
+    assert part.read_bytes() == (tmp_path / "one.jsonl").read_bytes()
