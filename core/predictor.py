@@ -150,6 +150,21 @@ def paddle_runner(session):
     return run_batch
 
 
+def check_sizes(path):
+    """Refuse a graph (Path) that is not whole, or whose weights or tokenizer beside it are not.
+
+    Raises:
+        UsageError: a file is not as long as the export wrote it.
+    """
+    files = read_json(path.parent / EXPORT_FILE).get("files", {})
+    for one in (path, path.with_suffix(".pdiparams"), path.parent / TOKENIZER_FILE):
+        if one.name in files and one.is_file() and one.stat().st_size != files[one.name]:
+            raise UsageError(
+                f"{one}: {one.stat().st_size} bytes, but {files[one.name]} were written; it was cut short or "
+                "replaced: export the model again"
+            )
+
+
 class GraphRunner:
     """A graph read from an export folder, with its tokenizer: texts in, the graph's first output out.
 
@@ -188,7 +203,7 @@ class GraphRunner:
             others = ", ".join(available_formats(folder))
             instead = f", or give the format that is there: {others}" if others else ""
             raise UsageError(f"{self.path}: no such file; export it with --export_type {format}{instead}")
-        self._check_sizes()
+        check_sizes(self.path)
         self.content = read_json(self.folder / EXPORT_FILE)
         slim = runs_slim(folder, format)
         tokenizer = None if slim else self._paddlenlp_tokenizer()
@@ -247,15 +262,6 @@ class GraphRunner:
     def _collate(self, features):
         """The graph's inputs for one batch: dict[str, np.ndarray]."""
         return pad_batch(features, self.input_names, self.pad_token_id)
-
-    def _check_sizes(self):
-        files = read_json(self.folder / EXPORT_FILE).get("files", {})
-        for path in (self.path, self.path.with_suffix(".pdiparams"), self.folder / TOKENIZER_FILE):
-            if path.name in files and path.is_file() and path.stat().st_size != files[path.name]:
-                raise UsageError(
-                    f"{path}: {path.stat().st_size} bytes, but {files[path.name]} were written; it was cut short or "
-                    "replaced: export the model again"
-                )
 
     def _paddle_session(self, num_threads, device, precision):
         from paddle import inference

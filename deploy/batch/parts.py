@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from core.batch_output import arrow_type, is_set
 from core.durable import write_durably
-from core.samples import can_be_written
+from core.samples import CLEANING, can_be_written
 from utils import UsageError
 
 KINDS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl"}
@@ -208,51 +208,67 @@ def record_bounds(file, is_quoted, every, has_header):
 # ------------------------------------------------------------------------------------------------------------- reading
 
 
-def read_part(part, text_column):
+def first_names(path):
+    """The fields of the first record of a file of JSON lines: list[str]; empty where it is none."""
+    with fsspec.open(path, "rb") as file:
+        try:
+            return list(dict(json.loads(file.readline().removeprefix(BOM))))
+        except (ValueError, TypeError, RecursionError):
+            return []
+
+
+def read_part(part, text_column, clean=None, added=()):
     """The rows of a part.
 
     Args:
         part (Part): of plan_file.
         text_column (str): whose values are classified.
+        clean (str | None): of core.samples.CLEANING: what is done to these first; None: nothing.
+        added (Collection[str]): names of what will be found, which no JSON record may have itself.
 
     Returns:
         Rows.
     """
+    clean = CLEANING[clean] if clean else str
     with fsspec.open(part.path, "rb") as file:
         if part.kind == "parquet":
-            return parquet_rows(pq.ParquetFile(file), part, text_column)
+            return parquet_rows(pq.ParquetFile(file), part, text_column, clean)
         file.seek(part.start)
         data = file.read(part.end - part.start)
     data = data.removeprefix(BOM) if not part.start else data
     lines = data.decode("utf-8", "surrogateescape")
-    return csv_rows(lines, part, text_column) if part.kind == "csv" else json_rows(lines, part, text_column)
+    if part.kind == "csv":
+        return csv_rows(lines, part, text_column, clean)
+    return json_rows(lines, part, text_column, clean, frozenset(added))
 
 
-def parquet_rows(parquet, part, text_column):
+def parquet_rows(parquet, part, text_column, clean):
     table = parquet.read_row_group(part.group).slice(part.start, part.end - part.start)
-    texts = table.column(text_column).cast(pa.string()).to_pylist()
-    wrong = {place: "no text" for place, text in enumerate(texts) if not (text and text.strip())}
+    texts = [clean(text or "") for text in table.column(text_column).cast(pa.string()).to_pylist()]
+    wrong = {place: "no text" for place, text in enumerate(texts) if not text.strip()}
     if wrong:
         table = table.filter(pa.array([place not in wrong for place in range(len(texts))]))
     kept = [text for place, text in enumerate(texts) if place not in wrong]
     return Rows(kept, table, [(part.first + place, why) for place, why in wrong.items()])
 
 
-def csv_rows(lines, part, text_column):
+def csv_rows(lines, part, text_column, clean):
     place, width, texts, kept, rejected = part.names.index(text_column), len(part.names), [], [], []
     is_clean = can_be_written(lines)  # as nearly always; then no row need be looked at
     for number, row in enumerate(csv.reader(io.StringIO(lines, newline="")), part.first):
-        why = "blank line" if not row else f"{len(row)} fields, not {width}" if len(row) != width else None
-        why = why or text_problem(row[place], "" if is_clean else "".join(row))
+        text, why = "", "blank line" if not row else f"{len(row)} fields, not {width}" if len(row) != width else None
+        if why is None:
+            text = clean(row[place])
+            why = text_problem(text, "" if is_clean else "".join(row))
         if why:
             rejected.append((number, why))
         else:
-            texts.append(row[place])
+            texts.append(text)
             kept.append(row)
     return Rows(texts, kept, rejected)
 
 
-def json_rows(lines, part, text_column):
+def json_rows(lines, part, text_column, clean, added):
     texts, kept, rejected, is_clean = [], [], [], can_be_written(lines)
     for number, line in enumerate(lines.removesuffix("\n").split("\n"), part.first):
         row, why = None, "blank line" if not line.strip() else None
@@ -264,11 +280,14 @@ def json_rows(lines, part, text_column):
             why = "not a JSON object"
         if why is None:
             text = row.get(text_column)
-            why = text_problem(text, "" if is_clean else line) if isinstance(text, str) else "no text"
+            text = clean(text) if isinstance(text, str) else ""
+            why = text_problem(text, "" if is_clean else line)
+        if why is None and (taken := row.keys() & added):
+            why = f"a field {min(taken)} as what is added; add --prefix"
         if why:
             rejected.append((number, why))
         else:
-            texts.append(row[text_column])
+            texts.append(text)
             kept.append(row)
     return Rows(texts, kept, rejected)
 

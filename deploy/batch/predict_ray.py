@@ -31,12 +31,27 @@ import fsspec
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the repository's root
 
+from core.answers import read_label_names
 from core.arguments import parse_argv
+from core.batch_output import added_names, answer_columns, name_added
 from core.batch_run import confidence, share
 from core.checkpoints import BLEND, CASCADE, EXPORT_FILE, FORMATS, NGRAM, STUDENT_FORMATS
+from core.confidence import least_probability, limits
+from core.label_paths import LabelPaths, stored_separator
 from core.long_text_flags import reads_windows
 from core.progress import progress_bar
-from deploy.batch.parts import ENDINGS, encode_part, find_files, is_there, kind_of, plan_file, read_part, write_file
+from core.samples import CLEANING
+from deploy.batch.parts import (
+    ENDINGS,
+    encode_part,
+    find_files,
+    first_names,
+    is_there,
+    kind_of,
+    plan_file,
+    read_part,
+    write_file,
+)
 from utils import UsageError, exit_on_usage_error, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,11 +67,16 @@ def parse_flags(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model_dir", type=Path, required=True, help="an export folder with an ONNX format, on this machine")
-    add("--format", default="onnx", choices=RAY_FORMATS, help="as predict.py takes it (default: %(default)s)")
+    formats = "as predict.py takes it (default: auto, which is onnx where it is, else what is)"
+    add("--format", default="auto", choices=("auto", *RAY_FORMATS), metavar="NAME", help=formats)
     add("--input", nargs="+", required=True, help="Parquet, CSV or JSON lines: files, folders, patterns or addresses")
     add("--output", required=True, help="a folder or address for the parts")
     add("--output_format", choices=ENDINGS, help="(default: that of --input)")
     add("--text_column", default="text", help="name of the column or field that is classified (default: %(default)s)")
+    clean = "of the text that the model gets, as of predict.py (default: it gets the text as it stands)"
+    add("--clean", choices=sorted(CLEANING), help=clean)
+    prefix = "before the names of what is added; default: nothing, or predicted_ where the input has such a column"
+    add("--prefix", help=prefix)
     add("--top_k", type=int, default=1, help="most probable labels of each text (default: %(default)s)")
     add("--min_confidence", help="0 to 1, or accuracy:0.98: below it the label is unknown, with a guess beside it")
     add(
@@ -133,9 +153,10 @@ class PartPredictor:
         if is_there(target):
             # A lost actor's block is done again as a whole; of many texts that is hundreds of parts.
             return part.name, part.rows
-        rows = read_part(part, self.options["text_column"])
+        added = self.options["added"]
+        rows = read_part(part, self.options["text_column"], self.options["clean"], added)
         self.answerer.look(rows.texts)
-        results = answered(self.answerer, rows.texts)
+        results = dict(zip(added, answer_columns(self.answerer(rows.texts), self.answerer.names)))
         if len(rows.texts) + len(rows.rejected) != part.rows:
             raise RuntimeError(
                 f"{part.path}: {len(rows.texts) + len(rows.rejected)} rows from row {part.first} on instead of "
@@ -149,23 +170,32 @@ class PartPredictor:
         return part.name, part.rows
 
 
-def answered(answerer, texts):
-    """New columns of some texts, with predict.py's names: dict[str, list].
+def new_names(args, labels, columns, kind):
+    """The names of what is found, which --prefix may begin: list[str].
 
     Args:
-        answerer (core.batch_answers.Answerer): the model.
-        texts (list[str]): none is empty.
-    """
-    from core.batch_output import added_names, answer_columns
+        args (argparse.Namespace): the flags, with has_windows.
+        labels (list[str]): of the model.
+        columns (list[str]): of the input.
+        kind (str): what is written.
 
-    job, (labels, *_) = answerer.job, answerer.names
-    top_k, is_limited, has_sets = (
-        min(job.top_k, len(labels)),
-        job.min_confidence is not None,
-        job.conformal is not None,
-    )
-    names = added_names(top_k, is_limited, job.has_windows, has_sets)
-    return dict(zip(names, answer_columns(answerer(texts), answerer.names)))
+    Raises:
+        UsageError: the input has such columns even so.
+    """
+    top_k, is_limited = min(args.top_k, len(labels)), args.min_confidence is not None
+    added = added_names(top_k, is_limited, args.has_windows, args.conformal is not None)
+    found = name_added(columns, added, args.prefix, kind)
+    if found != added:
+        print(f"note: the input has a column of that name, so what is added is called {' '.join(found)}", flush=True)
+    return found
+
+
+def found_format(folder):
+    """What --format auto is with an export folder: of RAY_FORMATS."""
+    from core.predictor import available_formats
+
+    found = [name for name in available_formats(folder) if name in RAY_FORMATS]
+    return next(iter(found), "onnx")
 
 
 def model_files(folder, format):
@@ -202,30 +232,33 @@ def model_files(folder, format):
 def files_of(folder, format):
     """The files of one model: dict of bytes by name; errors as of model_files."""
     from core.ngram_student import STUDENT_FILE
-    from core.predictor import graph_name, runs_slim
+    from core.predictor import check_sizes, graph_name, runs_slim
+    from core.students import NgramPredictor
     from core.tokenizer_json import no_runtime
 
     graph = STUDENT_FILE if format == NGRAM else f"{graph_name(folder)}{FORMATS[format]}"
     if not (folder / graph).is_file():
         made_by = "--do_compress --strategy distill" if format == NGRAM else f"--do_export --export_type {format}"
         raise UsageError(f"{folder / graph}: no such file; make it with train.py {made_by}")
-    if format != NGRAM and not runs_slim(folder, format):
+    if format == NGRAM:
+        NgramPredictor(folder)  # which reads it, and says what is wrong with it
+    elif not runs_slim(folder, format):
         why = no_runtime(read_json(folder / EXPORT_FILE)) or f"format {format}"
         raise UsageError(f"{folder}: cannot run without PaddleNLP ({why}); use predict.py with the full installation")
+    check_sizes(folder / graph)
     paths = [path for path in sorted(folder.iterdir()) if path.name == graph or path.suffix in (".json", ".txt")]
     return {path.name: path.read_bytes() for path in paths}
 
 
-def check_promises(content, args):
+def check_promises(content, labels, args):
     """Refuse what this export has no threshold for, before Ray is started.
 
     Raises:
         UsageError: as core.batch_answers.Answerer.
     """
-    from core.confidence import least_probability, limits
-
     if args.min_confidence is not None:
         limits(content, args.format, args.min_confidence)
+        LabelPaths(labels, stored_separator(content)).check_answers()
     if args.conformal is not None:
         least_probability(content, args.format, args.conformal)
 
@@ -245,11 +278,12 @@ def check_plan(args, kind, parts, model):
         **{name: getattr(args, name) for name in ("format", "text_column", "top_k", "min_confidence", "part_rows")},
         "output_format": kind,
     }
-    # Columns that there were not before: a plan without them is that of a run without these.
+    # Of what there was not in older versions: their plans are those of runs without it.
     if args.has_windows:
         facts["has_windows"] = True
-    if args.conformal is not None:
-        facts["conformal"] = args.conformal
+    facts.update({name: getattr(args, name) for name in ("conformal", "clean") if getattr(args, name) is not None})
+    if prefix := args.added[0].removesuffix("label"):
+        facts["prefix"] = prefix
     system, folder = fsspec.core.url_to_fs(args.output)
     path = posixpath.join(folder, PLAN_FILE)
     there = [posixpath.basename(name) for name in system.ls(folder, detail=False)] if system.isdir(folder) else []
@@ -279,8 +313,10 @@ def main(argv=None):
     kind = args.output_format or kind_of(paths[0])
     if kind_of(paths[0]) == "jsonl" != kind:
         raise UsageError("--output_format: JSON lines may have other fields in each line; leave it out")
+    args.format = found_format(args.model_dir) if args.format == "auto" else args.format
     model, content = model_files(args.model_dir, args.format)
-    check_promises(content, args)
+    labels = read_label_names(args.model_dir)
+    check_promises(content, labels, args)
     args.has_windows = args.format not in STUDENT_FORMATS and reads_windows(content)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     modules = [str(ROOT / name) for name in ("core", "deploy", "utils.py")]
@@ -290,6 +326,8 @@ def main(argv=None):
         raise UsageError(f"--address {args.address}: no Ray cluster answers there ({error}); see ray status") from None
     try:
         parts = plan(ray, args, paths)
+        columns = dict.fromkeys(name for part in parts for name in part.names) or first_names(paths[0])
+        args.added = new_names(args, labels, list(columns), kind)
         finished = check_plan(args, kind, parts, model)
         missing = [part for part in parts if part.name not in finished]
         total = sum(part.rows for part in parts)
@@ -299,7 +337,7 @@ def main(argv=None):
         ) as bar:
             for row in predict_parts(ray, args, kind, missing, model):
                 bar.update(row["rows"])
-    except ray.exceptions.RayTaskError as error:
+    except (ray.exceptions.RayTaskError, ray.exceptions.ActorDiedError) as error:  # of a part, or of the model
         why = str(error).strip().splitlines()[-1]
         raise UsageError(f"{why}\nParts that are finished stay; the same command goes on with the others") from None
     finally:
@@ -336,8 +374,9 @@ def predict_parts(ray, args, kind, parts, model):
     resource, share = ("GPU", args.num_gpus) if args.num_gpus else ("CPU", 1)
     workers = args.num_workers or max(1, int(ray.cluster_resources().get(resource, 0) / share))
     workers = min(workers, len(parts))
-    names = "format text_column top_k min_confidence conformal has_windows batch_size part_rows output num_gpus"
-    options = {"output_format": kind, **{name: getattr(args, name) for name in names.split()}}
+    names = "format text_column clean added top_k min_confidence conformal has_windows batch_size part_rows".split()
+    names += ["output", "num_gpus"]
+    options = {"output_format": kind, **{name: getattr(args, name) for name in names}}
     files = ray.put(model)
     blocks = min(len(parts), workers * BLOCKS_AN_ACTOR)
     data = ray.data.from_items([{"part": json.dumps(part)} for part in parts], override_num_blocks=blocks)

@@ -145,3 +145,29 @@ def test_names_that_are_refused(tmp_path):
     ]:
         with pytest.raises(UsageError, match=message.replace(".", r"\.")):
             parts.find_files(patterns)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_texts_are_cleaned_and_rows_are_not(tmp_path, kind):
+    rows, path = [["1", "a<br>b"], ["2", "<br>"], ["3", "c"]], tmp_path / f"a.{kind}"
+    table = pa.Table.from_pylist([dict(zip(("id", "text"), row)) for row in rows])
+    if kind == "csv":
+        write_csv(path, rows)
+    elif kind == "parquet":
+        pq.write_table(table, path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()), encoding="utf-8")
+    (part,) = parts.plan_file(str(path), 0, 10, "text")
+    assert parts.read_part(part, "text").texts == [text for _, text in rows]
+    found = parts.read_part(part, "text", "html")
+    assert found.texts == ["a b", "c"] and found.rejected == [(2, "no text")]
+    kept = found.kept.to_pylist() if kind == "parquet" else found.kept
+    assert [list(row.values()) if isinstance(row, dict) else row for row in kept] == [rows[0], rows[2]]
+
+
+@pytest.mark.parametrize(
+    "line, names", [('\ufeff{"a": 1, "b": 2}\n{"c": 1}', ["a", "b"]), ("[1]", []), ("x", []), ("", [])]
+)
+def test_the_fields_of_the_first_record(tmp_path, line, names):
+    (tmp_path / "a.jsonl").write_text(line, encoding="utf-8")
+    assert parts.first_names(str(tmp_path / "a.jsonl")) == names

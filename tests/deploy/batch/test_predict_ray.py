@@ -14,9 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from core.batch_answers import Answerer, Job
+from core.batch_answers import Job
 from core.batch_output import WINDOW_NAMES
-from core.predictor import Predictor
 from deploy.batch import parts, predict, predict_ray
 from tests.deploy.exporting import export_flags
 from tests.helpers import ROOT
@@ -41,26 +40,6 @@ def exported(trained_once, tmp_path_factory):
     return folder
 
 
-def test_an_actor_answers_as_predictor_does(exported):
-    texts = [f"医保卡{number}" + "能刷吗" * (number % 7) for number in range(300)]
-    predictor = Predictor(exported, "onnx", 1)
-    rows = predictor.probabilities(texts)
-    job = Job(str(exported), "onnx", top_k=2, slice_texts=50_000)
-    found = predict_ray.answered(Answerer(job), texts)
-    assert list(found) == ["label", "score", "label_1", "score_1", "label_2", "score_2"]
-    assert found["label"] == found["label_1"] == [predictor.labels[place] for place in rows.argmax(axis=1)]
-    assert found["score_2"] == [round(float(sorted(row)[-2]), 6) for row in rows]
-    job = Job(str(exported), "onnx", min_confidence=0.3, slice_texts=50_000, has_windows=True)
-    answers, found = predictor.classify(texts, 0.3), predict_ray.answered(Answerer(job), texts)
-    assert list(found)[:4] == ["label", "score", "guess", "guess_score"]
-    assert list(zip(*list(found.values())[:4])) == [
-        (answer.label, round(answer.confidence, 6), answer.guess, round(answer.guess_confidence, 6))
-        for answer in answers
-    ]
-    assert [found[name] for name in WINDOW_NAMES] == [[None] * len(texts)] * 4
-    assert set(map(len, predict_ray.answered(Answerer(job), []).values())) == {0}
-
-
 @pytest.fixture(scope="module")
 def staged(distilled, tmp_path_factory):
     """An export with a student, of which a cascade and a blend each answer in their own way."""
@@ -81,6 +60,17 @@ def write_rows(path, sample_lines):
     rows = [{"id": number, "text": text} for number, text in enumerate(texts)]
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def actor_of(source, output, args, monkeypatch, **more):
+    """An actor as Ray starts it, and the files that it is sent."""
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda files: files))
+    files, content = predict_ray.model_files(args.model_dir, args.format)
+    args.has_windows = more.get("has_windows", False)
+    labels = list(json.loads(files["id2label.json"]).values())
+    [columns] = {part.names for part in parts.plan_file(str(source), 0, 1000, "text")}
+    args.added = predict_ray.new_names(args, labels, columns or parts.first_names(source), "jsonl")
+    return predict_ray.PartPredictor([files], {**vars(args), "output": output, "output_format": "jsonl"}), files
 
 
 def flags_of(folder, source, output, *more):
@@ -105,17 +95,70 @@ def test_an_actor_writes_what_predict_py_does(given, staged, sample_lines, tmp_p
     """From the files that it is sent alone."""
     source = write_rows(tmp_path / "in.jsonl", sample_lines)
     predict.main(flags_of(staged, source, tmp_path / "one.jsonl", "--threads", "1", *given.split()))
-    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get=lambda files: files))
     args = predict_ray.parse_flags(flags_of(staged, source, tmp_path, *given.split()))
-    files, _ = predict_ray.model_files(args.model_dir, args.format)
-    options = {**vars(args), "output_format": "jsonl", "has_windows": False}
-    actor = predict_ray.PartPredictor([files], options)
+    actor, files = actor_of(source, str(tmp_path), args, monkeypatch)
     [part] = parts.plan_file(str(source), 0, 1000, "text")
     actor.predict(part)
     assert (tmp_path / f"{part.name}.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()
     graphs = [name for name in files if name.endswith((".onnx", ".pdmodel", ".pdiparams"))]
     assert len(graphs) == (args.format != "ngram")  # no more than it needs goes to all machines
     assert ("student/stages.json" in files) == args.format.startswith(("cascade", "blend"))
+
+
+def test_texts_cleaned_and_names_that_clash(staged, tmp_path, monkeypatch):
+    rows = [{"text": "头疼<br>挂&amp;科", "label": 1}, {"text": "<br>"}, {"text": "感冒"}, {"text": "头疼\n挂科"}]
+    source = tmp_path / "in.jsonl"
+
+    def write(rows):
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def predicted(name, *given):
+        args = predict_ray.parse_flags(flags_of(staged, source, tmp_path, "--format", "onnx", *given))
+        actor, _ = actor_of(source, str(tmp_path / name), args, monkeypatch)
+        [part] = parts.plan_file(str(source), 0, 1000, "text")
+        actor.predict(part)
+        return (tmp_path / name / f"{part.name}.jsonl").read_bytes()
+
+    write(rows)
+    for name, *given in (("html", "--clean", "html"), ("none", "--clean", "none", "--prefix", "my_")):
+        flags = flags_of(staged, source, tmp_path / f"{name}.jsonl", "--threads", "1", "--format", "onnx", *given)
+        predict.main([*flags, "--label_column", "none"])
+        found = predicted(name, *given)
+        assert (
+            found == (tmp_path / f"{name}.jsonl").read_bytes() and found.count(b"\n") == {"html": 3, "none": 4}[name]
+        )
+    assert json.loads((tmp_path / "html" / "_rejected" / "00000-in-00000.jsonl").read_text())["reason"] == "no text"
+    # What the first record does not tell of.
+    write([*rows, {"text": "感冒", "predicted_score": 2}])
+    assert predicted("later").count(b"\n") == 4
+    rejected = json.loads((tmp_path / "later" / "_rejected" / "00000-in-00000.jsonl").read_text())
+    assert (rejected["row"], rejected["reason"]) == (5, "a field predicted_score as what is added; add --prefix")
+    args = predict_ray.parse_flags(flags_of(staged, source, tmp_path, "--prefix", ""))
+    args.has_windows = False
+    with pytest.raises(UsageError, match="the input has columns called label; give another name .*: --prefix"):
+        predict_ray.new_names(args, ["a"], ["text", "label"], "csv")
+
+
+def test_windows_of_texts_that_have_one(staged, sample_lines, tmp_path, monkeypatch):
+    source = write_rows(tmp_path / "in.jsonl", sample_lines)
+    args = predict_ray.parse_flags(flags_of(staged, source, tmp_path, "--format", "onnx"))
+    actor, _ = actor_of(source, str(tmp_path), args, monkeypatch, has_windows=True)
+    [part] = parts.plan_file(str(source), 0, 1000, "text")
+    actor.predict(part)
+    for line in (tmp_path / f"{part.name}.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        assert list(row)[2:] == ["label", "score", *WINDOW_NAMES]
+        assert [row[name] for name in WINDOW_NAMES] == [None] * 4
+
+
+def test_the_format_that_is_found(tmp_path):
+    for name in ("model.pdmodel", "model_int8.onnx"):
+        (tmp_path / name).touch()
+    assert predict_ray.found_format(tmp_path) == "onnx_int8"
+    (tmp_path / "model.onnx").touch()
+    assert predict_ray.found_format(tmp_path) == "onnx"
+    (tmp_path / "ngram_student.npz").touch()
+    assert predict_ray.found_format(tmp_path) == "ngram"
 
 
 def without_student(folder):
@@ -129,6 +172,21 @@ def without_cascade(folder):
     write_json(path, stages)
 
 
+def cut_short(folder):
+    path = folder / "model_int8.onnx"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def cut_student(folder):
+    path = folder / "student" / "ngram_student.npz"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def called_unknown(folder):
+    names = read_json(folder / "id2label.json")
+    write_json(folder / "id2label.json", {**names, "0": "unknown"})
+
+
 def of_another(folder):
     write_json(folder / "export.json", {**read_json(folder / "export.json"), "weights": "0" * 64})
 
@@ -140,6 +198,9 @@ def of_another(folder):
         (without_student, "--format blend", "no student is there, which the format blend needs"),
         (without_cascade, "--format cascade", "no cascade with onnx: it would not be sooner"),
         (of_another, "--format ngram", "the student of another model"),
+        (cut_short, "--format cascade:onnx_int8", "1000 bytes, but [0-9]+ were written"),
+        (cut_student, "--format cascade:onnx", "1000 bytes, but [0-9]+ were written"),
+        (called_unknown, "--format onnx --min_confidence 0.5", "the model has a label 'unknown'"),
         (None, "--format cascade:onnx --conformal 0.95", "conformal 0.95: .*export.json has one for 0.9$"),
         (None, "--format onnx --conformal 0.8", "conformal 0.8: .*export.json has one for 0.9, 0.95$"),
         (None, "--conformal 90", "--conformal 90: give how often"),
@@ -175,7 +236,7 @@ def test_a_plan_knows_its_conformal(tmp_path):
 
     def check(*more):
         args = predict_ray.parse_flags(flags_of("export", "a.csv", tmp_path / name, *more))
-        args.has_windows = False
+        args.added, args.has_windows = ["label"], False
         return predict_ray.check_plan(args, "csv", [part], {"model.onnx": b"1"})
 
     for name, own, others in (("with", ["--conformal", "0.9"], [[], ["--conformal", "0.95"]]), ("without", [], [])):
@@ -203,8 +264,9 @@ def test_a_part_that_is_there_is_not_done_again(tmp_path):
     actor = object.__new__(predict_ray.PartPredictor)
     actor.answerer, actor.options = (
         Answers(),
-        {"output": str(output), "output_format": "csv", "text_column": "text"},
+        {"output": str(output), "output_format": "csv", "text_column": "text", "clean": None},
     )
+    actor.options["added"] = ["label", "score"]
     assert [actor.predict(part)[1] for part in (first, first, second, first)] == [2, 2, 1, 2]
     assert asked == ["头疼", "感冒"]
     assert (output / f"{first.name}.csv").read_text(encoding="utf-8") == "text,label,score\n头疼,甲,0.5\n"
