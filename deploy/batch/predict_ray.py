@@ -338,7 +338,7 @@ def main(argv=None):
             for row in predict_parts(ray, args, kind, missing, model):
                 bar.update(row["rows"])
     except (ray.exceptions.RayTaskError, ray.exceptions.ActorDiedError) as error:  # of a part, or of the model
-        why = str(error).strip().splitlines()[-1]
+        why = str(error).strip().splitlines()[-1].removeprefix("utils.UsageError: ")
         raise UsageError(f"{why}\nParts that are finished stay; the same command goes on with the others") from None
     finally:
         ray.shutdown()
