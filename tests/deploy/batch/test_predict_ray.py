@@ -105,6 +105,33 @@ def test_an_actor_writes_what_predict_py_does(given, staged, sample_lines, tmp_p
     assert ("student/stages.json" in files) == args.format.startswith(("cascade", "blend"))
 
 
+@pytest.mark.parametrize("named", ["onnx", None])
+def test_a_student_that_is_a_graph(named, staged, sample_lines, tmp_path, monkeypatch):
+    """As of --student layers:6; here it is the model itself, in another format."""
+    folder = tmp_path / "export"
+    shutil.copytree(staged, folder, ignore=shutil.ignore_patterns("student"))
+    shutil.copytree(folder, tmp_path / "student")
+    shutil.move(tmp_path / "student", folder)
+    stages = read_json(staged / "student" / "stages.json")
+    del stages["student"]
+    for found in stages["formats"].values():
+        found["cascade"].pop("student_format", None)
+        found["cascade"].update({"student_format": named} if named else {})
+    write_json(folder / "student" / "stages.json", stages)
+    source = write_rows(tmp_path / "in.jsonl", sample_lines)
+    given = ["--format", "cascade:onnx"]
+    predict.main(flags_of(folder, source, tmp_path / "one.jsonl", "--threads", "1", *given))
+    actor, files = actor_of(
+        source, str(tmp_path), predict_ray.parse_flags(flags_of(folder, source, "", *given)), monkeypatch
+    )
+    [part] = parts.plan_file(str(source), 0, 1000, "text")
+    actor.predict(part)
+    assert (tmp_path / f"{part.name}.jsonl").read_bytes() == (tmp_path / "one.jsonl").read_bytes()
+    student = "student/model.onnx" if named else "student/model_int8.onnx"
+    assert {name for name in files if name.endswith(".onnx")} == {"model.onnx", student}
+    assert "student/tokenizer.json" in files
+
+
 def test_texts_cleaned_and_names_that_clash(staged, tmp_path, monkeypatch):
     rows = [{"text": "头疼<br>挂&amp;科", "label": 1}, {"text": "<br>"}, {"text": "感冒"}, {"text": "头疼\n挂科"}]
     source = tmp_path / "in.jsonl"
