@@ -15,7 +15,7 @@ BALANCED_METRICS = ("macro_f1", "macro_recall")
 # --recipe -> the flags that it sets, of RecipeArguments and core.stage_flags.StageArguments (core/named_recipes.py).
 NAMED_RECIPES = {
     "plain": {},
-    "strong": {"do_pretrain": True, "ngram_features": True},
+    "strong": {"do_pretrain": True, "ngram_features": True, "pooling": "mean", "head_learning_rate": 1e-3},
 }
 # What they cost, as measured: tests/bench/README.md, 9.
 COSTS = {
