@@ -19,8 +19,8 @@ NAMED_RECIPES = {
 }
 # What they cost, as measured: tests/bench/README.md, 9.
 COSTS = {
-    "strong": "it takes 2.7 times as long as --recipe plain on 2,000 texts of KUAKE-QIC, less where more are labelled: "
-    "tests/bench/README_en.md, 9",
+    "strong": "it takes 2.7 times as long as --recipe plain on 2,000 texts of KUAKE-QIC, less where more are labelled "
+    "(tests/bench/README_en.md, 9)",
 }
 
 
