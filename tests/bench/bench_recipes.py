@@ -136,6 +136,7 @@ COMBINATIONS = (
     "ngrams+rdrop_1",
     "ngrams+pretrain",
     "longer+ngrams+pretrain",
+    "head_1e-3+mean+ngrams+pretrain",
 )
 
 
