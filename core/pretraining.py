@@ -19,7 +19,7 @@ from core.masked_words import (
     states_at,
     train_on,
 )
-from core.processes import is_first, own_number, take_first_weights, wait_for_all
+from core.processes import is_first, own_number, take_first, wait_for_all
 from core.quick_training import quick_training
 from core.trainer import seed_dropout
 from core.unlabelled import PRETRAINED, PRETRAINING_FILE, is_pretrained
@@ -49,7 +49,6 @@ def pretrain(run):
     folder = output_dir / PRETRAINED
     if is_pretrained(run.args, facts):
         logger.info(f"{folder} holds the result of this masked-language training already, and is used")
-        wait_for_all()  # none may find a file that the first one deletes
     else:
         with saying_how_to_continue(output_dir):
             try:
@@ -57,7 +56,7 @@ def pretrain(run):
             except Diverged:  # there is nothing to continue from, and another rate may be tried here
                 forget(output_dir)
                 raise
-        wait_for_all()  # for the first one's files
+    wait_for_all()  # the first one's files are there, and none looks for those that it deletes
     forget(output_dir)
     return str(folder)
 
@@ -87,7 +86,7 @@ def _train(run, facts, output_dir):
         head_texts = MaskedTexts(trained.features[:HEAD_TEXTS], tokenizer, seed, flags.mlm_probability)
 
     def train(_, before):
-        take_first_weights(model)
+        take_first(parameter.detach() for parameter in model.parameters())
         if is_first():
             with staged_files(output_dir) as stage:
                 write_json(stage / PRETRAINING_FILE, {"facts": facts})

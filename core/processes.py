@@ -24,11 +24,11 @@ def wait_for_all():
         paddle.distributed.barrier()
 
 
-def take_first_weights(model):
-    """Give a model's parameters in every process the values of the first one's, bit for bit."""
+def take_first(tensors):
+    """Give tensors that need no gradient the values that they have in the first process, bit for bit."""
     if count_processes() > 1:
-        for parameter in model.parameters():
-            paddle.distributed.broadcast(parameter.detach(), src=0)
+        for tensor in tensors:
+            paddle.distributed.broadcast(tensor, src=0)
 
 
 def average_gradients(parameters):

@@ -16,6 +16,7 @@ from paddlenlp.trainer import TrainerCallback
 from paddlenlp.utils.log import logger
 
 from core.heads import final_linear
+from core.processes import take_first
 from core.recipe_flags import BALANCED_METRICS
 from utils import UsageError
 
@@ -335,9 +336,7 @@ class WeightAverages(TrainerCallback):
             names = [name for name, parameter in model.named_parameters() if not parameter.stop_gradient]
             for name, raw in zip(names, self.raw):
                 paddle.assign(paddle.to_tensor(stored[name], raw.dtype), raw)
-        if paddle.distributed.get_world_size() > 1:  # the first process's, as with the model's own weights
-            for raw in self.raw:
-                paddle.distributed.broadcast(raw, src=0)
+        take_first(self.raw)  # as with the model's own weights
 
     def on_step_begin(self, args, state, control, **kwargs):
         self.put(self.raw)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from core.batches import LengthGroupedBatchSampler
 from core.loading import set_device
-from core.processes import average_gradients
+from core.processes import average_gradients, count_processes, own_number, wait_for_all
 from core.progress import progress_bar
 from core.quick_training import adamw, quick_training
 from core.trainer import seed_dropout
@@ -51,7 +51,7 @@ def train(args, corpus, train_data, dev):
         UsageError: as Learner; no such device.
     """
     set_device(args.device)
-    if paddle.distributed.get_world_size() > 1:
+    if count_processes() > 1:
         paddle.distributed.init_parallel_env()
     learner = Learner(args, corpus, train_data, dev)
     learner.fit()
@@ -77,8 +77,7 @@ class Learner:
 
     def __init__(self, args, corpus, train_data, dev):
         self.args, self.corpus, self.dev = args, corpus, dev
-        self.processes = paddle.distributed.get_world_size()
-        self.rank = paddle.distributed.get_rank() if self.processes > 1 else 0
+        self.processes, self.rank = count_processes(), own_number()
         # Optimizer files name parameters by their number in the process: begin at 0 whatever was built before.
         paddle.utils.unique_name.switch()
         set_seed(args.seed)  # before the projection is drawn
@@ -182,8 +181,7 @@ class Learner:
             self._save(self.args.save_dir / f"model_{self.step}", to_resume=True)
             if is_best:
                 self._save(self.args.save_dir / "model_best")
-        if self.processes > 1:
-            paddle.distributed.barrier()
+        wait_for_all()
 
     def _is_best(self):
         args, labels = self.args, list(self.corpus.names)

@@ -4,6 +4,8 @@ import numpy as np
 import paddle
 from paddle.autograd import PyLayer
 
+from core.processes import count_processes, own_number
+
 
 class GatherRows(PyLayer):
     """The rows of all processes, in the order of their ranks, with the gradient that each process gets from all.
@@ -23,19 +25,19 @@ class GatherRows(PyLayer):
     def backward(ctx, gradient):
         gradient = gradient.clone()
         paddle.distributed.all_reduce(gradient)
-        start = paddle.distributed.get_rank() * ctx.count
+        start = own_number() * ctx.count
         return gradient[start : start + ctx.count]
 
 
 def gather(rows):
     """float [batch, dim] of this process -> float [processes * batch, dim]; as it is in one process."""
-    return GatherRows.apply(rows) if paddle.distributed.get_world_size() > 1 else rows
+    return GatherRows.apply(rows) if count_processes() > 1 else rows
 
 
 def gather_ids(ids):
     """Class ids [batch] of this process -> np.ndarray [processes * batch]."""
     ids = paddle.to_tensor(np.asarray(ids))
-    if paddle.distributed.get_world_size() == 1:
+    if count_processes() == 1:
         return ids.numpy()
     parts = []
     paddle.distributed.all_gather(parts, ids)
@@ -83,13 +85,12 @@ def batch_loss(queries, texts, names, label_ids, margin, scale):
     Returns:
         paddle.Tensor: the mean over the queries of this process, and over both positives.
     """
-    rank = paddle.distributed.get_rank() if paddle.distributed.get_world_size() > 1 else 0
     label_ids, all_ids = np.asarray(label_ids), gather_ids(label_ids)
     candidates, candidate_labels, owns = [], [], []
     if texts is not None:
         candidates.append(gather(texts))
         candidate_labels.append(all_ids)
-        owns.append(rank * len(label_ids) + np.arange(len(label_ids)))
+        owns.append(own_number() * len(label_ids) + np.arange(len(label_ids)))
     if names is not None:
         labels, first = np.unique(all_ids, return_index=True)
         candidates.append(paddle.index_select(gather(names), paddle.to_tensor(first.astype("int64"))))

@@ -13,6 +13,7 @@ from core import processes
 from core.masked_words import MaskedTexts
 from tests.helpers import ROOT, train_flags, write_data
 from tests.test_train import state_dict
+from tests.test_train_recipes import with_dropout
 
 TWO = """
 import json, sys
@@ -34,12 +35,7 @@ def made(tiny_model, tmp_path_factory, sample_lines):
     # As many as fill the batches: in several processes the last one would be filled up.
     texts = [line.split("\t")[0] for line in sample_lines["train"][152:240]]
     (data / "data.txt").write_bytes("".join(f"{text}\n" for text in texts).encode())
-    model.mkdir()
-    for path in tiny_model.iterdir():
-        (model / path.name).write_bytes(path.read_bytes())
-    config = json.loads((model / "config.json").read_text())
-    config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    (model / "config.json").write_text(json.dumps(config))
+    with_dropout(tiny_model, model, 0.0)
     stages = {
         "pseudo": "--pseudo_labels True --pseudo_rounds 1 --pseudo_confidence 0",
         "teachers": "--do_pretrain --pretrain_epochs 2 --num_teachers 2 --ngram_features True --do_export",
