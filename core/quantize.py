@@ -1,4 +1,4 @@
-"""An ONNX model with its matrix products in 8-bit integers."""
+"""An ONNX model with its matrix products and word embeddings in 8-bit integers."""
 
 import numpy as np
 import onnxruntime
@@ -11,6 +11,9 @@ from utils import UsageError
 
 # Whole numbers on each side of 0 that a quantised weight may be.
 WEIGHT_LEVELS = 63
+# The same of a table's rows, which are not summed up, and the numbers that a table has at least to be worth it: word
+# embeddings are most of a small model's file and memory.
+TABLE_LEVELS, TABLE_SIZE = 127, 2**20
 
 # Batches of dev that give the ranges of activations: every n-th, so that short and long texts take part.
 CALIBRATION_BATCHES = 32
@@ -34,12 +37,12 @@ def calibration_batches(dev, tokenizer):
 
 
 def quantize_onnx(model, batches):
-    """Give a model's matrix products with weights 8-bit integers; everything else stays in float32.
+    """Give a model's matrix products with weights, and large tables, 8-bit integers; all else stays in float32.
 
     Static quantisation (arXiv 1712.05877): activations get one scale and zero point a tensor, from the ranges seen
     in `batches`; weights get one scale an output unit. Unlike with dynamic quantisation, what a text gets
     does not depend on the texts beside it. Weights keep 7 bits: with 8, processors without VNNI
-    overflow in the 16-bit sums and give other answers.
+    overflow in the 16-bit sums and give other answers. Rows of embeddings get one scale each.
 
     Args:
         model (onnx.ModelProto): with initializers.
@@ -62,6 +65,9 @@ def quantize_onnx(model, batches):
     nodes, tensors, dropped = [], {}, set()
     for node in graph.node:
         if node.output[0] in dropped:
+            continue
+        if node.op_type == "Gather" and takes_rows(node) and is_large_table(weights.get(node.input[0])):
+            nodes.extend(quantized_gather(node, to_array(weights[node.input[0]]), tensors))
             continue
         if node.op_type != "MatMul" or node.input[1] not in weights:
             nodes.append(node)
@@ -95,6 +101,41 @@ def quantize_onnx(model, batches):
     if all(opset.domain != "com.microsoft" for opset in result.opset_import):
         result.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     return result
+
+
+def is_large_table(tensor):
+    """Whether a tensor (TensorProto | None) is one whose rows are worth 8-bit integers."""
+    if tensor is None or tensor.data_type != TensorProto.FLOAT or len(tensor.dims) != 2:
+        return False
+    return tensor.dims[0] * tensor.dims[1] >= TABLE_SIZE
+
+
+def takes_rows(node):
+    """Whether a Gather (onnx.NodeProto) is along axis 0, its default."""
+    return all(one.i == 0 for one in node.attribute if one.name == "axis")
+
+
+def quantized_gather(node, table, tensors):
+    """Rows of a table (np.ndarray float32 [rows, width]) from integers and a scale a row.
+
+    Args:
+        node (onnx.NodeProto): the Gather along axis 0 that takes rows.
+        tensors (dict[str, np.ndarray]): initializers, to which those of the table are added.
+
+    Returns:
+        list[onnx.NodeProto]: what takes its place.
+    """
+    name, output = node.input[0], node.output[0]
+    if f"{name}.int8" not in tensors:
+        scale = np.maximum(np.abs(table).max(axis=1, keepdims=True) / TABLE_LEVELS, 1e-30).astype("float32")
+        tensors[f"{name}.int8"], tensors[f"{name}.scale"] = np.round(table / scale).astype("int8"), scale
+    made = helper.make_node
+    return [
+        made("Gather", [f"{name}.int8", node.input[1]], [f"{output}.int8"]),
+        made("Cast", [f"{output}.int8"], [f"{output}.whole"], to=TensorProto.FLOAT),
+        made("Gather", [f"{name}.scale", node.input[1]], [f"{output}.scale"]),
+        made("Mul", [f"{output}.whole", f"{output}.scale"], [output]),
+    ]
 
 
 def activation_ranges(model, names, batches):

@@ -40,6 +40,25 @@ def test_bfloat16_where_the_processor_has_it(folder, trained_once):
     assert 0 < np.abs(difference).max() < 0.05
 
 
+def test_on_a_cpu_onnx_runtime_makes_no_slow_step(calibrated, tmp_path, monkeypatch):
+    """A newer version may have other names for what is left out: it would say nothing, and be slow again."""
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    session, path, found = onnxruntime.InferenceSession, tmp_path / "optimized.onnx", []
+
+    def kept(model, options, **kwargs):
+        options.optimized_model_filepath = str(path)
+        made = session(model, options, **kwargs)
+        found.append([node.op_type for node in onnx.load(path).graph.node])
+        return made
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", kept)
+    Predictor(calibrated[2], "onnx")
+    monkeypatch.setattr("core.predictor.SLOW_FUSIONS", [])
+    Predictor(calibrated[2], "onnx")
+    quick, usual = found
+    assert "LayerNormalization" in usual and "LayerNormalization" not in quick
+
+
 def test_a_missing_folder_graph_or_format(folder, tmp_path):
     with pytest.raises(UsageError, match="no such directory"):
         graph_name(tmp_path / "nowhere")
