@@ -1,8 +1,10 @@
 """Texts to token ids, and batches of them in numpy; nothing here needs paddle."""
 
+import contextlib
 import inspect
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -162,7 +164,7 @@ def pad_batch(features, names, pad_token_id):
     return batch
 
 
-def run_sorted(features, batch_size, run, progress=None, unit="text"):
+def run_sorted(features, batch_size, run, progress=None, unit="text", threads=1):
     """Run tokenised texts in batches of similar length, the longest first, so that little is padded.
 
     Args:
@@ -171,16 +173,18 @@ def run_sorted(features, batch_size, run, progress=None, unit="text"):
         run (Callable): from a list of features to an array [batch, ...], or to a tuple of such arrays.
         progress (str | None): names a progress bar.
         unit (str): what the bar counts.
+        threads (int): batches that are run at once.
 
     Returns:
         np.ndarray | tuple: what `run` gave for each text, in the order of `features`.
     """
     order = np.argsort([-len(feature["input_ids"]) for feature in features], kind="stable")
-    results = None
-    with progress_bar(total=len(order), desc=progress, unit=unit, disable=progress is None) as bar:
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            output = run([features[index] for index in chosen])
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    shown = progress_bar(total=len(order), desc=progress, unit=unit, disable=progress is None)
+    results, several = None, ThreadPoolExecutor(threads) if threads > 1 else contextlib.nullcontext()
+    with shown as bar, several as pool:
+        some = ([features[index] for index in chosen] for chosen in batches)
+        for chosen, output in zip(batches, (pool.map if pool else map)(run, some)):
             outputs = output if isinstance(output, tuple) else (output,)
             if results is None:
                 results = [np.empty((len(order), *array.shape[1:]), array.dtype) for array in outputs]

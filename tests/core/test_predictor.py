@@ -29,6 +29,21 @@ def test_texts_come_back_in_order_whatever_the_batches(trained_once):
     assert label == LABELS[one[0].argmax()] and score == pytest.approx(one[0].max(), abs=1e-5)
 
 
+def test_many_texts_are_shared_out_among_cores(calibrated, monkeypatch):
+    """The same answers in the same order, by a session of its own; fewer texts, or one core, need none."""
+    pytest.importorskip("onnxruntime")
+    texts, _ = read_examples(calibrated[0] / "dev.txt", LABELS)
+    texts, predictor = texts[:64], Predictor(calibrated[2], "onnx", num_threads=2, batch_size=4)
+    expected = Predictor(calibrated[2], "onnx", num_threads=1, batch_size=4).probabilities(texts)
+    np.testing.assert_allclose(predictor.probabilities(texts[:63]), expected[:63], atol=1e-6)
+    assert "_one_core" not in vars(predictor)
+    np.testing.assert_allclose(predictor.probabilities(texts), expected, atol=1e-6)
+    assert "_one_core" in vars(predictor)
+    monkeypatch.setattr(predictor, "_collate", lambda features: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        predictor.probabilities(texts)
+
+
 def test_bfloat16_where_the_processor_has_it(folder, trained_once):
     if not has_bfloat16():
         assert "paddle_bf16" not in available_formats(folder)
