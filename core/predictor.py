@@ -201,6 +201,7 @@ class GraphRunner:
         long_text (LongText): what is read of texts of more tokens.
         run_batch (Callable): from a batch, dict[str, np.ndarray], to the graph's first output.
         watch (UnknownWatch): of the texts of `look`.
+        many_cores (int): cores that have batches of their own where there are many.
 
     Raises:
         UsageError: a file is missing or broken, or this machine cannot run the format.
@@ -250,7 +251,7 @@ class GraphRunner:
         else:
             self.encode = self._make_encoder(tokenizer)
         self.watch = UnknownWatch(self, self.encode, str(self.folder), logger.warning)
-        self._cores = num_threads if self.path.suffix == ".onnx" and device == "cpu" else 1
+        self.many_cores = num_threads if self.path.suffix == ".onnx" and device == "cpu" else 1
 
     def _paddlenlp_tokenizer(self):
         try:
@@ -339,8 +340,8 @@ class GraphRunner:
         if len(features) <= self.batch_size:
             return self.run_batch(self._collate(features))
         run_batch, threads = self.run_batch, 1
-        if self._cores > 1 and len(features) >= SHARED_BATCHES * self.batch_size:
-            session, threads = self._one_core, self._cores
+        if self.many_cores > 1 and len(features) >= SHARED_BATCHES * self.batch_size:
+            session, threads = self._one_core, self.many_cores
             run_batch = functools.partial(first_output, session)
         return run_sorted(features, self.batch_size, lambda some: run_batch(self._collate(some)), threads=threads)
 

@@ -5,7 +5,8 @@
 For each encoder and each of --seeds: fine-tune (train.py --do_train --do_export, with --recipe), distil a student of
 n-grams, and one with each of --layer_students that is exported and gets a student of n-grams of its own (train.py
 --do_compress --strategy distill), prune with each of --pruners (train.py --do_compress), then run dev through each
-format of each export folder: all that a table shows is measured in one run. What --work_dir already holds is not made
+format of each export folder: all that a table shows is measured in one run. "onnx (plain)" is the whole model's graph
+as paddle2onnx gives it, in a session with the defaults of ONNX Runtime. What --work_dir already holds is not made
 again, whatever the flags; another seed or recipe has a folder of its own.
 Latency is total time / samples with batches of 32 texts sorted by length; the fastest of --repeats passes, since other
 load can only slow a pass down.
@@ -49,7 +50,7 @@ def main(args):
         for place, folder, format, shown in cells(name, args.recipe, models):
             row = {**place, "seed": seed, "format": shown}
             try:
-                row.update(measure(folder, format, texts, truth, args.repeats))
+                row.update(measure(folder, format, texts, truth, args.repeats, shown == BESIDE[0]))
             except UsageError as error:  # where no threshold was good enough, or a blend not better
                 print(f"{row['model']}  {format}: {error}", flush=True)
                 why = str(error).partition(": ")[2].replace(str(folder), "")
@@ -87,7 +88,7 @@ def cells(name, recipe, models):
 
     name = name if recipe == PLAIN else f"{name}, {recipe}"
     whole = {"model": name, "width": "1/1", "pruner": "-", "minutes": None}
-    yield whole, models["plain"], "onnx", "onnx (plain)"
+    yield whole, models["plain"], "onnx", BESIDE[0]
     for (width, pruner), (folder, minutes) in models["made"].items():
         place = {"model": name, "width": width, "pruner": pruner, "minutes": minutes}
         for format in available_formats(folder):

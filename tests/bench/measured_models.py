@@ -1,6 +1,7 @@
 """Exports, measurements and the picture of bench_models.py."""
 
 import contextlib
+import functools
 import itertools
 import time
 
@@ -11,7 +12,7 @@ from core import export
 from core.checkpoints import NGRAM, STUDENT_FORMATS, stored_labels
 from core.export import graph_bytes
 from core.loading import load_config_and_tokenizer, load_model
-from core.predictor import Predictor
+from core.predictor import Predictor, first_output
 from tests.bench.machine import BATCH_SIZE
 from utils import UsageError
 
@@ -37,9 +38,19 @@ def export_plain(checkpoint, target):
         export.first_token_only = kept
 
 
-def measure(folder, format, texts, truth, repeats):
-    """One row: accuracy, and milliseconds a sample with and without tokenisation."""
+def run_plainly(predictor):
+    """Have a predictor of an ONNX format run its graph by a session with all the defaults of ONNX Runtime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(predictor.path), providers=["CPUExecutionProvider"])
+    predictor.run_batch, predictor.many_cores = functools.partial(first_output, session), 1
+
+
+def measure(folder, format, texts, truth, repeats, plainly=False):
+    """One row: accuracy, and milliseconds a sample with and without tokenisation; plainly: as run_plainly."""
     predictor = Predictor(folder, format, batch_size=BATCH_SIZE)
+    if plainly:
+        run_plainly(predictor)
     if format.partition(":")[0] in STUDENT_FORMATS:
         return measure_student(predictor, texts, truth, repeats)
     features = predictor.encode(texts)
