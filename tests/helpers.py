@@ -2,6 +2,9 @@
 
 import importlib.metadata
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from core.cpu import paddle_version
@@ -80,6 +83,20 @@ def train_flags(data, model, output, *more):
         ).split(),
         *map(str, more),
     ]
+
+
+def launched(log, script, *flags, cwd=ROOT):
+    """Run a script by paddle.distributed.launch in two processes of one thread each.
+
+    Returns:
+        tuple[subprocess.CompletedProcess, list[str]]: the launcher, and what each process said: in `log` (Path).
+    """
+    command = "-u -m paddle.distributed.launch --nproc_per_node 2 --log_dir".split()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PADDLE_")}
+    options = {"cwd": cwd, "env": {**environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, "timeout": 280}
+    command = [sys.executable, *command, *map(str, (log, script, *flags))]
+    run = subprocess.run(command, capture_output=True, text=True, **options)
+    return run, [path.read_text(errors="replace") for path in sorted(log.glob("workerlog.*"))]
 
 
 def compress_flags(data, checkpoint, output, *more):

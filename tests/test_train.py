@@ -14,7 +14,7 @@ import pytest
 
 import train
 from core import checkpoints, trainer
-from tests.helpers import LABELS, PADDLE_3, ROOT, train_flags, write_data
+from tests.helpers import LABELS, PADDLE_3, ROOT, launched, train_flags, write_data
 from utils import UsageError
 
 CHECKPOINT_FILES = set(
@@ -445,22 +445,8 @@ def test_two_processes(data_dir, tiny_model, tmp_path, sample_lines):
     write_data(data_dir, sample_lines["train"][:50], sample_lines["dev"][:37])
     out = tmp_path / "out"
     flags = train_flags(data_dir, tiny_model, out, "--do_eval", "--do_export", "--num_train_epochs", "2")
-    command = [
-        sys.executable,
-        "-m",
-        "paddle.distributed.launch",
-        "--nproc_per_node",
-        "2",
-        "--log_dir",
-        tmp_path / "log",
-    ]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PADDLE_")}
-    run = subprocess.run(
-        [*map(str, command), "train.py", *flags, "--save_total_limit", "1"],
-        cwd=ROOT, env={**environment, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    logs = {rank: (tmp_path / "log" / f"workerlog.{rank}").read_text(errors="replace") for rank in (0, 1)}
+    run, logs = launched(tmp_path / "log", "train.py", *flags, "--save_total_limit", "1")
+    assert run.returncode == 0, logs[0][-3000:] + run.stderr[-3000:]
     assert "Total train batch size (w. parallel, distributed & accumulation) = 16" in logs[0]
     assert "Num examples = 37" in logs[0]
     assert "***** eval metrics *****" in logs[0] and "***** eval metrics *****" not in logs[1]

@@ -1,18 +1,15 @@
 """train.py --long_text from the outside: what it reads, resume, evaluation, export, stages, refusals."""
 
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 import train
 from core.predictor import Predictor
-from tests.helpers import LABELS, ROOT, train_flags, write_data
+from tests.helpers import LABELS, launched, train_flags, write_data
 from tests.test_train import refusal, results, same_weights
 
 # Characters of the tiny models' vocabulary: one tells of each label, the others of nothing.
@@ -181,14 +178,8 @@ def test_stages_use_the_documents_logits(long_data, start, tmp_path, stage):
 @pytest.mark.slow
 def test_two_processes_draw_and_pool_as_one_does(long_data, start, tmp_path):
     flags = flags_of(long_data, start, tmp_path / "out", "--do_eval", "--num_train_epochs", "16")
-    launch = "-m paddle.distributed.launch --nproc_per_node 2 --log_dir".split()
-    subprocess.run(
-        [sys.executable, *launch, str(tmp_path / "log"), "train.py", *flags],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=True,
-        timeout=300,
-    )
+    run, logs = launched(tmp_path / "log", "train.py", *flags)
+    assert run.returncode == 0, logs[0][-3000:] + run.stderr[-3000:]
     found = results(tmp_path / "out")
     assert found["eval_accuracy"] > 0.9
     alone = f"--do_eval --data_dir {long_data} --model_name_or_path {tmp_path / 'out'} --output_dir {tmp_path / 'one'}"

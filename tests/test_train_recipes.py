@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ import train
 from core import recipes, trainer
 from core.named_recipes import typed
 from core.recipe_flags import NAMED_RECIPES, RecipeArguments
-from tests.helpers import LABELS, ROOT, of_any_cpu, train_flags, write_data
+from tests.helpers import LABELS, launched, of_any_cpu, train_flags, write_data
 from tests.test_train import refusal, results, same_weights, state_dict
 from utils import UsageError, read_lines, write_lines
 
@@ -274,19 +272,10 @@ def test_two_processes(plain, tiny_model, tmp_path):
     """With dropout that drops nothing, two halves of a batch teach what the whole does, adversarial steps and all."""
     data, _ = plain
     model = with_dropout(tiny_model, tmp_path / "model", 1e-9)
-    launch = "-m paddle.distributed.launch --nproc_per_node 2 --log_dir".split()
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PADDLE_")}
     more = ALL + " --adam_epsilon 1e-4 --do_eval --learning_rate 2e-3"
     flags = short(data, model, tmp_path / "two", more + " --per_device_train_batch_size 4")
-    run = subprocess.run(
-        [sys.executable, *launch, str(tmp_path / "log"), "train.py", *flags],
-        cwd=ROOT,
-        env={**environment, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    run, logs = launched(tmp_path / "log", "train.py", *flags)
+    assert run.returncode == 0, logs[0][-3000:] + run.stderr[-3000:]
     train.main(short(data, model, tmp_path / "one", more))
     # With n-grams the data are so easy that no adjustment is better.
     train.main(short(data, model, tmp_path / "adjusted", more + " --ngram_features False"))

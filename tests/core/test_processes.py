@@ -1,9 +1,6 @@
 """What two processes do together: every stage of a training, and the export, as one process does them."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +8,7 @@ import pytest
 import train
 from core import processes
 from core.masked_words import MaskedTexts
-from tests.helpers import ROOT, train_flags, write_data
+from tests.helpers import ROOT, launched, train_flags, write_data
 from tests.test_train import state_dict
 from tests.test_train_recipes import with_dropout
 
@@ -22,6 +19,23 @@ import train
 for flags in json.loads({flags!r}):
     train.main(flags)  # the last one exports, for which the other process does not wait
 train.end_one_of_several()
+"""
+
+KILLED = """
+import json, os, signal, sys
+sys.path.insert(0, {root!r})
+import train
+from core import pretraining
+from core.processes import own_number
+pretraining.SAVE_SECONDS = 0
+write = pretraining.StateSaver.after_step
+def kill(self, step, optimizer):
+    if step <= 7:
+        write(self, step, optimizer)
+    if step == 9 and own_number() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+pretraining.StateSaver.after_step = kill
+train.main(json.loads({flags!r}))
 """
 
 
@@ -51,18 +65,8 @@ def made(tiny_model, tmp_path_factory, sample_lines):
 
     script = folder / "two.py"
     script.write_text(TWO.format(root=str(ROOT), flags=json.dumps(flags_of(2))), encoding="utf-8")
-    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(folder / "log")]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PADDLE_")}
-    run = subprocess.run(
-        [sys.executable, *launch, str(script)],
-        cwd=ROOT,
-        env={**environment, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    logs = "\n".join(path.read_text(errors="replace")[-3000:] for path in (folder / "log").glob("workerlog.*"))
-    assert run.returncode == 0, logs + run.stderr[-2000:]
+    run, logs = launched(folder / "log", script)
+    assert run.returncode == 0, "".join(log[-3000:] for log in logs) + run.stderr[-2000:]
     for flags in flags_of(1):
         train.main(flags)
     return {count: {stage: folder / str(count) / stage for stage in stages} for count in (1, 2)}
@@ -74,6 +78,23 @@ def test_two_processes_learn_what_one_does(made, part):
     assert one.keys() == two.keys()
     for name in one:
         np.testing.assert_allclose(two[name], one[name], atol=5e-4, err_msg=name)
+
+
+def test_masked_language_training_goes_on_after_kill_9(made, tiny_model, tmp_path):
+    """Bit for bit, whichever of the two processes was killed."""
+    folder = made[2]["teachers"].parents[1]
+    common = "--do_pretrain --pretrain_epochs 2 --num_train_epochs 1 --per_device_train_batch_size 4"
+    flags = train_flags(folder / "data", folder / "model", tmp_path / "out", *common.split())
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED.format(root=str(ROOT), flags=json.dumps(flags)), encoding="utf-8")
+    run, logs = launched(tmp_path / "first", script)
+    assert run.returncode and (tmp_path / "out" / "pretraining.pdstate").is_file(), logs[0][-3000:]
+    assert not (tmp_path / "out" / "pretrained").exists()
+    run, logs = launched(tmp_path / "second", "train.py", *flags)
+    assert run.returncode == 0, logs[0][-3000:]
+    assert all("Continuing the masked-language training from step 7" in log for log in logs)
+    whole, mended = state_dict(made[2]["teachers"] / "pretrained"), state_dict(tmp_path / "out" / "pretrained")
+    assert whole.keys() == mended.keys() and all(np.array_equal(whole[name], mended[name]) for name in whole)
 
 
 def test_what_is_written_is_that_of_one(made):

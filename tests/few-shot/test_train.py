@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from core import loading
-from tests.helpers import LABEL_WORDS, LABELS, ROOT, few_shot_flags, write_mostly_right
+from tests.helpers import LABEL_WORDS, LABELS, ROOT, few_shot_flags, launched, write_mostly_right
 from utils import UsageError
 
 SORTED = sorted(LABELS)
@@ -436,14 +436,8 @@ def test_two_processes(few_shot_data, tiny_mlm, tmp_path, few_shot):
     (model / "config.json").write_text(json.dumps(config), encoding="utf-8")
     more = "--do_eval --do_predict --do_export --num_train_epochs 1".split()
     flags = few_shot_flags(few_shot_data, model, out, *more)
-    command = [sys.executable, *"-u -m paddle.distributed.launch --nproc_per_node 2 --log_dir".split()]
-    command += [str(tmp_path / "log"), "train.py", *flags]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PADDLE_")}
-    environment["OMP_NUM_THREADS"] = "1"
-    options = {"cwd": ROOT / "few-shot", "env": environment, "capture_output": True, "text": True}
-    run = subprocess.run(command, timeout=280, **options)
-    logs = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "log").glob("workerlog.*"))
-    assert run.returncode == 0, logs[-3000:]
+    run, logs = launched(tmp_path / "log", "train.py", *flags, cwd=ROOT / "few-shot")
+    assert run.returncode == 0, logs[0][-3000:] + run.stderr[-3000:]
     assert state(out)["global_step"] == 3  # 48 samples, 8 on each of two processes
     rows = predictions(out)
     assert len(rows) == 19 and results(out)["test_accuracy"] == pytest.approx(

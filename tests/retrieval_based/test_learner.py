@@ -10,8 +10,8 @@ from paddlenlp.trainer.trainer_utils import set_seed
 
 from retrieval_based import evaluate, train
 from retrieval_based.base_model import Embedder
-from tests.helpers import ROOT
-from tests.retrieval_based.helpers import FOLDER, call, is_same, run_python, train_flags
+from tests.helpers import launched
+from tests.retrieval_based.helpers import FOLDER, call, is_same, train_flags
 from utils import UsageError, read_json
 
 
@@ -61,11 +61,9 @@ def test_two_processes_train_like_one(texts, tiny_model, tmp_path):
     (still / "config.json").write_text(json.dumps(config), encoding="utf-8")
     more = ["--epochs", "1", "--learning_rate", "1e-3"]
     train.main(train_flags(texts, still, tmp_path / "one", *more))
-    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", tmp_path / "log"]
     flags = train_flags(texts, still, tmp_path / "two", *more, "--batch_size", "8")
-    run = run_python(*launch, FOLDER / "train.py", *flags, cwd=ROOT, timeout=280)
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    logs = [(tmp_path / "log" / f"workerlog.{rank}").read_text(errors="replace") for rank in (0, 1)]
+    run, logs = launched(tmp_path / "log", FOLDER / "train.py", *flags)
+    assert run.returncode == 0, logs[0][-3000:] + run.stderr[-3000:]
     assert "best accuracy on" in logs[0] and "global step" in logs[0] and "global step" not in logs[1]
     queries = [line.split("\t")[0] for line in (texts / "dev.txt").read_text("utf-8").splitlines()]
     set_seed(42)  # the projection that the trainings start from
