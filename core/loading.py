@@ -195,6 +195,13 @@ def max_positions(config):
     return positions - offset if positions else None
 
 
+def check_length(flag, length, config, name):
+    """Raise UsageError where a model (its config, and its name) has no positions for so many tokens as a flag asks."""
+    positions = max_positions(config)
+    if positions and length > positions:
+        raise UsageError(f"{flag} {length}: {name} has positions for {positions}; use at most that")
+
+
 def uses_token_types(model):
     """False for models such as ERNIE-M whose forward takes no token_type_ids, and for what is built on one."""
     known = getattr(model, "token_types", None)

@@ -11,7 +11,7 @@ from paddle.nn import functional as F
 from paddlenlp.transformers import BertForMaskedLM, ErnieForMaskedLM
 
 from core.families import FAMILIES, unsupported_family
-from core.loading import lacks_head, load_config_and_tokenizer, load_weights, max_positions, note_missing_weights
+from core.loading import check_length, lacks_head, load_config_and_tokenizer, load_weights, note_missing_weights
 from utils import UsageError
 
 # Their trained encoder keeps the head, which few-shot/ learns prompts with.
@@ -117,10 +117,11 @@ def word_embeddings(encoder):
     )
 
 
-def check_vocabulary(name, config, tokenizer):
+def check_vocabulary(flag, name, config, tokenizer):
     """Make sure that words can be masked, and that all of them have an embedding.
 
     Args:
+        flag (str): what needs it, for messages.
         name (str): directory or name, for messages.
         config, tokenizer: the model's.
 
@@ -130,11 +131,11 @@ def check_vocabulary(name, config, tokenizer):
     mask, size = tokenizer.mask_token_id, config.vocab_size
     # PaddleNLP gives a [MASK] that vocab.txt lacks the next number, which has no embedding.
     if mask is None or mask == tokenizer.unk_token_id or mask >= size:
-        raise UsageError(f"--do_pretrain: the vocabulary of {name} has no [MASK]; leave it out, or give another model")
+        raise UsageError(f"{flag}: the vocabulary of {name} has no [MASK]; leave it out, or give another model")
     highest = np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids).max()
     if highest >= size:
         raise UsageError(
-            f"--do_pretrain: the tokenizer of {name} has tokens up to number {highest}, its config.json embeddings "
+            f"{flag}: the tokenizer of {name} has tokens up to number {highest}, its config.json embeddings "
             f"for {size} only; give tokenizer and weights of one model, or leave it out"
         )
 
@@ -154,10 +155,8 @@ def load_masked(name, max_length):
         UsageError: another family, too few positions, or see check_vocabulary, word_embeddings and load_weights.
     """
     config, tokenizer = load_config_and_tokenizer(name)
-    check_vocabulary(name, config, tokenizer)
-    positions = max_positions(config)
-    if positions and max_length > positions:
-        raise UsageError(f"--max_length {max_length}: {name} has positions for {positions}; use at most that")
+    check_vocabulary("--do_pretrain", name, config, tokenizer)
+    check_length("--max_length", max_length, config, name)
     kind, pad = config.model_type, config.pad_token_id
     if kind not in FAMILIES:
         raise unsupported_family(kind)

@@ -23,13 +23,7 @@ from core.checkpoints import (
 from core.encoders import make_encoder
 from core.export import export_classifier
 from core.label_paths import SEPARATOR_KEY, LabelPaths, level_metrics, separator_facts, stored_separator, with_levels
-from core.loading import (
-    MODEL_FILE,
-    load_config_and_tokenizer,
-    load_model,
-    max_positions,
-    uses_token_types,
-)
+from core.loading import MODEL_FILE, check_length, load_config_and_tokenizer, load_model, uses_token_types
 from core.long_text_flags import check_long_text, long_text_facts, train_windows
 from core.long_texts import KEY as LONG_TEXT_KEY
 from core.long_texts import LongText
@@ -46,7 +40,7 @@ from core.trained_card import COMPRESSION_KEY, describe_trained
 from core.trainer import ClassificationTrainer, ResumableEarlyStopping, choose_checkpoint, compute_metrics
 from core.vocabulary import UnknownWatch
 from core.windows import set_long_text
-from utils import UsageError, evaluation_report, prediction_lines, read_json, staged_files, write_lines
+from utils import evaluation_report, prediction_lines, read_json, staged_files, write_lines
 
 
 def find_start(args, fingerprint):
@@ -92,9 +86,7 @@ def prepare(run, name, trainer_class=ClassificationTrainer, trains=False):
     paddle.utils.unique_name.switch()
     set_seed(run.args.seed)  # before the head is drawn
     config, tokenizer = load_config_and_tokenizer(name)
-    positions = max_positions(config)
-    if positions and run.max_length > positions:
-        raise UsageError(f"--max_length {run.max_length}: {name} has positions for {positions}; use at most that")
+    check_length("--max_length", run.max_length, config, name)
     load = load_model if run.args.do_train else load_trained
     model = load(name, config, run.data.labels, run.recipe_flags.pooling, tower=not trains)
     if run.data_flags.label_separator != stored_separator(model.config.to_dict()):

@@ -14,6 +14,7 @@ import paddle
 from paddlenlp.transformers import ErnieForMaskedLM
 
 from core.loading import load_config_and_tokenizer, load_weights, max_positions
+from core.masked_heads import check_vocabulary
 from core.masked_words import (
     HEAD_BATCH_SIZE,
     learn_masked_words,
@@ -49,7 +50,7 @@ def load_encoder(name):
     """An encoder as ErnieForMaskedLM, its head drawn at random; its tokenizer; the most tokens it takes.
 
     Raises:
-        UsageError: no such folder, another kind of model, or no [MASK].
+        UsageError: no such folder, another kind of model, or see check_vocabulary.
     """
     config, tokenizer = load_config_and_tokenizer(str(name))
     if config.model_type != "ernie" or config.hidden_act not in ("gelu", "relu"):
@@ -57,8 +58,7 @@ def load_encoder(name):
             f"--encoder {name}: {config.model_type} with {config.hidden_act}; give an ERNIE encoder, such as the one "
             "that build_encoder.py builds without --mlm_texts"
         )
-    if tokenizer.mask_token_id is None or tokenizer.mask_token_id == tokenizer.unk_token_id:
-        raise UsageError(f"--encoder {name}: its vocabulary has no [MASK]; give another one")
+    check_vocabulary("--mlm_texts", name, config, tokenizer)
     return load_weights(ErnieForMaskedLM, str(name)), tokenizer, max_positions(config)
 
 

@@ -16,14 +16,14 @@ from core.checkpoints import EXPORT_FILE, MODEL_WEIGHTS, weights_digest
 from core.encoders import make_encoder, pad_batch, run_sorted
 from core.export import export_classifier
 from core.label_paths import SEPARATOR, LabelPaths, separator_facts
-from core.loading import load_config_and_tokenizer, load_weights, max_positions, uses_token_types
+from core.loading import check_length, load_config_and_tokenizer, load_weights, uses_token_types
 from core.model_card import Card, base_model, data_sizes, dev_scores, told_flags, write_cards
 from core.pooling import PooledEncoder
 from core.progress import progress_bar
 from core.quick_training import adamw
 from core.same_answers import parity_table, verify_export
 from core.vocabulary import UnknownWatch
-from utils import UsageError, read_json
+from utils import read_json
 
 # ----------------------------------------------------------------------------------------------------------- the model
 
@@ -115,10 +115,7 @@ class Learner:
     def __init__(self, flags, label_words):
         self.flags, self.labels, self.words = flags, list(label_words), list(label_words.values())
         config, self.tokenizer = load_config_and_tokenizer(flags.model_name_or_path)
-        positions = max_positions(config)
-        if positions and flags.max_seq_length > positions:
-            problem = f"{flags.model_name_or_path} has positions for {positions}; use at most that"
-            raise UsageError(f"--max_seq_length {flags.max_seq_length}: {problem}")
+        check_length("--max_seq_length", flags.max_seq_length, config, flags.model_name_or_path)
         set_seed(flags.seed)
         encoder = load_weights(AutoModel, flags.model_name_or_path)
         self.model = SentenceClassifier(encoder, self.tokenizer.pad_token_id, len(self.labels))

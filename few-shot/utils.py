@@ -41,7 +41,7 @@ from core.export import (
     write_graph,
 )
 from core.label_paths import separator_facts, stored_separator
-from core.loading import MODEL_FILE, load_config_and_tokenizer, load_masked_lm, max_positions
+from core.loading import MODEL_FILE, check_length, load_config_and_tokenizer, load_masked_lm
 from core.predictor import Predictor
 from core.progress import progress_bar
 from core.trainer import ClassificationTrainer
@@ -95,9 +95,7 @@ def load_trained(folder, parts, label_words, max_seq_length):
 
 def prompted(plm, tokenizer, parts, label_words, max_seq_length, name):
     """Put template, masked language model and verbalizer together."""
-    positions = max_positions(plm.config)
-    if positions and max_seq_length > positions:
-        raise UsageError(f"--max_seq_length {max_seq_length}: {name} has positions for {positions}; use at most that")
+    check_length("--max_seq_length", max_seq_length, plm.config, name)
     is_soft = any("soft" in part or "soft_id" in part for part in parts)
     if is_soft and "inputs_embeds" not in inspect.signature(type(plm).forward).parameters:
         raise UsageError(

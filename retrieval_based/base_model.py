@@ -7,7 +7,7 @@ from paddlenlp.transformers import AutoModel
 from paddlenlp.utils.log import logger
 
 from core.encoders import make_encoder, pad_batch, run_sorted
-from core.loading import load_config_and_tokenizer, load_weights, max_positions, set_device
+from core.loading import check_length, load_config_and_tokenizer, load_weights, set_device
 from core.pooling import PooledEncoder
 from core.vocabulary import UnknownWatch
 from retrieval_based.checkpoints import DEFAULTS, PROJECTION_FILE, SETTINGS_FILE
@@ -59,9 +59,8 @@ class Embedder:
         chosen = {key: value for key, value in settings.items() if value is not None}
         known = {key: self.stored[key] for key in DEFAULTS if key in self.stored}
         self.settings = {**DEFAULTS, **known, **chosen}
-        max_length, positions = self.settings["max_seq_length"], max_positions(config)
-        if positions and max_length > positions:
-            raise UsageError(f"--max_seq_length {max_length}: {name} has positions for {positions}; use at most that")
+        max_length = self.settings["max_seq_length"]
+        check_length("--max_seq_length", max_length, config, name)
         encoder = load_weights(AutoModel, name)
         pooling, output_emb_size = self.settings["pooling"], self.settings["output_emb_size"]
         self.model = DualEncoder(encoder, pooling, output_emb_size, self.tokenizer.pad_token_id)

@@ -1,6 +1,7 @@
 """A head for masked words on a tiny random encoder, from texts in which every second character tells the place."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -176,3 +177,13 @@ def test_the_exit_code(tmp_path):
     command = [sys.executable, ROOT / "data" / "build_encoder.py", "--mlm_texts", tmp_path / "none.txt"]
     result = subprocess.run(list(map(str, command)), capture_output=True, encoding="utf-8")
     assert result.returncode == 2 and result.stderr.count("\n") == 1 and "no such file" in result.stderr
+
+
+def test_an_encoder_without_a_mask_is_refused(tiny_model, tmp_path):
+    """Trap: PaddleNLP gives a [MASK] that vocab.txt lacks the next number, beyond the embeddings."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    vocab = (folder / "vocab.txt").read_text(encoding="utf-8")
+    (folder / "vocab.txt").write_text(vocab.replace("[MASK]", "[unused1]"), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"--mlm_texts: the vocabulary of .* has no \[MASK\]"):
+        mlm_head.load_encoder(folder)
