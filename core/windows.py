@@ -121,5 +121,8 @@ def choose_pooling(trainer):
     sign = -1 if metric == "loss" else 1
     facts["pooling"] = best = max(scores, key=lambda pooling: sign * scores[pooling])
     told = ", ".join(f"{pooling} {score:.4f}" for pooling, score in scores.items())
-    logger.info(f"The windows of a text are pooled by their {best}, which is best on dev ({metric}: {told})")
+    logger.info(
+        f"The windows of a text are pooled by their {best}, which is best on dev ({metric}: {told}). They were "
+        "trained by their mean: where what decides stands in one place of a text, try --window_pooling max"
+    )
     return {"window_pooling": best}
