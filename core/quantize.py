@@ -42,7 +42,8 @@ def quantize_onnx(model, batches):
     Static quantisation (arXiv 1712.05877): activations get one scale and zero point a tensor, from the ranges seen
     in `batches`; weights get one scale an output unit. Unlike with dynamic quantisation, what a text gets
     does not depend on the texts beside it. Weights keep 7 bits: with 8, processors without VNNI
-    overflow in the 16-bit sums and give other answers. Rows of embeddings get one scale each.
+    overflow in the 16-bit sums and give other answers. Rows of embeddings get one scale each. Squares and divisions by
+    roots are written as products: ONNX Runtime, which else makes one slow step of LayerNorm, runs its parts.
 
     Args:
         model (onnx.ModelProto): with initializers.
@@ -62,9 +63,17 @@ def quantize_onnx(model, batches):
         for name in node.input:
             readers.setdefault(name, []).append(node)
 
+    twos, roots = names_of_two(graph), {node.output[0] for node in graph.node if node.op_type == "Sqrt"}
     nodes, tensors, dropped = [], {}, set()
     for node in graph.node:
         if node.output[0] in dropped:
+            continue
+        if node.op_type == "Pow" and node.input[1] in twos:
+            nodes.append(helper.make_node("Mul", [node.input[0], node.input[0]], node.output))
+            continue
+        if node.op_type == "Div" and node.input[1] in roots:
+            nodes.append(helper.make_node("Reciprocal", [node.input[1]], [f"{node.output[0]}.factor"]))
+            nodes.append(helper.make_node("Mul", [node.input[0], f"{node.output[0]}.factor"], node.output))
             continue
         if node.op_type == "Gather" and takes_rows(node) and is_large_table(weights.get(node.input[0])):
             nodes.extend(quantized_gather(node, to_array(weights[node.input[0]]), tensors))
@@ -80,14 +89,14 @@ def quantize_onnx(model, batches):
         weight = to_array(weights[w])
         scale = np.maximum(np.abs(weight).max(axis=0) / WEIGHT_LEVELS, 1e-8).astype("float32")
         tensors[f"{w}.int8"] = np.round(weight / scale).astype("int8")
-        tensors[f"{w}.scale"], tensors[f"{w}.zero_point"] = scale, np.zeros(len(scale), "int8")
-        inputs = [f"{x}.int8", f"{w}.int8", f"{x}.scale", f"{w}.scale", f"{x}.zero_point", f"{w}.zero_point"]
+        tensors[f"{w}.scale"] = scale
+        inputs = [f"{x}.int8", f"{w}.int8", f"{x}.scale", f"{w}.scale", f"{x}.zero_point"]
         output = node.output[0]
         following = readers.get(output, [])
         add = following[0] if len(following) == 1 else node
         bias = [name for name in add.input if name in weights and list(weights[name].dims) == [len(scale)]]
         if add.op_type == "Add" and bias:
-            inputs.append(bias[0])
+            inputs += ["", bias[0]]  # no zero point of the weights
             output = add.output[0]
             dropped.add(output)
         nodes.append(helper.make_node("MatMulIntegerToFloat", inputs, [output], domain="com.microsoft"))
@@ -101,6 +110,16 @@ def quantize_onnx(model, batches):
     if all(opset.domain != "com.microsoft" for opset in result.opset_import):
         result.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     return result
+
+
+def names_of_two(graph):
+    """The names of a graph's (onnx.GraphProto) constants that are 2: set[str]."""
+    values = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            values[node.output[0]] = node.attribute[0].t
+    single = (name for name, tensor in values.items() if list(tensor.dims) in ([], [1]))
+    return {name for name in single if to_array(values[name]).item() == 2}
 
 
 def is_large_table(tensor):

@@ -67,3 +67,18 @@ def test_a_large_table_has_integers_and_a_scale_a_row():
         sizes.append(quantized.ByteSize())
     np.testing.assert_array_equal(columns[0], table[:, ids])
     assert sizes[0] < table.nbytes * 0.26 < table.nbytes < sizes[1]
+
+
+def test_layer_norm_stays_in_steps(calibrated, tmp_path):
+    """Squares are products, by which ONNX Runtime knows no LayerNorm: INT8 is as fast with all its defaults."""
+    onnx = pytest.importorskip("onnx")
+    import onnxruntime
+
+    for name, has_powers in (("model.onnx", True), ("model_int8.onnx", False)):
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath, options.log_severity_level = str(tmp_path / name), 3
+        path = calibrated[2] / name
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        assert any(node.op_type == "Pow" for node in onnx.load(path).graph.node) is has_powers
+        found = {node.op_type for node in onnx.load(tmp_path / name).graph.node}
+        assert any("LayerNormalization" in kind for kind in found) is has_powers
