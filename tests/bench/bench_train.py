@@ -106,10 +106,12 @@ def speed(args):
         print(f"{name:45s} {value:7.1f} samples/s", flush=True)
 
     report("ours", paddle_speed(args.data_dir, args.steps, plain=False))
-    if args.torch_python:
+    if args.torch_python and "torch_random" in args.against:
         report("PyTorch, random batches", torch_speed(args.torch_python, epoch.batches(False), threads))
+    if args.torch_python and "torch_grouped" in args.against:
         report("PyTorch, length-grouped batches", torch_speed(args.torch_python, epoch.batches(True), threads))
-    report("PaddleNLP plain, random batches, 1 thread", paddle_speed(args.data_dir, args.steps, plain=True))
+    if "plain" in args.against:
+        report("PaddleNLP plain, random batches, 1 thread", paddle_speed(args.data_dir, args.steps, plain=True))
     for name, value in result.items():
         if name != "ours":
             print(f"ours / {name}: {result['ours'] / value:.2f}")
@@ -154,6 +156,8 @@ if __name__ == "__main__":
     command.add_argument("--data_dir", required=True)
     command.add_argument("--torch_python", help="python of an environment with torch and transformers")
     command.add_argument("--steps", type=int, default=0, help="batches to run; 0: the whole epoch")
+    rivals = ("torch_random", "torch_grouped", "plain")
+    command.add_argument("--against", nargs="+", default=rivals, choices=rivals, help="default: all of them")
     command = commands.add_parser("quality")
     command.add_argument("--data_dir", required=True)
     command.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
