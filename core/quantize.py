@@ -74,38 +74,16 @@ def quantize_onnx(model, batches):
     for node in graph.node:
         if node.output[0] in dropped:
             continue
-        if node.op_type == "Pow" and node.input[1] in twos:
-            nodes.append(helper.make_node("Mul", [node.input[0], node.input[0]], node.output))
-            continue
-        if node.op_type == "Div" and node.input[1] in roots:
-            nodes.append(helper.make_node("Reciprocal", [node.input[1]], [f"{node.output[0]}.factor"]))
-            nodes.append(helper.make_node("Mul", [node.input[0], f"{node.output[0]}.factor"], node.output))
-            continue
-        if node.op_type == "Gather" and takes_rows(node) and is_large_table(weights.get(node.input[0])):
+        if made := as_products(node, twos, roots):
+            nodes.extend(made)
+        elif node.op_type == "Gather" and takes_rows(node) and is_large_table(weights.get(node.input[0])):
             nodes.extend(quantized_gather(node, to_array(weights[node.input[0]]), tensors))
-            continue
-        if node.op_type != "MatMul" or node.input[1] not in weights or node.input[0] not in ranges:
+        elif node.op_type == "MatMul" and node.input[1] in weights and node.input[0] in ranges:
+            add, bias = bias_behind(node, readers, weights)
+            dropped.update(add.output if add else [])
+            nodes.extend(quantized_product(node, add, bias, ranges, weights, tensors))
+        else:
             nodes.append(node)
-            continue
-        x, w = node.input
-        if f"{x}.scale" not in tensors:
-            tensors[f"{x}.scale"], tensors[f"{x}.zero_point"] = affine(*ranges[x])
-            inputs = [x, f"{x}.scale", f"{x}.zero_point"]
-            nodes.append(helper.make_node("QuantizeLinear", inputs, [f"{x}.int8"]))
-        weight = to_array(weights[w])
-        scale = np.maximum(np.abs(weight).max(axis=0) / WEIGHT_LEVELS, 1e-8).astype("float32")
-        tensors[f"{w}.int8"] = np.round(weight / scale).astype("int8")
-        tensors[f"{w}.scale"] = scale
-        inputs = [f"{x}.int8", f"{w}.int8", f"{x}.scale", f"{w}.scale", f"{x}.zero_point"]
-        output = node.output[0]
-        following = readers.get(output, [])
-        add = following[0] if len(following) == 1 else node
-        bias = [name for name in add.input if name in weights and list(weights[name].dims) == [len(scale)]]
-        if add.op_type == "Add" and bias:
-            inputs += ["", bias[0]]  # no zero point of the weights
-            output = add.output[0]
-            dropped.add(output)
-        nodes.append(helper.make_node("MatMulIntegerToFloat", inputs, [output], domain="com.microsoft"))
 
     del graph.node[:]
     graph.node.extend(nodes)
@@ -116,6 +94,65 @@ def quantize_onnx(model, batches):
     if all(opset.domain != "com.microsoft" for opset in result.opset_import):
         result.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     return result
+
+
+def bias_behind(node, readers, weights):
+    """The node that alone reads a product and adds a bias to it, and the bias's name: None, None where there is none.
+
+    Args:
+        node (onnx.NodeProto): the MatMul.
+        readers (dict[str, list[onnx.NodeProto]]): the nodes that read each tensor.
+        weights (dict[str, onnx.TensorProto]): of the graph.
+    """
+    width, following = weights[node.input[1]].dims[1], readers.get(node.output[0], [])
+    if len(following) == 1 and following[0].op_type == "Add":
+        for name in following[0].input:
+            if name in weights and list(weights[name].dims) == [width]:
+                return following[0], name
+    return None, None
+
+
+def quantized_product(node, add, bias, ranges, weights, tensors):
+    """A product with weights in integers.
+
+    Args:
+        node (onnx.NodeProto): the MatMul.
+        add (onnx.NodeProto | None): what adds the bias to it, and is not needed any more.
+        bias (str | None): the name of what it adds.
+        ranges (dict[str, tuple]): of activations.
+        weights (dict[str, onnx.TensorProto]): of the graph.
+        tensors (dict[str, np.ndarray]): initializers, to which those of the product are added.
+
+    Returns:
+        list[onnx.NodeProto]: what takes its place.
+    """
+    nodes, (x, w) = [], node.input
+    if f"{x}.scale" not in tensors:
+        tensors[f"{x}.scale"], tensors[f"{x}.zero_point"] = affine(*ranges[x])
+        nodes.append(helper.make_node("QuantizeLinear", [x, f"{x}.scale", f"{x}.zero_point"], [f"{x}.int8"]))
+    weight = to_array(weights[w])
+    scale = np.maximum(np.abs(weight).max(axis=0) / WEIGHT_LEVELS, 1e-8).astype("float32")
+    tensors[f"{w}.int8"], tensors[f"{w}.scale"] = np.round(weight / scale).astype("int8"), scale
+    inputs = [f"{x}.int8", f"{w}.int8", f"{x}.scale", f"{w}.scale", f"{x}.zero_point"]
+    inputs += ["", bias] if bias else []  # the weights have no zero point
+    output = (add or node).output[0]
+    return [*nodes, helper.make_node("MatMulIntegerToFloat", inputs, [output], domain="com.microsoft")]
+
+
+def as_products(node, twos, roots):
+    """A square, or a division by a root, as products: list[onnx.NodeProto], empty where the node is neither.
+
+    Args:
+        node (onnx.NodeProto): any.
+        twos, roots (set[str]): names of what is 2, and of what a Sqrt gives.
+    """
+    made, output = helper.make_node, node.output
+    if node.op_type == "Pow" and node.input[1] in twos:
+        return [made("Mul", [node.input[0], node.input[0]], output)]
+    if node.op_type == "Div" and node.input[1] in roots:
+        factor = f"{output[0]}.factor"
+        return [made("Reciprocal", [node.input[1]], [factor]), made("Mul", [node.input[0], factor], output)]
+    return []
 
 
 def names_of_two(graph):
