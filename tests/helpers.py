@@ -85,17 +85,21 @@ def train_flags(data, model, output, *more):
     ]
 
 
+def run_python(*command, cwd, timeout):
+    """Run Python on one thread in a process of its own, outside any launch; the finished process."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PADDLE_")}
+    options = {"capture_output": True, "text": True, "env": {**environment, "OMP_NUM_THREADS": "1"}}
+    return subprocess.run([sys.executable, *map(str, command)], cwd=cwd, timeout=timeout, **options)
+
+
 def launched(log, script, *flags, cwd=ROOT):
     """Run a script by paddle.distributed.launch in two processes of one thread each.
 
     Returns:
         tuple[subprocess.CompletedProcess, list[str]]: the launcher, and what each process said: in `log` (Path).
     """
-    command = "-u -m paddle.distributed.launch --nproc_per_node 2 --log_dir".split()
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PADDLE_")}
-    options = {"cwd": cwd, "env": {**environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}, "timeout": 280}
-    command = [sys.executable, *command, *map(str, (log, script, *flags))]
-    run = subprocess.run(command, capture_output=True, text=True, **options)
+    launch = "-u -m paddle.distributed.launch --nproc_per_node 2 --log_dir".split()
+    run = run_python(*launch, log, script, *flags, cwd=cwd, timeout=280)
     return run, [path.read_text(errors="replace") for path in sorted(log.glob("workerlog.*"))]
 
 

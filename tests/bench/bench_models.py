@@ -28,9 +28,11 @@ from tests.bench.machine import BATCH_SIZE, cpu_name
 from tests.bench.made_models import PLAIN, PLAIN_SEED, encoders, make_models
 from utils import UsageError, exit_on_usage_error, read_examples, read_labels, write_json
 
+# The row of the graph as paddle2onnx gives it.
+AS_IT_COMES = "onnx (plain)"
 # Rows with a student of n-grams (core/students.py), and those that are shown beside them.
 STUDENTS = ("ngram", "cascade:onnx", "cascade:onnx_int8", "blend:onnx", "blend:onnx_int8")
-BESIDE = ("onnx (plain)", "onnx", "onnx_int8")
+BESIDE = (AS_IT_COMES, "onnx", "onnx_int8")
 
 
 def main(args):
@@ -50,7 +52,7 @@ def main(args):
         for place, folder, format, shown in cells(name, args.recipe, models):
             row = {**place, "seed": seed, "format": shown}
             try:
-                row.update(measure(folder, format, texts, truth, args.repeats, shown == BESIDE[0]))
+                row.update(measure(folder, format, texts, truth, args.repeats, shown == AS_IT_COMES))
             except UsageError as error:  # where no threshold was good enough, or a blend not better
                 print(f"{row['model']}  {format}: {error}", flush=True)
                 why = str(error).partition(": ")[2].replace(str(folder), "")
@@ -88,7 +90,7 @@ def cells(name, recipe, models):
 
     name = name if recipe == PLAIN else f"{name}, {recipe}"
     whole = {"model": name, "width": "1/1", "pruner": "-", "minutes": None}
-    yield whole, models["plain"], "onnx", BESIDE[0]
+    yield whole, models["plain"], "onnx", AS_IT_COMES
     for (width, pruner), (folder, minutes) in models["made"].items():
         place = {"model": name, "width": width, "pruner": pruner, "minutes": minutes}
         for format in available_formats(folder):
@@ -129,9 +131,9 @@ def spread(values, pattern):
 def print_table(rows):
     """A row a model, width and pruner: accuracy and ms/sample of each format, minutes of the pruning of all widths,
     and the time that tokenisation adds; of several seeds the mean ± standard deviation."""
-    formats = ["paddle", "paddle_bf16", "onnx (plain)", "onnx", "onnx_int8"]
+    formats = ["paddle", "paddle_bf16", AS_IT_COMES, "onnx", "onnx_int8"]
     found = grouped(row for row in rows if row["format"] not in STUDENTS)
-    scored = [format for format in formats if format not in ("onnx", "onnx (plain)")]
+    scored = [format for format in formats if format not in ("onnx", AS_IT_COMES)]
     headings = [
         "model",
         "width",

@@ -1,9 +1,5 @@
 """What several tests of retrieval_based/ use: flags, weights, exports."""
 
-import os
-import subprocess
-import sys
-
 from retrieval_based import data
 from retrieval_based.utils.config import Hit
 from tests.helpers import ROOT
@@ -27,13 +23,6 @@ def train_flags(texts, model, output, *more):
     files += f" --similar_text_pair_file {texts / 'dev.txt'} --model_name_or_path {model}"
     files += f" --save_dir {output} --recall_result_dir {output / 'recall'}"
     return [*files.split(), *SHORT_TRAINING.split(), *map(str, more)]
-
-
-def run_python(*command, cwd, timeout):
-    """Run Python on one thread in a process of its own, outside any launch; the finished process."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("PADDLE_")}
-    options = {"capture_output": True, "text": True, "env": {**environment, "OMP_NUM_THREADS": "1"}}
-    return subprocess.run([sys.executable, *map(str, command)], cwd=cwd, timeout=timeout, **options)
 
 
 def weights(folder):

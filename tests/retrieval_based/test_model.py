@@ -5,8 +5,7 @@ import paddle
 import pytest
 
 from retrieval_based import model as losses
-from tests.helpers import ROOT
-from tests.retrieval_based.helpers import run_python
+from tests.helpers import ROOT, run_python
 
 
 def unit(rng, *shape):

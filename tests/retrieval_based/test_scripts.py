@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.retrieval_based.helpers import FOLDER, run_python
+from tests.helpers import run_python
+from tests.retrieval_based.helpers import FOLDER
 
 # What is refused before anything heavy is imported; none of the files named is there.
 REFUSED = {
